@@ -1,0 +1,1 @@
+"""The mathematics of Gaussian mixtures: numpy and scipy alone, no Spark, no files."""

@@ -1,0 +1,221 @@
+"""Weights, means and covariances of a mixture, and the structures a covariance can have.
+
+Runs on executors: imports numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gmm_spark.errors import ConfigurationError
+
+Array = NDArray[np.float64]
+Shape = Literal["full", "diagonal", "spherical"]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One of the parsimonious covariance models (Celeux and Govaert 1995), by mclust's code.
+
+    `shape` says which entries are free, `shared` whether all components have the same matrix.
+    """
+
+    code: str
+    shape: Shape
+    shared: bool
+
+    def num_covariance_parameters(self, k: int, d: int) -> int:
+        one = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.shape]
+        return one if self.shared else k * one
+
+    def num_free_parameters(self, k: int, d: int) -> int:
+        """Of the whole mixture: k - 1 weights, k d means, and the covariances."""
+        return k - 1 + k * d + self.num_covariance_parameters(k, d)
+
+
+STRUCTURES = {
+    s.code: s
+    for s in (
+        Structure("VVV", "full", False),
+        Structure("EEE", "full", True),
+        Structure("VVI", "diagonal", False),
+        Structure("EEI", "diagonal", True),
+        Structure("VII", "spherical", False),
+        Structure("EII", "spherical", True),
+    )
+}
+_ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+
+
+def structure_named(name: str) -> Structure:
+    """The structure called `name`, an mclust code or one of full, tied, diag, spherical."""
+    code = _ALIASES.get(name, name.upper())
+    if code not in STRUCTURES:
+        known = ", ".join([*_ALIASES, *STRUCTURES])
+        raise ConfigurationError(f"covarianceType: {name!r} is not known; use one of {known}")
+    return STRUCTURES[code]
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """The affine map z = (x - centre) / scale, column by column."""
+
+    centre: Array  # (d,)
+    scale: Array  # (d,), positive
+
+    @property
+    def log_volume(self) -> float:
+        """What to subtract from a log density of z to have that of x."""
+        return float(np.log(self.scale).sum())
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A Gaussian mixture. Covariances are kept as compactly as their structure allows.
+
+    Attributes
+    ----------
+    structure : Structure
+    weights : (k,), sum to 1; a dead component has weight 0
+    means : (k, d)
+    covariances : VVV (k, d, d), EEE (d, d), VVI (k, d), EEI (d,), VII (k,), EII ()
+    """
+
+    structure: Structure
+    weights: Array
+    means: Array
+    covariances: Array
+
+    @property
+    def k(self) -> int:
+        return int(self.weights.shape[0])
+
+    @property
+    def d(self) -> int:
+        return int(self.means.shape[1])
+
+    @property
+    def num_free_parameters(self) -> int:
+        return self.structure.num_free_parameters(self.k, self.d)
+
+    def per_component(self) -> Array:
+        """Covariances repeated for every component: (k, d, d), (k, d) or (k,)."""
+        if not self.structure.shared:
+            return self.covariances
+        return np.broadcast_to(self.covariances, (self.k, *self.covariances.shape))
+
+    def dense_covariances(self) -> Array:
+        """Covariance matrices, (k, d, d)."""
+        per_component = self.per_component()
+        if self.structure.shape == "full":
+            return np.array(per_component)
+        eye = np.eye(self.d)
+        if self.structure.shape == "diagonal":
+            return per_component[:, :, None] * eye
+        return per_component[:, None, None] * eye
+
+    def variances(self) -> Array:
+        """Variances of every column in every component, (k, d)."""
+        per_component = self.per_component()
+        if self.structure.shape == "full":
+            return np.array(np.diagonal(per_component, axis1=1, axis2=2))
+        if self.structure.shape == "diagonal":
+            return np.array(per_component)
+        return np.repeat(per_component[:, None], self.d, axis=1)
+
+    def standardised(self, by: Standardisation) -> Parameters:
+        """These parameters for z = (x - centre) / scale."""
+        means = (self.means - by.centre) / by.scale
+        return replace(self, means=means, covariances=self._rescaled(1.0 / by.scale))
+
+    def restored(self, by: Standardisation) -> Parameters:
+        """The inverse of `standardised`: parameters for x = centre + scale z."""
+        means = by.centre + by.scale * self.means
+        return replace(self, means=means, covariances=self._rescaled(by.scale))
+
+    def _rescaled(self, factor: Array) -> Array:
+        if self.structure.shape == "full":
+            return self.covariances * factor[:, None] * factor
+        if self.structure.shape == "diagonal":
+            return self.covariances * factor**2
+        if np.ptp(factor) > 1e-12 * factor[0]:
+            raise ValueError("a spherical covariance has one scale for all columns")
+        return np.asarray(self.covariances * factor[0] ** 2)
+
+    def taken(self, order: NDArray[np.intp]) -> Parameters:
+        """The components in the given order."""
+        covariances = self.covariances if self.structure.shared else self.covariances[order]
+        return replace(
+            self, weights=self.weights[order], means=self.means[order], covariances=covariances
+        )
+
+    def canonical_order(self) -> NDArray[np.intp]:
+        """Component order by weight, largest first; equal weights by their means."""
+        keys = [*self.means.T[::-1], -self.weights]
+        return np.lexsort(keys)
+
+    def marginal(self, columns: NDArray[np.intp]) -> Parameters:
+        """The mixture of a subset of the columns."""
+        if self.structure.shape == "full":
+            covariances = self.covariances[..., columns[:, None], columns]
+        elif self.structure.shape == "diagonal":
+            covariances = self.covariances[..., columns]
+        else:
+            covariances = self.covariances
+        return replace(self, means=self.means[:, columns], covariances=covariances)
+
+    def validated(self) -> Parameters:
+        """These parameters, or an error that names the first thing wrong with them."""
+        k, d = self.k, self.means.shape[-1]
+        expected = {
+            ("full", False): (k, d, d),
+            ("full", True): (d, d),
+            ("diagonal", False): (k, d),
+            ("diagonal", True): (d,),
+            ("spherical", False): (k,),
+            ("spherical", True): (),
+        }[self.structure.shape, self.structure.shared]
+        problem = None
+        if k < 1 or self.means.shape != (k, d) or d < 1:
+            problem = f"weights {self.weights.shape} and means {self.means.shape} do not match"
+        elif self.covariances.shape != expected:
+            problem = f"covariances have shape {self.covariances.shape}, expected {expected}"
+        elif not all(
+            np.isfinite(values).all() for values in (self.weights, self.means, self.covariances)
+        ):
+            problem = "a value is not finite"
+        elif (self.weights < 0).any() or abs(self.weights.sum() - 1) > 1e-6:
+            problem = f"weights must be at least 0 and sum to 1, they sum to {self.weights.sum()}"
+        elif (self.variances() <= 0).any():
+            problem = "a variance is not positive"
+        elif self.structure.shape == "full":
+            deviations = np.sqrt(self.variances())
+            dense = self.per_component()
+            correlations = dense / (deviations[:, :, None] * deviations[:, None, :])
+            if np.abs(correlations - correlations.swapaxes(-1, -2)).max() > 1e-6:
+                problem = "a covariance matrix is not symmetric"
+            elif np.linalg.eigvalsh(correlations).min() <= 0:
+                problem = "a covariance matrix is not positive definite"
+        if problem:
+            raise ConfigurationError(f"mixture parameters: {problem}")
+        return self
+
+
+def as_structure(dense: Parameters, structure: Structure) -> Parameters:
+    """Full-covariance parameters projected on another structure.
+
+    Shared matrices are the weighted mean over components, diagonals and means of diagonals are
+    taken where the structure has fewer entries.
+    """
+    covariances = dense.dense_covariances()
+    if structure.shared:
+        covariances = np.einsum("k,kij->ij", dense.weights / dense.weights.sum(), covariances)
+    if structure.shape != "full":
+        covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    if structure.shape == "spherical":
+        covariances = covariances.mean(axis=-1)
+    return Parameters(structure, dense.weights, dense.means, np.array(covariances))
