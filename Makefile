@@ -1,0 +1,85 @@
+# gmm_spark: `make help` lists what there is.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Any Python from 3.10 to 3.13; PYTHON=/path/to/python overrides.
+IN_RANGE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	  "$$p" -c '$(IN_RANGE); import ensurepip' >/dev/null 2>&1 && { command -v "$$p"; exit; }; done; \
+	  for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	  "$$p" -c '$(IN_RANGE)' >/dev/null 2>&1 && { command -v "$$p"; exit; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-done
+ZIP := dist/gmm_spark.zip
+
+# The same interpreter on the driver and in the workers; log4j2.properties is found in conf/.
+SPARK_ENV := PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python PYSPARK_DRIVER_PYTHON=$(CURDIR)/$(BIN)/python \
+	SPARK_CONF_DIR=$(CURDIR)/conf
+# What `pip install` put into the environment, not another Spark this machine may have.
+SUBMIT := env -u SPARK_HOME $(SPARK_ENV) $(BIN)/spark-submit \
+	--properties-file conf/spark-defaults.conf --py-files $(ZIP)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(SETUP) ## Make the environment in .venv (once)
+
+$(SETUP): setup.py
+	@test -n "$(PYTHON)" || { echo "gmm_spark needs Python 3.10 to 3.13 and finds none: install one, or say PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(IN_RANGE)' || { echo "gmm_spark needs Python 3.10 to 3.13, and $(PYTHON) is $$("$(PYTHON)" -V 2>&1): say PYTHON=/path/to/another" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make environments (no venv or ensurepip): on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) from $(PYTHON) (a minute or two; pyspark is the bulk)"; "$(PYTHON)" -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Checked before anything long: Spark 4 needs a JDK 17 or newer.
+.PHONY: java
+java:
+	@java="$${JAVA_HOME:+$$JAVA_HOME/bin/}java"; \
+	version=$$("$$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1); \
+	if [ -z "$$version" ]; then found="none is found$${JAVA_HOME:+ in JAVA_HOME=$$JAVA_HOME}"; \
+	elif [ "$$version" -lt 17 ]; then found="$$java is older"; else exit 0; fi; \
+	echo "Spark needs a JDK 17 or newer, and $$found: install one (apt-get install openjdk-17-jre-headless, brew install openjdk@17, or https://adoptium.net) and set JAVA_HOME if it is not on the PATH" >&2; exit 1
+
+.PHONY: run
+run: java $(SETUP) $(ZIP) ## Train on the sample customers, score every one, print the segments
+	@$(SUBMIT) jobs/train.py --config conf/train.yaml
+	@$(SUBMIT) jobs/score.py --config conf/score.yaml
+
+.PHONY: test
+test: java check $(ZIP) ## Run the checks, then every test
+	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m pytest
+
+.PHONY: check
+check: $(SETUP) ## Format, lint, types, directions of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: bench
+bench: java $(SETUP) ## Compare with pyspark.ml, side by side
+	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m benchmarks.run $(BENCH)
+
+.PHONY: dist
+dist: $(ZIP) ## Build the zip for --py-files and the wheel, in dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@ls -l dist
+
+# Always built: it takes no time, and a module taken away leaves the zip too.
+.PHONY: $(ZIP)
+$(ZIP): $(SETUP)
+	@mkdir -p dist
+	@$(BIN)/python -c "import pathlib, zipfile; z = zipfile.ZipFile('$@', 'w', zipfile.ZIP_DEFLATED); [z.write(p) for p in sorted(pathlib.Path('gmm_spark').rglob('*.py'))]; z.close()"
+
+.PHONY: clean
+clean: ## Remove what was built and computed (not .venv)
+	rm -rf build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache spark-warehouse metastore_db derby.log
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,0 +1,48 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "gmm_spark" / "__init__.py").read_text("utf-8"), re.MULTILINE
+)
+README = ROOT / "README.md"
+
+setup(
+    name="gmm_spark",
+    version=VERSION.group(1) if VERSION else "0.1.0",
+    description="Gaussian mixtures by expectation-maximisation on Apache Spark",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="gmm_spark contributors",
+    license="MIT",
+    packages=find_packages(include=["gmm_spark", "gmm_spark.*"]),
+    package_data={"gmm_spark": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "pyspark>=4.0,<4.4",
+        "numpy>=1.26",
+        # pyspark 4.3 does not support pandas 3
+        "pandas>=2.2,<3",
+        "pyarrow>=15",
+        "scipy>=1.11",
+        "pydantic-settings>=2.7",
+        "PyYAML>=6",
+    ],
+    extras_require={
+        "dev": [
+            "build",
+            "chispa",
+            "import-linter>=2",
+            "mypy>=1.11",
+            "pandas-stubs",
+            "pytest>=8",
+            "ruff>=0.6",
+            "scikit-learn>=1.4",
+            "setuptools",
+            "types-PyYAML",
+            "wheel",
+        ],
+    },
+)
