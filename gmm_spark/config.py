@@ -1,0 +1,405 @@
+"""Settings of the jobs: defaults, one YAML file, the environment, the command line.
+
+Every key is a line of the file, a flag (`--k 4`, `--input.path lake/customers`) and an
+environment variable (`GMM_K`, `GMM_INPUT__PATH`). A flag wins over the environment, the
+environment over the file, the file over the default.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+from gmm_spark.errors import ConfigurationError
+
+ENV_PREFIX = "GMM_"
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+# YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
+Label = Annotated[
+    Text,
+    BeforeValidator(
+        lambda v: str(v) if isinstance(v, (datetime.date, int)) and not isinstance(v, bool) else v
+    ),
+]
+
+
+def _whole(column: str) -> str:
+    if column.count("(") != column.count(")"):
+        raise ValueError(
+            f"found {column!r}, cut at a comma; expected JSON where an expression has one: "
+            """'["a", "round(b, 2) as c"]'"""
+        )
+    return column
+
+
+Operator = Literal["=", "==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+Column = Annotated[Text, AfterValidator(_whole)]
+Filter = tuple[Text, Operator, Any]
+Covariance = Literal[
+    "full", "tied", "diag", "spherical", "VVV", "EEE", "VVI", "EEI", "VII", "EII"
+]  # fmt: skip
+
+# `column as name`, an expression; anything else is the name of a column.
+_EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
+
+
+def expression_name(column: str) -> str | None:
+    """The name an SQL expression such as `log1p(total) as log_total` gives; None for a column."""
+    found = _EXPRESSION.search(column)
+    return (found["quoted"] or found["plain"]) if found else None
+
+
+class InputSettings(BaseModel):
+    """The table to read: a path or a catalog table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Text | None = Field(None, description="directory, file or URI")
+    table: Text | None = Field(None, description="catalog table, instead of path")
+    format: Literal["parquet", "csv", "json", "orc", "avro", "delta", "iceberg"] = Field(
+        "parquet", description="format of path"
+    )
+    options: dict[str, str | bool | int | float] = Field(
+        default_factory=dict, description="options of Spark's reader, e.g. {sep: ';'}"
+    )
+    filters: list[Filter] = Field(
+        default_factory=list,
+        description="rows to take: [column, operator, value] each, all must hold",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InputSettings:
+        if (self.path is None) == (self.table is None):
+            found = "neither" if self.path is None else "both"
+            raise ValueError(f"found {found}; expected either path or table")
+        return self
+
+
+class JobSettings(BaseSettings):
+    """What both jobs know."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        cli_implicit_flags=True,
+        cli_exit_on_error=False,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        protected_namespaces=(),
+    )
+
+    config: Text | None = Field(None, description="YAML file with any of the keys below")
+    input: InputSettings = Field(description="the table to read")
+    columns: list[Column] = Field(
+        default_factory=list,
+        description="columns, or SQL expressions with a name: 'log1p(total) as log_total'",
+    )
+    output: Text = Field(description="directory or URI everything is written under")
+    run_date: Label | None = Field(None, description="recorded in the manifest; never computed")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _ConfigFile(settings_cls)
+
+
+class TrainSettings(JobSettings):
+    """Fit a Gaussian mixture to a table; write the model and manifest.json under `output`."""
+
+    vector_column: Text | None = Field(
+        None, description="one column of vectors or arrays, instead of columns"
+    )
+    weight_column: Text | None = Field(None, description="weight of a row")
+    k: int = Field(2, ge=1, description="number of segments")
+    covariance_type: Covariance = Field("full", description="structure of the covariances")
+    init_mode: Literal["k-means", "k-means++", "hierarchical", "random"] = Field(
+        "k-means", description="how the starts are made"
+    )
+    num_init: int = Field(16, ge=1, description="starts tried on the sample; the best goes on")
+    seed: int | None = Field(None, description="of the sample and the starts")
+    tol: float = Field(
+        1e-6, ge=0, description="converged when a pass gains less mean log-likelihood than this"
+    )
+    max_iter: int = Field(100, ge=0, description="passes over all the data, at most")
+    covariance_floor: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto", description="auto, or a fraction of a column's standard deviation; 0 is off"
+    )
+    missing: Literal["error", "skip"] = Field("error", description="rows with a gap")
+    sample_size: int | None = Field(None, ge=1, description="rows the starts are tried on")
+    initial_model: Text | None = Field(None, description="path of a model to start from")
+    initial_label_column: Text | None = Field(None, description="column of segments to start from")
+    overwrite: bool = Field(False, description="replace an earlier result under output")
+    fail_if_not_converged: bool = Field(
+        False, description="write no model and end with 4 when max_iter was not enough"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if bool(self.columns) == (self.vector_column is not None):
+            found = "both" if self.columns else "neither"
+            raise ValueError(f"columns: found {found}; expected either columns or vector_column")
+        if self.initial_model is not None and self.initial_label_column is not None:
+            raise ValueError(
+                "initial_model: found initial_label_column as well; expected one start, not two"
+            )
+        return self
+
+
+class ScoreSettings(JobSettings):
+    """Score every row of a table with a model; write Parquet and manifest.json under `output`."""
+
+    model: Text = Field(description="path of the model, <output>/model of the train job")
+    keep_columns: list[Text] | None = Field(
+        None, description="columns of the table that are written too; all when left out"
+    )
+    probability: Literal["vector", "columns"] = Field(
+        "vector", description="one vector column, or probability_0, probability_1, ..."
+    )
+    missing: Literal["error", "skip", "marginalize"] = Field(
+        "marginalize",
+        description="rows with a gap: refuse, leave unscored, or score by the known columns",
+    )
+    partition_by: list[Text] = Field(
+        default_factory=list,
+        description="columns the output is partitioned by; run_date may be one",
+    )
+    mode: Literal["error", "overwrite"] = Field(
+        "error", description="overwrite replaces the earlier scores, or with partition_by only "
+        "the partitions that have rows in this run",
+    )  # fmt: skip
+    profile: list[Text] = Field(
+        default_factory=list, description="outcome columns whose mean a segment is printed"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScoreSettings:
+        if "run_date" in self.partition_by and self.run_date is None:
+            raise ValueError("run_date: found nothing; expected a value, partition_by names it")
+        return self
+
+
+Settings = TypeVar("Settings", bound=JobSettings)
+
+
+class _ConfigFile(YamlConfigSettingsSource):
+    """The YAML file that --config or GMM_CONFIG names; read once the sources above it are known."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, yaml_file=None)
+
+    def __call__(self) -> dict[str, Any]:
+        path = self.current_state.get("config")
+        return _read_yaml(Path(path)) if path else {}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"config: found no readable file {path} ({error.strerror})"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"config: {path} is not YAML: {' '.join(str(error).split())}"
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"config: found {_shown(content)} in {path}; expected lines of the form key: value"
+        )
+    content = {str(key): value for key, value in content.items()}
+    if "config" in content:
+        raise ConfigurationError(f"config: found in {path} itself; expected on the command line")
+    return content
+
+
+def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = None) -> Settings:
+    """The settings of a job from the command line, the environment and the file `--config` names.
+
+    Raises ConfigurationError with one line a problem, `key: what was found; what is expected`.
+    Raises SystemExit(0) after `--help`.
+    """
+    _check_environment()
+    try:
+        command_line: CliSettingsSource[Any] = CliSettingsSource(
+            kind, cli_prog_name=prog, cli_parse_args=[_single_letter(word) for word in argv]
+        )
+        values = command_line()
+    except SettingsError as error:
+        raise ConfigurationError(_command_line_problem(kind, str(error))) from None
+    try:
+        return kind(**values)
+    except SettingsError as error:
+        raise ConfigurationError(_environment_problem(str(error))) from None
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_problems(kind, error.errors()))) from None
+
+
+def _single_letter(word: str) -> str:
+    """pydantic-settings knows a key of one letter as -k alone; --k is what every other key has."""
+    return word[1:] if re.match(r"--\w(=|$)", word) else word
+
+
+def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of a settings class, nested ones with a dot."""
+    names = []
+    for name, field in kind.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += keys(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _check_environment() -> None:
+    """Refuse a GMM_ variable that no job knows: it is a key mistyped, and would be ignored."""
+    known = {
+        ENV_PREFIX + key.replace(".", "__").upper()
+        for kind in (TrainSettings, ScoreSettings)
+        for key in keys(kind)
+    }
+    unknown = [
+        f"{name}: unknown environment variable{_suggestion(name, known)}"
+        for name in sorted(os.environ)
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
+    ]
+    if unknown:
+        raise ConfigurationError("\n".join(unknown))
+
+
+def _command_line_problem(kind: type[BaseModel], message: str) -> str:
+    message = " ".join(message.removeprefix("error parsing CLI: ").split())
+    unknown = message.removeprefix("unrecognized arguments: ")
+    if unknown != message:
+        flag = unknown.split()[0].split("=")[0]
+        if not flag.startswith("-"):
+            return f"{flag}: found on the command line; expected flags and their values"
+        key = flag.lstrip("-")
+        return f"{key}: unknown flag {flag}{_suggestion(key, keys(kind), '--')}"
+    argument = re.match(r"argument --(?:no-)?([\w.]+)[^:]*: (.*)", message)
+    argument = argument or re.match(r"argument -(\w)[^:]*: (.*)", message)
+    return f"{argument[1]}: {argument[2]}" if argument else f"command line: {message}"
+
+
+def _environment_problem(message: str) -> str:
+    field = re.search(r'field "(\w+)"', message)
+    if not field:
+        return " ".join(message.split())
+    name = ENV_PREFIX + field[1].upper()
+    return f'{name}: found {_shown(os.environ.get(name))}; expected JSON, a list as ["a", "b"]'
+
+
+def _problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
+    """One line a key, whatever the number of alternatives pydantic tried for it."""
+    known = keys(kind)
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for error in errors:
+        by_key.setdefault(_key(error["loc"], known, error["type"]), []).append(error)
+    return [_problem(key, of_key, known) for key, of_key in by_key.items()]
+
+
+def _key(location: tuple[int | str, ...], known: list[str], kind: str) -> str:
+    """The key as the user wrote it: pydantic adds the alternatives of a union to it."""
+    name = ""
+    for i, part in enumerate(location):
+        longer = f"{name}.{part}" if name else str(part)
+        if longer not in known and not (kind == "extra_forbidden" and i == len(location) - 1):
+            index = [f"[{p}]" for p in location[i:] if isinstance(p, int)]
+            return name + "".join(index[:1])
+        name = longer
+    return name
+
+
+def _problem(key: str, errors: list[ErrorDetails], known: list[str]) -> str:
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggestion(key, known)}"
+    if first["type"] == "missing":
+        if "[" in key:
+            return f"{key}: found too few values; expected [column, operator, value]"
+        key = "input.path" if key == "input" else key
+        flag, variable = f"--{key}", ENV_PREFIX + key.replace(".", "__").upper()
+        return f"{key}: found nothing; expected a value ({flag}, {variable}, or in the YAML file)"
+    if first["type"] in ("value_error", "assertion_error"):
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    expected = " or ".join(dict.fromkeys(_expected(error["msg"]) for error in errors))
+    return f"{key}: found {_shown(first['input'])}; expected {expected}"
+
+
+def _expected(message: str) -> str:
+    message = message.removeprefix("Input should be ").removeprefix("Input should ")
+    if "dictionary" in message:
+        return "keys and values"
+    # "a valid integer, unable to parse string as an integer"
+    return re.sub(r"(?:a valid|valid) (\w+)(?:, (?:unable|got).*)?$", r"a \1", message).replace(
+        "a integer", "an integer"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _suggestion(name: str, known: Iterable[str], before: str = "") -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {before}{near[0]}?" if near else "; --help lists the known ones"
+
+
+_SECRET = re.compile(r"secret|password|passwd|token|credential|account.?key|access.?key|sas", re.I)
+
+
+def without_secrets(settings: JobSettings) -> dict[str, Any]:
+    """The settings as plain values for the manifest, credentials blotted out."""
+    values = settings.model_dump(mode="json")
+    options = values["input"]["options"]
+    values["input"]["options"] = {
+        key: "***" if _SECRET.search(key) else value for key, value in options.items()
+    }
+    for holder, key in ((values["input"], "path"), (values, "output"), (values, "model")):
+        if isinstance(holder.get(key), str):
+            holder[key] = without_userinfo(holder[key])
+    return values
+
+
+def without_userinfo(uri: str) -> str:
+    """`s3://key:secret@bucket/x` without what stands before the colon's password."""
+    return re.sub(r"^(\w+://)[^/@]*:[^/@]*@", r"\1***@", uri)

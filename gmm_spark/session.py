@@ -1,0 +1,47 @@
+"""The Spark session of a job: the one there is, or one with settings that suit short passes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark.sql import SparkSession
+
+# What conf/spark-defaults.conf says, for a job started by plain python. The reasons are there.
+_PLAIN_PYTHON = {
+    "spark.python.unix.domain.socket.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def get_session(app_name: str) -> SparkSession:
+    """The active session, or a new one.
+
+    The master and every size come from spark-submit, from spark-defaults.conf or, with neither,
+    from Spark's own default, local[*]; this code sets none of them.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    # Spark's own default is whatever python3 is first on the path, which may lack numpy.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(app_name)
+    if not _settings_come_from_outside():
+        for key, value in _PLAIN_PYTHON.items():
+            builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _settings_come_from_outside() -> bool:
+    """spark-submit, a connect server or a configuration directory has the say."""
+    return any(
+        os.environ.get(name)
+        for name in (
+            "PYSPARK_GATEWAY_PORT",
+            "SPARK_REMOTE",
+            "SPARK_CONF_DIR",
+            "PYSPARK_SUBMIT_ARGS",
+        )
+    )
