@@ -21,6 +21,8 @@ from gmm_spark.mixture.sufficient import SingularCovarianceError, Statistics
 _DEAD = 1e-10
 # A direction takes part in the floor from this share of its squared loadings on.
 _LOADING = 0.1
+# Eigenvalues of a correlation matrix under this are rounding.
+_SMALLEST_EIGENVALUE = 1e-13
 
 
 @dataclass(frozen=True)
@@ -177,18 +179,26 @@ def _floor_matrix(covariance: Array, floor: Array, index: int) -> tuple[Array, t
         if eigenvalues[0] < 10 * len(floor) * np.finfo(float).eps:
             raise SingularCovarianceError(index)
         return covariance, ()
-    scaled = covariance / np.outer(floor, floor)
+    covariance, columns = _lift(covariance, floor, 1.0)
+    # What float64 cannot tell from singular is lifted too, in the component's own scale.
+    deviations = np.sqrt(np.diag(covariance))
+    covariance, unresolved = _lift(covariance, deviations, _SMALLEST_EIGENVALUE)
+    return covariance, tuple(sorted({*columns, *unresolved}))
+
+
+def _lift(covariance: Array, unit: Array, smallest: float) -> tuple[Array, tuple[int, ...]]:
+    """Raise eigenvalues under `smallest`, of the covariance in the given units, to it."""
+    scaled = covariance / np.outer(unit, unit)
     try:
-        np.linalg.cholesky(scaled - np.eye(len(floor)))
+        np.linalg.cholesky(scaled - smallest * np.eye(len(unit)))
         return covariance, ()
     except np.linalg.LinAlgError:
         pass
     eigenvalues, vectors = np.linalg.eigh(scaled)
-    below = eigenvalues < 1
+    below = eigenvalues < smallest
     if not below.any():
         return covariance, ()
-    lifted = (vectors * np.maximum(eigenvalues, 1.0)) @ vectors.T
+    lifted = (vectors * np.maximum(eigenvalues, smallest)) @ vectors.T * np.outer(unit, unit)
     loadings = (vectors[:, below] ** 2).max(axis=1)
     columns = np.flatnonzero(loadings >= min(_LOADING, float(loadings.max())))
-    lifted = lifted * np.outer(floor, floor)
     return (lifted + lifted.T) / 2, tuple(int(j) for j in columns)

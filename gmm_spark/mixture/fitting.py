@@ -125,7 +125,8 @@ def fit(
         history.append(record)
         if listener is not None:
             listener(record)
-        if gain is not None and gain < -_ROUNDING * max(1.0, abs(mean)):
+        rounding = _ROUNDING * max(1.0, abs(mean)) + float(parameters.weights @ evaluator.rounding)
+        if gain is not None and gain < -rounding:
             reason = "decreased"
             break
         best = parameters, statistics, log_likelihood
@@ -136,9 +137,7 @@ def fit(
         if parameters.structure.shared and scatter is None:
             scatter = scatter_about_origin(statistics)
         try:
-            step = m_step(
-                statistics, slice(0, parameters.k), parameters, floor, scatter
-            )
+            step = m_step(statistics, slice(0, parameters.k), parameters, floor, scatter)
         except SingularCovarianceError:
             reason = "singular"
             break

@@ -90,6 +90,15 @@ class Parameters:
     means: Array
     covariances: Array
 
+    @staticmethod
+    def unit(structure: Structure, k: int, d: int) -> Parameters:
+        """Equal weights, zero means and unit covariances: a place to hang statistics on."""
+        one: Array = {"full": np.eye(d), "diagonal": np.ones(d), "spherical": np.ones(())}[
+            structure.shape
+        ]
+        covariances = one if structure.shared else np.repeat(one[None], k, axis=0)
+        return Parameters(structure, np.full(k, 1.0 / k), np.zeros((k, d)), covariances)
+
     @property
     def k(self) -> int:
         return int(self.weights.shape[0])

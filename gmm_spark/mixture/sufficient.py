@@ -172,6 +172,7 @@ class Evaluator:
     theta: Array  # (K, M)
     centred: tuple[CentredComponent, ...]
     precisions: Array | None  # of the kind "linear": (C, d, d)
+    rounding: Array  # (K,) what the rounding of a covariance may change in a log density
 
     @property
     def origins(self) -> Array:
@@ -221,6 +222,8 @@ def natural_parameters(
     ill_conditioned = magnitudes * np.finfo(float).eps > _EXPANSION_ERROR
     linear = linear and structure.shared and not ill_conditioned.any()
 
+    conditions = np.einsum("ki,kij,kj->k", deviations, np.abs(precisions), deviations)
+
     layout = Layout("linear" if linear else structure.shape, d, tuple(c.k for c in candidates))
     theta = np.zeros((layout.num_components, layout.num_features))
     shifted = np.einsum("kij,kj->ki", precisions, means)
@@ -242,10 +245,11 @@ def natural_parameters(
                 int(index), means[index], whitening[index], float(log_constants[index])
             )
         )
+    rounding = conditions * np.finfo(float).eps
     shared = None
     if linear:
         shared = np.stack([precisions[c.start] for c in layout.candidates()])
-    return Evaluator(layout, standardisation, theta, tuple(centred), shared)
+    return Evaluator(layout, standardisation, theta, tuple(centred), shared, rounding)
 
 
 def _whitening(covariances: Array, deviations: Array) -> Array:
