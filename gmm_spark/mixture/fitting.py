@@ -130,7 +130,7 @@ def fit(
             reason = "decreased"
             break
         best = parameters, statistics, log_likelihood
-        confirmations = confirmations + 1 if gain is not None and gain < tol else 0
+        confirmations = confirmations + 1 if gain is not None and gain < max(tol, rounding) else 0
         if confirmations == _CONFIRMATIONS:
             reason = "converged"
             break

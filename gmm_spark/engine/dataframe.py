@@ -1,0 +1,134 @@
+"""Any DataFrame as a source: packed once into binary blocks, cached, read back every pass."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.storagelevel import StorageLevel
+
+from gmm_spark.engine.blocks import PACKED_SCHEMA, PackedReader, Packer, Roles
+from gmm_spark.engine.jobs import is_connect, parallelism
+from gmm_spark.errors import InputDataError
+
+# Partitions beyond this many a core cost more to start than they balance.
+_PARTITIONS_PER_CORE = 4
+
+
+def check_numeric(frame: DataFrame, name: str) -> None:
+    """Raise where the frame has no such column, or it is not numeric."""
+    if name not in frame.columns:
+        known = ", ".join(frame.columns)
+        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
+    kind = frame.schema[name].dataType
+    if not isinstance(kind, T.NumericType | T.BooleanType):
+        raise InputDataError(
+            f"column {name!r} has type {kind.simpleString()}, a number is needed; convert it or "
+            "leave it out"
+        )
+
+
+def double(name: str) -> Column:
+    """The column as a double, whatever characters are in its name."""
+    return F.col(f"`{name.replace('`', '``')}`").cast("double")
+
+
+def is_vector(kind: T.DataType) -> bool:
+    return isinstance(kind, T.UserDefinedType) and kind.typeName() == "vectorudt"
+
+
+def feature_array(frame: DataFrame, name: str) -> Column:
+    """A vector or array column as an array of doubles."""
+    if name not in frame.columns:
+        known = ", ".join(frame.columns)
+        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
+    kind = frame.schema[name].dataType
+    column = F.col(f"`{name.replace('`', '``')}`")
+    if is_vector(kind):
+        return vector_to_array(column)
+    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType):
+        return column.cast("array<double>")
+    raise InputDataError(
+        f"column {name!r} has type {kind.simpleString()}, a vector or an array of numbers is "
+        "needed; name scalar columns with inputCols"
+    )
+
+
+class DataFrameSource:
+    """A DataFrame packed into cached blocks. Features are scalar columns or one array."""
+
+    def __init__(
+        self,
+        frame: DataFrame,
+        *,
+        input_cols: list[str] | None,
+        features_col: str,
+        weight: str | None,
+        label: str | None,
+    ) -> None:
+        self.spark = frame.sparkSession
+        extra = [name for name in (weight, label) if name is not None]
+        for name in [*(input_cols or []), *extra]:
+            check_numeric(frame, name)
+        length: int | None = None
+        if input_cols is not None:
+            self.roles = Roles(tuple(input_cols), weight, label)
+            selected = [double(name).alias(str(i)) for i, name in enumerate(self.roles.names)]
+        else:
+            array = feature_array(frame, features_col)
+            length = _first_length(frame, array, features_col)
+            names = tuple(f"{features_col}[{i}]" for i in range(length))
+            self.roles = Roles(names, weight, label)
+            selected = [array.alias("0")]
+            selected += [double(name).alias(str(i + 1)) for i, name in enumerate(extra)]
+        packer = Packer(tuple(str(i) for i in range(len(selected))), length)
+        packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
+        cores = parallelism(self.spark)
+        if not is_connect(self.spark):
+            partitions = frame.rdd.getNumPartitions()
+            if partitions > _PARTITIONS_PER_CORE * cores:
+                packed = packed.coalesce(_PARTITIONS_PER_CORE * cores)
+        self._packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            self._materialise(length, features_col)
+        except BaseException:
+            self.close()
+            raise
+        self.reader = PackedReader(self.roles)
+
+    def _materialise(self, length: int | None, features_col: str) -> None:
+        totals = self._packed.agg(
+            F.sum("rows"),
+            F.sum("wrong_length"),
+            F.max("an_other_length"),
+            F.countDistinct(F.spark_partition_id()),
+        ).first()
+        assert totals is not None
+        self.rows_at_most = int(totals[0] or 0)
+        self.num_tasks = max(1, int(totals[3]))
+        if totals[1]:
+            raise InputDataError(
+                f"column {features_col!r}: {totals[1]} of {self.rows_at_most} rows have another "
+                f"number of entries ({totals[2]}, for instance) than the first, which has "
+                f"{length}; every row needs the same"
+            )
+
+    def frame(self) -> DataFrame:
+        return self._packed
+
+    def close(self) -> None:
+        """Drop the cached blocks."""
+        with suppress(Exception):
+            self._packed.unpersist()
+
+
+def _first_length(frame: DataFrame, array: Column, name: str) -> int:
+    first = frame.select(F.size(array).alias("n")).where(array.isNotNull()).first()
+    if first is None:
+        raise InputDataError(f"there are no rows with a value in column {name!r}; the data are empty")
+    if first["n"] < 1:
+        raise InputDataError(f"column {name!r}: the first row has no entries")
+    return int(first["n"])

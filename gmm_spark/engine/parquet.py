@@ -1,0 +1,161 @@
+"""A Parquet table as a source: the workers read its row groups themselves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
+from pyspark.sql import DataFrame, SparkSession
+
+from gmm_spark.engine.blocks import FileVersion, ParquetReader, Roles, RowGroups
+from gmm_spark.engine.jobs import parallelism
+from gmm_spark.errors import ConfigurationError, InputDataError
+
+# A task reads at most about this much, so that a retry or a straggler costs little.
+_TASK_BYTES = 256 << 20
+_MAX_WAVES = 64
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A table of Parquet files that the workers read directly, without the JVM.
+
+    Parameters
+    ----------
+    path : a directory or file, local or on any file system pyarrow knows (``s3://``,
+        ``gs://``, ``hdfs://``, ``abfs://``; ``s3a://`` is read as ``s3://``). Hive-style
+        partition directories become columns.
+    filters : rows to keep, as pyarrow takes them: ``[("month", "=", "2026-01")]``, a list of
+        such lists for alternatives, or a `pyarrow.compute.Expression`. Partitions and row
+        groups that cannot hold such rows are not read.
+
+    Every column is cast to float64. The files are noted at the start of a fit, by size and
+    modification time; a fit ends with an error if one of them changes under it.
+    """
+
+    path: str
+    filters: Any = None
+
+    def dataset(self) -> tuple[ds.Dataset, Any]:
+        """The pyarrow dataset and the filter expression; ConfigurationError if unreadable."""
+        uri = str(self.path)
+        if uri.startswith(("s3a://", "s3n://")):
+            uri = "s3://" + uri.split("://", 1)[1]
+        try:
+            filesystem, root = fs.FileSystem.from_uri(uri) if "://" in uri else (None, uri)
+            filesystem = filesystem or fs.LocalFileSystem()
+            if filesystem.get_file_info(root).type == fs.FileType.NotFound:
+                raise ConfigurationError(f"there is no table at {self.path}")
+            dataset = ds.dataset(root, filesystem=filesystem, format="parquet", partitioning="hive")
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputDataError(f"{self.path} cannot be read as Parquet: {error}") from error
+        expression = self.filters
+        if expression is not None and not isinstance(expression, ds.Expression):
+            expression = pq.filters_to_expression(expression)
+        return dataset, expression
+
+    def schema(self) -> pa.Schema:
+        """Names and Arrow types of the columns."""
+        return self.dataset()[0].schema
+
+
+class ParquetSource:
+    """Row groups of a table, split evenly over the tasks."""
+
+    def __init__(self, spark: SparkSession, table: ParquetTable, roles: Roles) -> None:
+        self.spark = spark
+        self.roles = roles
+        dataset, expression = table.dataset()
+        for name in roles.names:
+            check_column(name, dataset.schema, table.path)
+        filter_columns = _referenced(table.filters, dataset.schema.names)
+        pieces = _pieces(dataset, expression)
+        self.rows_at_most = sum(rows for _, _, rows in pieces)
+        num_bytes = 8 * len(roles.names) * self.rows_at_most
+        cores = parallelism(spark)
+        waves = min(_MAX_WAVES, max(1, -(-num_bytes // (cores * _TASK_BYTES))))
+        tasks = _balanced(pieces, cores * int(waves))
+        self.num_tasks = max(1, len(tasks))
+        self.reader = ParquetReader(
+            dataset.filesystem, tasks, roles, expression, tuple(filter_columns)
+        )
+
+    def frame(self) -> DataFrame:
+        return self.spark.range(0, len(self.reader.tasks), 1, self.num_tasks)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def check_column(name: str, schema: pa.Schema, where: str) -> None:
+    """Raise where the table has no such column, or it is not numeric."""
+    if name not in schema.names:
+        known = ", ".join(schema.names)
+        raise InputDataError(f"there is no column {name!r} in {where}; it has: {known}")
+    kind = schema.field(name).type
+    numeric = (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+    )
+    if not numeric:
+        raise InputDataError(
+            f"column {name!r} has type {kind}, a number is needed; convert it or leave it out"
+        )
+
+
+def _referenced(filters: Any, names: list[str]) -> list[str]:
+    if filters is None:
+        return []
+    if isinstance(filters, ds.Expression):
+        text = str(filters)
+        return [name for name in names if name in text]
+    flat = filters if isinstance(filters[0], tuple | list) and filters else []
+    conditions = [c for part in flat for c in ([part] if isinstance(part[0], str) else part)]
+    return sorted({c[0] for c in conditions})
+
+
+def _pieces(dataset: ds.Dataset, expression: Any) -> list[tuple[FileVersion, int, int]]:
+    """File, row group and its rows, for all that can hold rows of the filter."""
+    fragments = list(dataset.get_fragments(filter=expression))
+
+    def of_fragment(fragment: Any) -> list[tuple[FileVersion, int, int]]:
+        info = dataset.filesystem.get_file_info(fragment.path)
+        keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
+        file = FileVersion(fragment.path, info.size, info.mtime_ns, keys)
+        try:
+            parts = fragment.split_by_row_group(filter=expression)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputDataError(f"{fragment.path} cannot be read as Parquet: {error}") from error
+        return [(file, group.id, group.num_rows) for part in parts for group in part.row_groups]
+
+    with ThreadPoolExecutor(16) as pool:
+        return [piece for pieces in pool.map(of_fragment, fragments) for piece in pieces]
+
+
+def _balanced(
+    pieces: list[tuple[FileVersion, int, int]], num_tasks: int
+) -> tuple[tuple[RowGroups, ...], ...]:
+    """Consecutive row groups, cut where a task has its share of the rows."""
+    total = sum(rows for _, _, rows in pieces)
+    num_tasks = max(1, min(num_tasks, len(pieces)))
+    tasks: list[list[tuple[FileVersion, int]]] = [[] for _ in range(num_tasks)]
+    seen = 0
+    for file, group, rows in pieces:
+        middle = seen + rows / 2
+        tasks[min(num_tasks - 1, int(middle * num_tasks / max(total, 1)))].append((file, group))
+        seen += rows
+    return tuple(_grouped(task) for task in tasks if task)
+
+
+def _grouped(task: list[tuple[FileVersion, int]]) -> tuple[RowGroups, ...]:
+    groups: dict[FileVersion, list[int]] = {}
+    for file, group in task:
+        groups.setdefault(file, []).append(group)
+    return tuple(RowGroups(file, tuple(numbers)) for file, numbers in groups.items())

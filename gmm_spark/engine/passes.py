@@ -1,0 +1,107 @@
+"""A pass over the data: parameters out by broadcast, statistics back, merged in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gmm_spark.engine.blocks import Block
+from gmm_spark.engine.jobs import Shared, Source, run_job, small_batches
+from gmm_spark.engine.scanning import Scan, as_labels
+from gmm_spark.errors import FitError
+from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.sufficient import BlockKernel, Evaluator, Statistics
+
+logger = logging.getLogger(__name__)
+
+# Packed blocks are about a megabyte; this many go to a worker at once.
+PACKED_RECORDS = 4
+
+
+@dataclass(frozen=True)
+class _PassWork:
+    """One task's statistics, as bytes: the block fingerprints' sum, then float64 sums."""
+
+    evaluator: Shared
+    labels: tuple[float, ...] | None
+
+    def __call__(self, blocks: Iterator[Block]) -> bytes:
+        kernel = BlockKernel(self.evaluator.value)
+        fingerprint = 0
+        for block in blocks:
+            fingerprint = (fingerprint + block.fingerprint) % 2**64
+            features, weights, labels = block.features, block.weights, block.labels
+            gaps = np.isnan(features.sum(axis=0))
+            if gaps.any():
+                complete = ~np.isnan(features).any(axis=0)
+                features = features[:, complete]
+                weights = None if weights is None else weights[complete]
+                labels = None if labels is None else labels[complete]
+            if self.labels is None:
+                kernel.add(features, weights)
+            else:
+                assert labels is not None
+                kernel.add_labelled(features, as_labels(labels, self.labels), weights)
+        return fingerprint.to_bytes(8, "little") + kernel.statistics().values.tobytes()
+
+
+def merge_payloads(payloads: list[bytes]) -> bytes:
+    """The payload of several tasks together, added in the order given."""
+    fingerprint = sum(int.from_bytes(p[:8], "little") for p in payloads) % 2**64
+    values = np.frombuffer(payloads[0], offset=8).copy()
+    for payload in payloads[1:]:
+        values += np.frombuffer(payload, offset=8)
+    return fingerprint.to_bytes(8, "little") + values.tobytes()
+
+
+class SparkEngine:
+    """Answers passes by Spark jobs; checks that each saw all rows once, as they were."""
+
+    def __init__(self, source: Source, scan: Scan, aggregation_depth: int = 2) -> None:
+        self._source = source
+        self._scan = scan
+        self._depth = aggregation_depth
+        self.seconds: list[float] = []
+
+    def run_pass(self, evaluator: Evaluator) -> Statistics:
+        return self._run(evaluator, None, f"EM pass {len(self.seconds) + 1}")
+
+    def run_labelled(self, evaluator: Evaluator) -> Statistics:
+        """Statistics with responsibility 1 for the component of each row's label."""
+        return self._run(evaluator, self._scan.labels, "statistics of the labelled rows")
+
+    def _run(
+        self, evaluator: Evaluator, labels: tuple[float, ...] | None, description: str
+    ) -> Statistics:
+        started = time.monotonic()
+        shared = Shared(self._source.spark, evaluator)
+        try:
+            with small_batches(self._source.spark, PACKED_RECORDS):
+                payloads = run_job(
+                    self._source,
+                    _PassWork(shared, labels),
+                    description,
+                    merge=merge_payloads,
+                    payload_bytes=8 * evaluator.layout.size,
+                    aggregation_depth=self._depth,
+                )
+        finally:
+            shared.destroy()
+        merged = merge_payloads(payloads)
+        values: Array = np.frombuffer(merged, offset=8).copy()
+        statistics = Statistics(evaluator.layout, evaluator.origins, values)
+        fingerprint = int.from_bytes(merged[:8], "little")
+        if statistics.num_rows != self._scan.num_rows or fingerprint != self._scan.fingerprint:
+            raise FitError(
+                f"the data changed under the fit: the first scan saw {self._scan.num_rows} rows, "
+                f"this pass {statistics.num_rows}"
+                + ("" if fingerprint == self._scan.fingerprint else " with other values")
+                + "; the input must give the same rows each time it is read"
+            )
+        if labels is None:
+            self.seconds.append(time.monotonic() - started)
+        return statistics

@@ -1,0 +1,227 @@
+"""The first scan: what the columns hold, whether they can be used, and a sample of the rows."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gmm_spark.engine.blocks import Block, Roles, occurrence_hashes, row_hashes
+from gmm_spark.engine.jobs import Source, run_job
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.parameters import Array
+
+Missing = Literal["error", "skip"]
+
+# Labels of a given start beyond this many distinct values are not counted on.
+_MAX_LABELS = 10_000
+# Squares of standardised values must stay finite.
+_LARGEST = 1e150
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the first scan found; `num_rows` are those a fit uses, `num_skipped` the others."""
+
+    num_rows: int
+    num_skipped: int
+    weight: float
+    lowest: Array  # (d,)
+    highest: Array  # (d,)
+    fingerprint: int
+    labels: tuple[float, ...]
+    sample: Array  # (d, n), in the order of the rows' hashes
+    sample_weights: Array | None
+
+
+@dataclass(frozen=True)
+class _ScanWork:
+    """The scan of one task; its payload is a pickled dictionary for our own driver."""
+
+    roles: Roles
+    missing: Missing
+    seed: int
+    threshold: int
+
+    def __call__(self, blocks: Iterator[Block]) -> bytes:
+        d, columns = len(self.roles.features), len(self.roles.names)
+        nulls = np.zeros(columns, dtype=np.int64)
+        nans = np.zeros(columns, dtype=np.int64)
+        infinities = np.zeros(columns, dtype=np.int64)
+        first_infinity: dict[int, float] = {}
+        lowest, highest = np.full(d, np.inf), np.full(d, -np.inf)
+        rows = skipped = negative = 0
+        first_negative: float | None = None
+        weight, fingerprint = 0.0, 0
+        labels: set[float] = set()
+        bad_label: float | None = None
+        kept: list[tuple[Any, Array]] = []
+        for block in blocks:
+            fingerprint = (fingerprint + block.fingerprint) % 2**64
+            nulls += block.nulls
+            gaps = np.isnan(block.values)
+            nans += gaps.sum(axis=1) - block.nulls
+            infinite = np.isinf(block.values)
+            if infinite.any():
+                infinities += infinite.sum(axis=1)
+                for j in np.flatnonzero(infinite.any(axis=1)):
+                    first_infinity.setdefault(int(j), float(block.values[j][infinite[j]][0]))
+            values = block.values
+            if gaps[:d].any():
+                complete = ~gaps[:d].any(axis=0)
+                skipped += int((~complete).sum())
+                values = values[:, complete]
+            values = np.ascontiguousarray(values)
+            rows += values.shape[1]
+            if values.shape[1] == 0:
+                continue
+            lowest = np.minimum(lowest, values[:d].min(axis=1))
+            highest = np.maximum(highest, values[:d].max(axis=1))
+            if self.roles.weight is not None:
+                below = values[d] < 0
+                if below.any():
+                    negative += int(below.sum())
+                    first_negative = float(values[d][below][0])
+                weight += float(values[d].sum())
+            if self.roles.label is not None and len(labels) < _MAX_LABELS:
+                labels.update(np.unique(values[-1]).tolist())
+                fractional = values[-1] % 1 != 0
+                if fractional.any():
+                    bad_label = float(values[-1][fractional][0])
+            hashes = occurrence_hashes(row_hashes(values[:d], self.seed))
+            chosen = hashes <= np.uint64(self.threshold)
+            if chosen.any():
+                kept.append((hashes[chosen], values[:, chosen]))
+        return pickle.dumps(
+            {
+                "nulls": nulls,
+                "nans": nans,
+                "infinities": infinities,
+                "first_infinity": first_infinity,
+                "lowest": lowest,
+                "highest": highest,
+                "rows": rows,
+                "skipped": skipped,
+                "negative": negative,
+                "first_negative": first_negative,
+                "weight": weight if self.roles.weight is not None else float(rows),
+                "fingerprint": fingerprint,
+                "labels": labels,
+                "bad_label": bad_label,
+                "hashes": np.concatenate([h for h, _ in kept]) if kept else None,
+                "sample": np.concatenate([v for _, v in kept], axis=1) if kept else None,
+            }
+        )
+
+
+def scan(
+    source: Source, rows_at_most: int, *, missing: Missing, seed: int, sample_size: int
+) -> Scan:
+    """Look at every row once; again only where many rows are left out and the sample is short.
+
+    The sample holds every row with the same probability, by a hash of its content and the seed:
+    it does not depend on partitioning, file layout or the order of tasks (but for exact
+    duplicates of a whole row, where more than `sample_size` rows are sampled from).
+
+    Raises InputDataError for what cannot be used: gaps (where `missing` is "error"),
+    infinities, negative weights, a total weight of 0, no rows.
+    """
+    expected = max(1, rows_at_most)
+    while True:
+        wanted = sample_size + 6 * np.sqrt(sample_size) + 16
+        share = min(1.0, wanted / expected)
+        threshold = 2**64 - 1 if share == 1.0 else int(share * 2**64)
+        work = _ScanWork(source.roles, missing, seed, threshold)
+        parts = [pickle.loads(p) for p in run_job(source, work, "scan of the data")]
+        rows = sum(part["rows"] for part in parts)
+        _check(parts, source.roles, missing, rows)
+        sampled = sum(len(part["hashes"]) for part in parts if part["hashes"] is not None)
+        if share == 1.0 or sampled >= min(rows, sample_size):
+            break
+        expected = max(1, min(rows, int(expected * 0.9)))
+    d = len(source.roles.features)
+    sample = np.concatenate([p["sample"] for p in parts if p["sample"] is not None], axis=1)
+    hashes = np.concatenate([p["hashes"] for p in parts if p["hashes"] is not None])
+    if share == 1.0:
+        # All rows are here: number duplicates over the whole, whatever task they came from.
+        plain = row_hashes(sample[:d], seed)
+        order = np.lexsort([*sample[::-1], plain])
+        sample = sample[:, order]
+        hashes = occurrence_hashes(plain[order])
+    order = np.lexsort([*sample[::-1], hashes])[:sample_size]
+    sample = np.ascontiguousarray(sample[:, order])
+    weighted = source.roles.weight is not None
+    return Scan(
+        num_rows=rows,
+        num_skipped=sum(part["skipped"] for part in parts),
+        weight=sum(part["weight"] for part in parts),
+        lowest=np.min([part["lowest"] for part in parts], axis=0),
+        highest=np.max([part["highest"] for part in parts], axis=0),
+        fingerprint=sum(part["fingerprint"] for part in parts) % 2**64,
+        labels=tuple(sorted(set().union(*(part["labels"] for part in parts)))),
+        sample=sample[:d],
+        sample_weights=sample[d] if weighted else None,
+    )
+
+
+def _check(
+    parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: int
+) -> None:
+    total = rows + sum(part["skipped"] for part in parts)
+    if total == 0:
+        raise InputDataError("there are no rows in the data")
+    d = len(roles.features)
+    for j, name in enumerate(roles.names):
+        nulls = int(sum(part["nulls"][j] for part in parts))
+        nans = int(sum(part["nans"][j] for part in parts))
+        infinities = int(sum(part["infinities"][j] for part in parts))
+        if infinities:
+            first = next(p["first_infinity"][j] for p in parts if j in p["first_infinity"])
+            raise InputDataError(
+                f"column {name!r}: {infinities} of {total} rows are infinite (the first: {first}); "
+                "replace them or leave those rows out"
+            )
+        if (nulls or nans) and (missing == "error" or j >= d):
+            found = " and ".join(
+                f"{count} {what}" for count, what in ((nulls, "null"), (nans, "NaN")) if count
+            )
+            advice = (
+                "set missing='skip' to fit without those rows, or fill them"
+                if j < d
+                else "every row needs a value there"
+            )
+            raise InputDataError(f"column {name!r}: {found} in {total} rows; {advice}")
+    if rows == 0:
+        raise InputDataError(f"all {total} rows have a gap in some column: nothing is left to fit")
+    negative = sum(part["negative"] for part in parts)
+    if negative:
+        first = next(p["first_negative"] for p in parts if p["first_negative"] is not None)
+        raise InputDataError(
+            f"weight column {roles.weight!r}: {negative} of {total} rows are negative (one: "
+            f"{first}); a weight is 0 or more"
+        )
+    if sum(part["weight"] for part in parts) <= 0:
+        raise InputDataError(f"weight column {roles.weight!r}: the weights of all rows sum to 0")
+    bad = [p["bad_label"] for p in parts if p["bad_label"] is not None]
+    if bad:
+        raise InputDataError(
+            f"label column {roles.label!r}: {bad[0]} is not a whole number; labels are integers"
+        )
+    for j, name in enumerate(roles.features):
+        for bound in ("lowest", "highest"):
+            extreme = [p[bound][j] for p in parts if abs(p[bound][j]) < np.inf]
+            worst = max(extreme, key=abs)
+            if abs(worst) > _LARGEST:
+                raise InputDataError(
+                    f"column {name!r} holds {worst:g}; values beyond {_LARGEST:g} overflow when "
+                    "squared; rescale the column"
+                )
+
+
+def as_labels(values: Array, known: tuple[float, ...]) -> NDArray[np.intp]:
+    """Positions of labels among the known ones, sorted."""
+    return np.searchsorted(np.asarray(known), values).astype(np.intp)
