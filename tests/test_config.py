@@ -1,0 +1,258 @@
+"""Settings: where a value comes from, and what a mistake says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gmm_spark.config import (
+    JobSettings,
+    ScoreSettings,
+    TrainSettings,
+    expression_name,
+    load_settings,
+    without_secrets,
+)
+from gmm_spark.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[1]
+LEAST = ["--input.path", "lake/customers", "--columns", "a,b", "--output", "out"]
+YAML = "input: {path: lake/customers}\ncolumns: [a, b]\noutput: out\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GMM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    def write(text: str) -> str:
+        path = tmp_path / "job.yaml"
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    return write
+
+
+def problem(argv: list[str], kind: type[JobSettings] = TrainSettings) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(kind, argv)
+    return str(caught.value)
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    settings = load_settings(TrainSettings, LEAST)
+    assert settings.columns == ["a", "b"]
+    assert settings.input.path == "lake/customers"
+    assert settings.input.format == "parquet"
+    assert (settings.k, settings.tol, settings.max_iter, settings.num_init) == (2, 1e-6, 100, 16)
+    assert (settings.covariance_type, settings.covariance_floor) == ("full", "auto")
+    assert settings.missing == "error"
+    assert not settings.overwrite
+
+
+def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
+    config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_file = ["--config", config(YAML + "k: 3\n")]
+    assert load_settings(TrainSettings, LEAST).k == 2
+    assert load_settings(TrainSettings, in_file).k == 3
+    monkeypatch.setenv("GMM_K", "4")
+    assert load_settings(TrainSettings, in_file).k == 4
+    assert load_settings(TrainSettings, [*in_file, "--k", "5"]).k == 5
+    assert load_settings(TrainSettings, [*in_file, "--k=6"]).k == 6
+
+
+def test_a_nested_key_is_taken_alone_from_each_place(
+    config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["--config", config(YAML + "seed: 1\n"), "--input.options", '{"sep": ";"}']
+    monkeypatch.setenv("GMM_INPUT__FORMAT", "csv")
+    settings = load_settings(TrainSettings, argv)
+    assert settings.input.path == "lake/customers"
+    assert settings.input.format == "csv"
+    assert settings.input.options == {"sep": ";"}
+
+
+def test_the_file_may_be_named_in_the_environment(config, monkeypatch) -> None:
+    monkeypatch.setenv("GMM_CONFIG", config(YAML + "k: 7\n"))
+    assert load_settings(TrainSettings, []).k == 7
+
+
+def test_values_as_people_write_them(config) -> None:
+    text = YAML + ("tol: 1e-9\nrun_date: 2026-11-01\ncovariance_floor: 0\noverwrite: yes\n")
+    settings = load_settings(TrainSettings, ["--config", config(text)])
+    assert settings.tol == 1e-9
+    assert settings.run_date == "2026-11-01"
+    assert settings.covariance_floor == 0
+    assert settings.overwrite
+
+
+def test_filters_and_lists_on_the_command_line() -> None:
+    argv = [*LEAST[:2], *LEAST[4:], "--columns", '["a", "round(b, 2) as c"]']
+    settings = load_settings(
+        TrainSettings, [*argv, "--input.filters", '[["month", "=", "2026-01"]]', "--no-overwrite"]
+    )
+    assert settings.columns == ["a", "round(b, 2) as c"]
+    assert settings.input.filters == [("month", "=", "2026-01")]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("k: four", "k: found 'four'; expected an integer"),
+        ("k: 3.5", "k: found 3.5; expected an integer"),
+        ("k: 0", "k: found 0; expected greater than or equal to 1"),
+        ("tol: .nan", "tol: found nan; expected greater than or equal to 0"),
+        ("covariance_floor: some", "covariance_floor: found 'some'; expected 'auto' or a number"),
+        ("overwrite: perhaps", "overwrite: found 'perhaps'; expected a boolean"),
+        ("missing: marginalize", "missing: found 'marginalize'; expected 'error' or 'skip'"),
+        ("covariance_tipe: full", "covariance_tipe: unknown key; did you mean covariance_type?"),
+        ("zzz: 1", "zzz: unknown key; --help lists the known ones"),
+        ("input: lake", "input: found 'lake'; expected keys and values"),
+        ("input: {paht: lake}", "input.paht: unknown key; did you mean input.path?"),
+        ("input: {path: a, table: b}", "input: found both; expected either path or table"),
+        ("input: {format: csv}", "input: found neither; expected either path or table"),
+        ("columns: a", "columns: found 'a'; expected a list"),
+        ("columns: [a, 3]", "columns[1]: found 3; expected a string"),
+        ("columns: []", "columns: found neither; expected either columns or vector_column"),
+        ("vector_column: v", "columns: found both; expected either columns or vector_column"),
+        ("config: other.yaml", "config: found in "),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_the_key(config, more, expected) -> None:
+    key = more.split(":")[0]
+    kept = "".join(line + "\n" for line in YAML.splitlines() if not line.startswith(key))
+    text = problem(["--config", config(kept + more + "\n")])
+    assert text.startswith(expected)
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--kk", "4"], "kk: unknown flag --kk; did you mean --k?"),
+        (["--input.pth", "x"], "input.pth: unknown flag --input.pth; did you mean --input.path?"),
+        (["--k"], "k: expected one argument"),
+        (["--k", "four"], "k: found 'four'; expected an integer"),
+        (["stray"], "stray: found on the command line; expected flags and their values"),
+        (["--max", "5"], "max: unknown flag --max"),
+    ],
+)
+def test_a_mistake_on_the_command_line(argv, expected) -> None:
+    text = problem([*LEAST, *argv])
+    assert text.startswith(expected)
+    assert "\n" not in text
+
+
+def test_an_expression_cut_at_its_comma_is_noticed() -> None:
+    argv = [*LEAST[:2], *LEAST[4:], "--columns", "round(a, 2) as b"]
+    assert "cut at a comma; expected JSON" in problem(argv)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("GMM_KK", "4", "GMM_KK: unknown environment variable; did you mean GMM_K?"),
+        ("GMM_K", "four", "k: found 'four'; expected an integer"),
+        ("GMM_COLUMNS", "a,b", "GMM_COLUMNS: found 'a,b'; expected JSON"),
+        ("GMM_CONFIG", "/no/such.yaml", "config: found no readable file /no/such.yaml"),
+    ],
+)
+def test_a_mistake_in_the_environment(monkeypatch, name, value, expected) -> None:
+    monkeypatch.setenv(name, value)
+    text = problem(LEAST)
+    assert text.startswith(expected)
+    assert "\n" not in text
+
+
+def test_a_key_of_the_other_job_in_the_environment_is_no_mistake(monkeypatch) -> None:
+    monkeypatch.setenv("GMM_MODEL", "out/model")
+    assert load_settings(TrainSettings, LEAST).k == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k: [1,\n", "is not YAML"),
+        ("- k\n", "expected lines of the form key: value"),
+        ("\x00", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_settings(config, text, expected) -> None:
+    found = problem(["--config", config(text)])
+    assert expected in found
+    assert "\n" not in found
+
+
+def test_no_file_and_a_directory_for_a_file(tmp_path: Path) -> None:
+    assert "no readable file" in problem(["--config", str(tmp_path / "none.yaml")])
+    assert "no readable file" in problem(["--config", str(tmp_path)])
+
+
+def test_several_mistakes_are_a_line_each() -> None:
+    lines = problem(["--k", "x", "--tol", "y", "--input.path", "p", "--columns", "a"]).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["output", "k", "tol"]
+
+
+def test_what_is_required_is_asked_for_by_flag_variable_and_key() -> None:
+    lines = problem([]).splitlines()
+    assert lines[0].startswith("input.path: found nothing; expected a value (--input.path, GMM_IN")
+    assert lines[1].startswith("output: found nothing; expected a value (--output, GMM_OUTPUT")
+
+
+def test_two_starts_are_one_too_many() -> None:
+    text = problem([*LEAST, "--initial_model", "m", "--initial_label_column", "c"])
+    assert text == "initial_model: found initial_label_column as well; expected one start, not two"
+
+
+def test_partitions_by_run_date_need_one() -> None:
+    argv = ["--input.path", "p", "--output", "o", "--model", "m", "--partition_by", "run_date"]
+    assert problem(argv, ScoreSettings).startswith("run_date: found nothing")
+    assert load_settings(ScoreSettings, [*argv, "--run_date", "2026-11-01"]).run_date
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, ScoreSettings])
+def test_help_lists_every_key_and_ends_with_0(kind, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        load_settings(kind, ["--help"], prog="job.py")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for key in kind.model_fields:
+        assert key == "input" or f"-{key} " in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(TrainSettings, "train.yaml"), (ScoreSettings, "score.yaml")]
+)
+def test_the_files_that_come_with_the_project_are_valid(kind, name) -> None:
+    load_settings(kind, ["--config", str(ROOT / "conf" / name)])
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("total", None),
+        ("total as t", "t"),
+        ("log1p(total) AS log_total", "log_total"),
+        ("cast(x as int) as `two words`", "two words"),
+        ("Total (as billed)", None),
+    ],
+)
+def test_the_name_of_an_expression(column, name) -> None:
+    assert expression_name(column) == name
+
+
+def test_credentials_stay_out_of_the_manifest() -> None:
+    argv = [
+        "--input.path", "s3://key:pa55@bucket/x", "--columns", "a", "--output", "out",
+        "--input.options", '{"fs.s3a.secret.key": "pa55", "sep": ";"}',
+    ]  # fmt: skip
+    values = without_secrets(load_settings(TrainSettings, argv))
+    assert "pa55" not in str(values)
+    assert values["input"]["path"] == "s3://***@bucket/x"
+    assert values["input"]["options"]["sep"] == ";"
