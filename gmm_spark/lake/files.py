@@ -1,0 +1,147 @@
+"""Files and directories by path or URI, wherever pyarrow reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+from pyspark.sql import SparkSession
+
+from gmm_spark.errors import ConfigurationError
+
+# Hadoop's names of stores that pyarrow knows by another.
+_ALIASES = {"s3a": "s3", "s3n": "s3"}
+
+
+def qualified(spark: SparkSession, path: str) -> str:
+    """`path` with nothing left to the working directory or to the cluster's default file system.
+
+    Spark reads a path without a scheme from its default file system, pyarrow from the local
+    disk. On a cluster these differ, so the scheme is written out.
+    """
+    if _has_scheme(path):
+        return path
+    default = _default_filesystem(spark)
+    if default.startswith("file:"):
+        return os.path.abspath(path)
+    if not path.startswith("/"):
+        raise ConfigurationError(
+            f"path: found {path!r}, relative; expected an absolute path or URI, the default "
+            f"file system is {default}"
+        )
+    return default.rstrip("/") + path
+
+
+def _has_scheme(path: str) -> bool:
+    return ":/" in path and path.split(":/", 1)[0].replace("+", "").isalnum()
+
+
+def _default_filesystem(spark: SparkSession) -> str:
+    if os.environ.get("SPARK_REMOTE") or not hasattr(spark, "_jsc"):
+        return "file:///"  # Spark Connect: no JVM here to ask
+    jsc: Any = spark._jsc
+    return str(jsc.hadoopConfiguration().get("fs.defaultFS"))
+
+
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI, and the path within it.
+
+    Raises ConfigurationError when pyarrow has no way to the store.
+    """
+    if not _has_scheme(uri):
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    scheme, rest = uri.split(":", 1)
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(
+            f"{_ALIASES.get(scheme.lower(), scheme)}:{rest}"
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"path: cannot open {scheme}:// for {uri}: {str(error).splitlines()[0]}"
+        ) from None
+    return found
+
+
+def reachable(uri: str) -> bool:
+    """Whether pyarrow has a way to the store (the file itself may be missing)."""
+    try:
+        filesystem(uri)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def join(uri: str, *names: str) -> str:
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def exists(uri: str) -> bool:
+    return _info(uri).type != fs.FileType.NotFound
+
+
+def is_file(uri: str) -> bool:
+    return bool(_info(uri).type == fs.FileType.File)
+
+
+def _info(uri: str) -> Any:
+    system, path = filesystem(uri)
+    return system.get_file_info(path)
+
+
+def names(uri: str) -> list[str]:
+    """Names of what lies directly in a directory, sorted; none if there is no directory."""
+    system, path = filesystem(uri)
+    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries)
+
+
+def make_directory(uri: str) -> None:
+    system, path = filesystem(uri)
+    system.create_dir(path, recursive=True)
+
+
+def delete(uri: str) -> None:
+    """Delete a file or a directory with all that is in it; nothing if there is none."""
+    system, path = filesystem(uri)
+    kind = system.get_file_info(path).type
+    if kind == fs.FileType.Directory:
+        system.delete_dir(path)
+    elif kind != fs.FileType.NotFound:
+        system.delete_file(path)
+
+
+def move(source: str, target: str) -> None:
+    """Rename a file or directory; object stores, which cannot, copy and delete."""
+    system, path = filesystem(source)
+    _, to = filesystem(target)
+    try:
+        system.move(path, to)
+    except (pa.ArrowNotImplementedError, OSError):
+        if isinstance(system, fs.LocalFileSystem):
+            raise
+        fs.copy_files(path, to, source_filesystem=system, destination_filesystem=system)
+        delete(source)
+
+
+def read_text(uri: str) -> str:
+    system, path = filesystem(uri)
+    with system.open_input_stream(path) as stream:
+        return bytes(stream.read()).decode("utf-8")
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write a file whole or not at all, where the store can rename."""
+    temporary = join(uri.rsplit("/", 1)[0], f"_{PurePosixPath(uri).name}.tmp")
+    system, path = filesystem(temporary)
+    try:
+        with system.open_output_stream(path) as stream:
+            stream.write(text.encode("utf-8"))
+        move(temporary, uri)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            delete(temporary)
+        raise

@@ -1,0 +1,109 @@
+"""The directory a job writes its result to: refused, replaced or filled, never half filled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.lake import files
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+# Where the reason of a failure is kept while an earlier, whole result stands beside it.
+FAILED_MANIFEST = "manifest-failed.json"
+_TEMPORARY = "_temporary-"
+
+
+@dataclass(frozen=True)
+class Result:
+    """`<directory>/<name>`, written under a temporary sibling and renamed when it is whole."""
+
+    directory: str
+    name: str
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        return files.join(self.directory, self.name)
+
+    @property
+    def temporary(self) -> str:
+        """Where the result is written before it is published."""
+        return files.join(self._workspace, self.name)
+
+    @property
+    def _workspace(self) -> str:
+        return files.join(self.directory, f"{_TEMPORARY}{self.run_id}")
+
+    def claim(self, *, overwrite: bool, how: str) -> None:
+        """Make sure that a result may and can be written here; nothing there is changed.
+
+        Raises ConfigurationError when there is something already and `overwrite` is off (`how`
+        says what would allow it), or when nothing can be written.
+        """
+        if files.is_file(self.directory):
+            raise ConfigurationError(
+                f"output: found a file at {self.directory}; expected a directory"
+            )
+        if not overwrite and (others := self._not_of_a_failed_run()):
+            raise ConfigurationError(
+                f"output: found {', '.join(others[:3])}{' ...' if others[3:] else ''} in "
+                f"{self.directory}; expected nothing there, or {how}"
+            )
+        try:
+            files.make_directory(self._workspace)
+        except OSError as error:
+            raise ConfigurationError(
+                f"output: cannot write to {self.directory}: {str(error).splitlines()[0]}"
+            ) from None
+
+    def _not_of_a_failed_run(self) -> list[str]:
+        """What lies in the directory, apart from the traces of a run that failed."""
+        others = [
+            name
+            for name in files.names(self.directory)
+            if not name.startswith((_TEMPORARY, "_", ".")) and name != FAILED_MANIFEST
+        ]
+        return [] if others == [MANIFEST] and self._manifest_status() == "failed" else others
+
+    def _manifest_status(self) -> Any:
+        try:
+            return json.loads(files.read_text(files.join(self.directory, MANIFEST))).get("status")
+        except (OSError, ValueError, AttributeError):
+            return None
+
+    def publish(self) -> None:
+        """Put what was written to `temporary` in place, instead of what was there."""
+        earlier = files.join(self._workspace, "earlier")
+        replaces = files.exists(self.uri)
+        if replaces:
+            files.move(self.uri, earlier)
+        try:
+            files.move(self.temporary, self.uri)
+        except BaseException:
+            if replaces:
+                files.move(earlier, self.uri)
+            raise
+
+    def clean(self) -> None:
+        """Remove the temporary sibling. Failing to is no failure of the run."""
+        with contextlib.suppress(OSError, ConfigurationError):
+            files.delete(self._workspace)
+
+    def write_manifest(self, content: dict[str, Any]) -> str:
+        """Write the manifest beside the result; returns where.
+
+        An earlier whole result keeps its own manifest when this run failed.
+        """
+        failed = content["status"] == "failed"
+        name = FAILED_MANIFEST if failed and files.exists(self.uri) else MANIFEST
+        uri = files.join(self.directory, name)
+        files.write_text(uri, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        if not failed:
+            files.delete(files.join(self.directory, FAILED_MANIFEST))
+        return uri

@@ -1,0 +1,223 @@
+"""Tables of the lake: read by format or from the catalog, filtered, and written as Parquet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from gmm_spark import errors
+from gmm_spark.config import Filter, InputSettings, TrainSettings, expression_name, without_userinfo
+from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
+from gmm_spark.lake import files
+
+if TYPE_CHECKING:
+    from gmm_spark import ParquetTable
+
+_PACKAGES = {
+    "avro": "org.apache.spark:spark-avro_2.13",
+    "delta": "io.delta:delta-spark_2.13",
+    "iceberg": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13",
+}
+# A CSV file says neither; the user's options win.
+_READER_DEFAULTS: dict[str, dict[str, Any]] = {"csv": {"header": True, "inferSchema": True}}
+_GLOB = re.compile(r"[*?\[{]")
+
+
+def describe(source: InputSettings) -> str:
+    return f"table {source.table}" if source.table else without_userinfo(str(source.path))
+
+
+def training_source(spark: SparkSession, settings: TrainSettings) -> ParquetTable | DataFrame:
+    """What to fit to: a Parquet table that the workers read themselves, wherever that can be.
+
+    A catalog table, another format, a vector column, an SQL expression, a reader's option, or a
+    store that only Spark has a way to make it a DataFrame.
+    """
+    from gmm_spark import ParquetTable
+
+    source = settings.input
+    if source.path is not None:
+        path = _checked_path(spark, source.path)
+        if (
+            source.format == "parquet"
+            and not source.options
+            and settings.vector_column is None
+            and not any(expression_name(column) for column in settings.columns)
+            and not _GLOB.search(path)
+            and files.reachable(path)
+        ):
+            filters = [
+                (column, _pyarrow_operator(op), value) for column, op, value in source.filters
+            ]
+            return ParquetTable(path, filters=filters or None)
+    return with_expressions(read_table(spark, source), settings.columns)
+
+
+def _pyarrow_operator(operator: str) -> str:
+    return "==" if operator == "=" else operator
+
+
+def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
+    """The table, filtered. Raises ConfigurationError when it or its format is not there."""
+    try:
+        if source.table is not None:
+            frame = spark.table(source.table)
+        else:
+            path = _checked_path(spark, str(source.path))
+            options = {**_READER_DEFAULTS.get(source.format, {}), **source.options}
+            frame = spark.read.format(source.format).options(**options).load(path)
+        return frame.where(_condition(source.filters)) if source.filters else frame
+    except (PySparkException, Py4JJavaError) as error:
+        raise _reading_error(source, error) from None
+
+
+def with_expressions(frame: DataFrame, columns: Sequence[str]) -> DataFrame:
+    """Add the columns that are SQL expressions (`log1p(total) as log_total`)."""
+    expressions = {name: column for column in columns if (name := expression_name(column))}
+    if not expressions:
+        return frame
+    kept = [F.col(quoted(name)) for name in frame.columns if name not in expressions]
+    try:
+        return frame.select(*kept, *(F.expr(column) for column in expressions.values()))
+    except PySparkException as error:
+        raise ConfigurationError(f"columns: {spark_message(error)[1]}") from None
+
+
+def quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _checked_path(spark: SparkSession, path: str) -> str:
+    path = files.qualified(spark, path)
+    if not _GLOB.search(path) and files.reachable(path) and not files.exists(path):
+        raise ConfigurationError(
+            f"input.path: found nothing at {without_userinfo(path)}; expected a file or directory"
+        )
+    return path
+
+
+def _condition(filters: Sequence[Filter]) -> Column:
+    return reduce(lambda a, b: a & b, (_one_condition(*one) for one in filters))
+
+
+def _one_condition(name: str, operator: str, value: Any) -> Column:
+    column = F.col(quoted(name))
+    if operator in ("in", "not in"):
+        if not isinstance(value, (list, tuple)):
+            raise ConfigurationError(
+                f"input.filters: found {value!r} for {name} {operator}; expected a list"
+            )
+        return column.isin(list(value)) if operator == "in" else ~column.isin(list(value))
+    compare = {
+        "=": column == value,
+        "==": column == value,
+        "!=": column != value,
+        "<": column < value,
+        "<=": column <= value,
+        ">": column > value,
+        ">=": column >= value,
+    }
+    return compare[operator]
+
+
+def _reading_error(source: InputSettings, error: Exception) -> GmmError:
+    condition, message = spark_message(error)
+    if condition in ("DATA_SOURCE_NOT_FOUND", "AVRO_DATA_SOURCE_NOT_ENABLED"):
+        package = _PACKAGES.get(source.format)
+        return ConfigurationError(
+            f"input.format: found {source.format!r}, which this Spark cannot read; expected "
+            f"its jar, for instance spark-submit --packages {package}:<version>"
+        )
+    if condition.startswith(("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND")):
+        key = "input.table" if source.table else "input.path"
+        return ConfigurationError(f"{key}: found no {describe(source)}; {message}")
+    if condition.startswith("UNRESOLVED_COLUMN"):
+        return ConfigurationError(f"input.filters: {message}")
+    return InputDataError(f"{describe(source)} cannot be read as {source.format}: {message}")
+
+
+def spark_message(error: Exception) -> tuple[str, str]:
+    """The condition of an error of Spark and its text in one line, without plan and stack."""
+    text = str(error)
+    found = re.search(r"\[([A-Z0-9_.]+)\] *(.+)", text)
+    if found:
+        return found[1], found[2].split(" SQLSTATE:")[0].strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "", lines[0] if lines else type(error).__name__
+
+
+def raised_in_worker(error: Exception) -> GmmError | None:
+    """The error of this package that a Python worker ended with, if that is what happened."""
+    found = re.findall(r"gmm_spark\.errors\.(\w+): (.+)", str(error))
+    kind = getattr(errors, found[-1][0], None) if found else None
+    if not (isinstance(kind, type) and issubclass(kind, GmmError)):
+        return None
+    return kind(found[-1][1].strip())
+
+
+def write(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
+    """Write a new Parquet table; there must be none yet."""
+    frame.write.mode("error").partitionBy(*partition_by).parquet(uri)
+
+
+def read_back(frame: DataFrame, uri: str) -> DataFrame:
+    """What was written of `frame`, with its types (a partition column "007" stays a string)."""
+    return frame.sparkSession.read.schema(frame.schema).parquet(uri)
+
+
+def read_partitions(
+    frame: DataFrame, uri: str, source: DataFrame, partition_by: Sequence[str]
+) -> DataFrame:
+    """Of a partitioned table, the partitions that rows of `source` belong to."""
+    written = read_back(frame, uri)
+    known = [name for name in partition_by if name in source.columns]
+    if not known:
+        return written
+    touched = F.broadcast(source.select(*(F.col(quoted(name)) for name in known)).distinct())
+    same = [written[quoted(name)].eqNullSafe(touched[quoted(name)]) for name in known]
+    return written.join(touched, on=reduce(lambda a, b: a & b, same), how="left_semi")
+
+
+def write_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
+    """Replace the partitions that have rows in `frame`; the others stay.
+
+    Raises ConfigurationError when the table there has other columns or other partitions.
+    """
+    if any(name.endswith(".parquet") for name in files.names(uri)):
+        raise ConfigurationError(
+            f"output: found a table at {uri} without partitions; expected one by "
+            f"{', '.join(partition_by)}, or another output"
+        )
+    spark = frame.sparkSession
+    earlier, now = set(spark.read.parquet(uri).columns), set(frame.columns)
+    if earlier != now:
+        raise ConfigurationError(
+            f"output: found a table at {uri} that differs in the columns "
+            f"{', '.join(sorted(earlier ^ now))}; expected the same columns, or another output"
+        )
+    (
+        frame.write.mode("overwrite")
+        .option("partitionOverwriteMode", "dynamic")
+        .partitionBy(*partition_by)
+        .parquet(uri)
+    )
+
+
+def clear_partition(uri: str, values: Sequence[tuple[str, Any]]) -> bool:
+    """Delete the partition `column=value/...`; False if there was none."""
+    for column, value in values:
+        wanted = f"{column}={value}"
+        found = [name for name in files.names(uri) if unquote(name) == wanted]
+        if not found:
+            return False
+        uri = files.join(uri, found[0])
+    files.delete(uri)
+    return True
