@@ -1,0 +1,224 @@
+"""Score every row of a table with a model.
+
+    spark-submit --py-files dist/gmm_spark.zip jobs/score.py --config conf/score.yaml
+
+Writes Parquet and manifest.json under `output`. `--help` lists the settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, NumericType
+
+from gmm_spark import GaussianMixtureModel
+from gmm_spark.config import ScoreSettings
+from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.lake import files, tables
+from gmm_spark.lake.models import load_model
+from gmm_spark.lake.runs import Job, Run, run_job
+from gmm_spark.lake.tables import quoted
+from gmm_spark.lake.text import number, percent, table
+
+PREDICTION, PROBABILITY = "prediction", "probability"
+LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
+
+# More columns than fit on a line are in the table, not on the terminal.
+_SHOWN_COLUMNS = 6
+
+
+def score(run: Run[ScoreSettings]) -> str:
+    settings = run.settings
+    model = load_model(run.spark, "model", settings.model)
+    frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
+    if "run_date" in settings.partition_by and "run_date" not in frame.columns:
+        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    scored = _scored(model, frame, settings)
+    shown = [name for name in _input_columns(model) if _is_number(scored, name)]
+    outcomes = _outcomes(scored, settings)
+
+    replaces_partitions = (
+        settings.mode == "overwrite"
+        and bool(settings.partition_by)
+        and files.exists(run.result.uri)
+    )
+    if replaces_partitions:
+        tables.write_partitioned(scored, run.result.uri, settings.partition_by)
+        written = tables.read_partitions(scored, run.result.uri, frame, settings.partition_by)
+    else:
+        tables.write(scored, run.result.temporary, settings.partition_by)
+        written = tables.read_back(scored, run.result.temporary)
+    segments = _segments(written, [*shown, *outcomes])
+
+    rows = sum(segment["rows"] for segment in segments)
+    unscored = sum(segment["rows"] for segment in segments if segment["segment"] is None)
+    run.record(
+        rows={"read": rows, "scored": rows - unscored, "unscored": unscored},
+        metrics={"k": len(model.weights), "segments": segments},
+    )
+    if rows == 0:
+        return _nothing_to_score(run, replaces_partitions)
+    findings = _findings(segments, shown, outcomes, scored)
+    if not replaces_partitions:
+        run.result.publish()
+    return findings
+
+
+def _scored(model: GaussianMixtureModel, frame: DataFrame, settings: ScoreSettings) -> DataFrame:
+    """The columns that are kept, then what the model says of the row."""
+    probabilities = (
+        [PROBABILITY]
+        if settings.probability == "vector"
+        else [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
+    )
+    new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
+    if clash := [name for name in {PROBABILITY, *new} if name in frame.columns]:
+        raise ConfigurationError(
+            f"input: the table has a column {clash[0]} already, which scoring adds; "
+            "is it a table of scores?"
+        )
+    kept = frame.columns if settings.keep_columns is None else settings.keep_columns
+    _expect_columns("keep_columns", kept, frame.columns)
+    kept = [*kept, *(name for name in settings.partition_by if name in frame.columns)]
+    kept = list(dict.fromkeys(kept))
+    _expect_columns("partition_by", settings.partition_by, [*kept, *new])
+
+    model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
+    model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
+    model.setMissing(settings.missing)
+    scored = model.transform(frame)
+    if settings.probability == "columns":
+        # A row with gaps that was left unscored has no vector, and the conversion takes none.
+        has_some = F.col(PROBABILITY).isNotNull()
+        one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
+        scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
+    return scored.select(*(F.col(quoted(name)) for name in [*kept, *new]))
+
+
+def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise ConfigurationError(
+            f"{key}: found {missing[0]!r}; expected a column of the table: {', '.join(columns)}"
+        )
+
+
+def _input_columns(model: GaussianMixtureModel) -> list[str]:
+    return list(model.getInputCols()) if model.isDefined("inputCols") else []
+
+
+def _is_number(frame: DataFrame, name: str) -> bool:
+    return name in frame.columns and isinstance(
+        frame.schema[name].dataType, (NumericType, BooleanType)
+    )
+
+
+def _outcomes(scored: DataFrame, settings: ScoreSettings) -> list[str]:
+    _expect_columns("profile", settings.profile, scored.columns)
+    for name in settings.profile:
+        if not _is_number(scored, name):
+            kind = scored.schema[name].dataType.simpleString()
+            raise ConfigurationError(
+                f"profile: found {name}, a {kind}; expected a number or a boolean"
+            )
+    return settings.profile
+
+
+def _segments(written: DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows, means and uncertainty of every segment, from the table as it was written."""
+    means = [
+        F.avg(F.col(quoted(name)).cast("double")).alias(f"mean_{i}")
+        for i, name in enumerate(columns)
+    ]
+    rows = (
+        written.groupBy(PREDICTION)
+        .agg(F.count(F.lit(1)).alias("rows"), F.avg(UNCERTAINTY).alias(UNCERTAINTY), *means)
+        .orderBy(F.col(PREDICTION).asc_nulls_last())
+        .collect()
+    )
+    return [
+        {
+            "segment": row[PREDICTION],
+            "rows": row["rows"],
+            "mean_uncertainty": row[UNCERTAINTY],
+            "means": {name: row[f"mean_{i}"] for i, name in enumerate(columns)},
+        }
+        for row in rows
+    ]
+
+
+def _nothing_to_score(run: Run[ScoreSettings], replaces_partitions: bool) -> str:
+    """A rerun of a partition without rows any more clears it; else an empty table is an error."""
+    settings = run.settings
+    what = tables.describe(settings.input)
+    known = {
+        name: value for name, operator, value in settings.input.filters if operator in ("=", "==")
+    }
+    known.setdefault("run_date", settings.run_date)
+    partition = []
+    for name in settings.partition_by:
+        if known.get(name) is None:
+            break
+        partition.append((name, known[name]))
+    if not (replaces_partitions and partition):
+        raise InputDataError(f"{what} has no rows to score; nothing was written")
+    cleared = tables.clear_partition(run.result.uri, partition)
+    where = "/".join(f"{name}={value}" for name, value in partition)
+    run.record(warnings=[f"no rows to score; partition {where} was cleared"])
+    return f"{what} has no rows; {where} {'was cleared' if cleared else 'was not there before'}"
+
+
+def _findings(
+    segments: list[dict[str, Any]],
+    shown: list[str],
+    outcomes: list[str],
+    scored: DataFrame,
+) -> str:
+    total = sum(segment["rows"] for segment in segments)
+    shown = [name for name in shown if name not in outcomes][:_SHOWN_COLUMNS]
+    rates = {name for name in outcomes if isinstance(scored.schema[name].dataType, BooleanType)}
+    header = [
+        "segment",
+        "rows",
+        "share",
+        *(f"mean {name}" for name in shown),
+        *(f"{name} {'rate' if name in rates else 'mean'}" for name in outcomes),
+        "uncertainty",
+    ]
+    rows = [
+        [
+            "none" if segment["segment"] is None else str(segment["segment"]),
+            f"{segment['rows']:,}",
+            percent(segment["rows"] / total),
+            *(number(segment["means"][name]) for name in shown),
+            *((percent if name in rates else number)(segment["means"][name]) for name in outcomes),
+            percent(segment["mean_uncertainty"]),
+        ]
+        for segment in segments
+    ]
+    text = f"{total:,} rows scored\n{table(header, rows)}"
+    unscored = [segment["rows"] for segment in segments if segment["segment"] is None]
+    return text + (f"\n{unscored[0]:,} rows have gaps and no segment" if unscored else "")
+
+
+JOB = Job(
+    name="score",
+    settings=ScoreSettings,
+    result="scores",
+    overwrite=lambda settings: settings.mode == "overwrite",
+    how="mode: overwrite",
+    work=score,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(JOB, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

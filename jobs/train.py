@@ -1,0 +1,151 @@
+"""Fit a Gaussian mixture to a table of the lake.
+
+    spark-submit --py-files dist/gmm_spark.zip jobs/train.py --config conf/train.yaml --k 4
+
+Writes the model and manifest.json under `output`. `--help` lists the settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark.config import TrainSettings, expression_name
+from gmm_spark.lake import tables
+from gmm_spark.lake.models import load_model
+from gmm_spark.lake.runs import Job, NotConvergedError, Run, run_job
+from gmm_spark.lake.text import number, percent, table
+
+# More columns than fit on a line are in the model, not on the terminal.
+_SHOWN_COLUMNS = 8
+
+
+def train(run: Run[TrainSettings]) -> str:
+    settings = run.settings
+    model = _estimator(run).fit(tables.training_source(run.spark, settings))
+    summary = model.summary
+    run.record(
+        rows={
+            "read": summary.numRows + summary.numSkipped,
+            "used": summary.numRows,
+            "skipped": summary.numSkipped,
+            "weight_sum": summary.weightSum,
+        },
+        metrics={
+            "k": summary.k,
+            "converged": summary.converged,
+            "stopped": summary.reason,
+            "log_likelihood": summary.logLikelihood,
+            "mean_log_likelihood": summary.meanLogLikelihood,
+            "iterations": summary.numIter,
+            "passes": summary.numPasses,
+            "aic": summary.aic,
+            "bic": summary.bic,
+            "icl": summary.icl,
+            "cluster_sizes": summary.clusterSizes,
+            "weights": model.weights,
+        },
+        passes=[_pass(entry) for entry in summary.history],
+        warnings=list(summary.warnings),
+    )
+    if settings.fail_if_not_converged and not summary.converged:
+        raise NotConvergedError(
+            f"stopped after {summary.numPasses} passes ({summary.reason}); no model was written. "
+            f"Raise max_iter (now {settings.max_iter}) or tol (now {settings.tol:g})"
+        )
+    findings = _findings(model, settings)
+    model.write().overwrite().save(run.result.temporary)
+    run.result.publish()
+    return findings
+
+
+def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
+    settings = run.settings
+    columns = [expression_name(column) or column for column in settings.columns]
+    source: dict[str, Any] = (
+        {"inputCols": columns} if columns else {"featuresCol": settings.vector_column}
+    )
+    optional = {
+        "weightCol": settings.weight_column,
+        "seed": settings.seed,
+        "sampleSize": settings.sample_size,
+        "initialLabelCol": settings.initial_label_column,
+    }
+    if settings.initial_model is not None:
+        optional["initialModel"] = load_model(run.spark, "initial_model", settings.initial_model)
+    return GaussianMixture(
+        k=settings.k,
+        covarianceType=settings.covariance_type,
+        initMode=settings.init_mode,
+        numInit=settings.num_init,
+        tol=settings.tol,
+        maxIter=settings.max_iter,
+        covarianceFloor=str(settings.covariance_floor),
+        missing=settings.missing,
+        **source,
+        **{name: value for name, value in optional.items() if value is not None},
+    )
+
+
+def _pass(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pass": entry["pass"],
+        "kind": entry["kind"],
+        "mean_log_likelihood": entry["meanLogLikelihood"],
+        "gain": entry["gain"],
+        "seconds": entry["seconds"],
+    }
+
+
+def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
+    summary = model.summary
+    names = [expression_name(column) or column for column in settings.columns]
+    names = (names or [f"x{i}" for i in range(model.means.shape[1])])[:_SHOWN_COLUMNS]
+    deviations = np.sqrt(np.diagonal(model.covariances, axis1=1, axis2=2))
+    rows = [
+        [
+            str(j),
+            percent(weight),
+            *(
+                f"{number(mean)} (sd {number(deviation)})"
+                for mean, deviation in zip(
+                    model.means[j][: len(names)], deviations[j][: len(names)], strict=True
+                )
+            ),
+        ]
+        for j, weight in enumerate(model.weights)
+    ]
+    used = f"{summary.numRows:,} rows used"
+    if summary.numSkipped:
+        used += f", {summary.numSkipped:,} skipped because of gaps"
+    how = "converged" if summary.converged else f"did not converge ({summary.reason})"
+    lines = [
+        f"{summary.k} segments; {used}",
+        table(["segment", "weight", *names], rows),
+        f"{how[0].upper()}{how[1:]} after {summary.numPasses} passes; mean log-likelihood "
+        f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
+        *(f"Warning: {warning}" for warning in summary.warnings),
+    ]
+    return "\n".join(lines)
+
+
+JOB = Job(
+    name="train",
+    settings=TrainSettings,
+    result="model",
+    overwrite=lambda settings: settings.overwrite,
+    how="overwrite: true",
+    work=train,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_job(JOB, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
