@@ -18,7 +18,6 @@ setup(
     author="gmm_spark contributors",
     license="MIT",
     packages=find_packages(include=["gmm_spark", "gmm_spark.*"]),
-    package_data={"gmm_spark": ["py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "pyspark>=4.0,<4.4",

@@ -1,17 +1,11 @@
-"""Settings of the jobs: defaults, one YAML file, the environment, the command line.
-
-Every key is a line of the file, a flag (`--k 4`, `--input.path lake/customers`) and an
-environment variable (`GMM_K`, `GMM_INPUT__PATH`). A flag wins over the environment, the
-environment over the file, the file over the default.
-"""
+"""The settings of each job, and how they are read."""
 
 from __future__ import annotations
 
 import datetime
-import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,7 +20,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -36,9 +29,16 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from gmm_spark.config.messages import (
+    ENV_PREFIX,
+    command_line_problem,
+    environment_problem,
+    keys,
+    problems,
+    shown,
+    suggestion,
+)
 from gmm_spark.errors import ConfigurationError
-
-ENV_PREFIX = "GMM_"
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 # YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
@@ -243,7 +243,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(
-            f"config: found {_shown(content)} in {path}; expected lines of the form key: value"
+            f"config: found {shown(content)} in {path}; expected lines of the form key: value"
         )
     content = {str(key): value for key, value in content.items()}
     if "config" in content:
@@ -264,28 +264,18 @@ def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = 
         )
         values = command_line()
     except SettingsError as error:
-        raise ConfigurationError(_command_line_problem(kind, str(error))) from None
+        raise ConfigurationError(command_line_problem(kind, str(error))) from None
     try:
         return kind(**values)
     except SettingsError as error:
-        raise ConfigurationError(_environment_problem(str(error))) from None
+        raise ConfigurationError(environment_problem(str(error))) from None
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_problems(kind, error.errors()))) from None
+        raise ConfigurationError("\n".join(problems(kind, error.errors()))) from None
 
 
 def _single_letter(word: str) -> str:
     """pydantic-settings knows a key of one letter as -k alone; --k is what every other key has."""
     return word[1:] if re.match(r"--\w(=|$)", word) else word
-
-
-def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of a settings class, nested ones with a dot."""
-    names = []
-    for name, field in kind.model_fields.items():
-        names.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += keys(field.annotation, f"{prefix}{name}.")
-    return names
 
 
 def _check_environment() -> None:
@@ -296,92 +286,12 @@ def _check_environment() -> None:
         for key in keys(kind)
     }
     unknown = [
-        f"{name}: unknown environment variable{_suggestion(name, known)}"
+        f"{name}: unknown environment variable{suggestion(name, known)}"
         for name in sorted(os.environ)
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
     ]
     if unknown:
         raise ConfigurationError("\n".join(unknown))
-
-
-def _command_line_problem(kind: type[BaseModel], message: str) -> str:
-    message = " ".join(message.removeprefix("error parsing CLI: ").split())
-    unknown = message.removeprefix("unrecognized arguments: ")
-    if unknown != message:
-        flag = unknown.split()[0].split("=")[0]
-        if not flag.startswith("-"):
-            return f"{flag}: found on the command line; expected flags and their values"
-        key = flag.lstrip("-")
-        return f"{key}: unknown flag {flag}{_suggestion(key, keys(kind), '--')}"
-    argument = re.match(r"argument --(?:no-)?([\w.]+)[^:]*: (.*)", message)
-    argument = argument or re.match(r"argument -(\w)[^:]*: (.*)", message)
-    return f"{argument[1]}: {argument[2]}" if argument else f"command line: {message}"
-
-
-def _environment_problem(message: str) -> str:
-    field = re.search(r'field "(\w+)"', message)
-    if not field:
-        return " ".join(message.split())
-    name = ENV_PREFIX + field[1].upper()
-    return f'{name}: found {_shown(os.environ.get(name))}; expected JSON, a list as ["a", "b"]'
-
-
-def _problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
-    """One line a key, whatever the number of alternatives pydantic tried for it."""
-    known = keys(kind)
-    by_key: dict[str, list[ErrorDetails]] = {}
-    for error in errors:
-        by_key.setdefault(_key(error["loc"], known, error["type"]), []).append(error)
-    return [_problem(key, of_key, known) for key, of_key in by_key.items()]
-
-
-def _key(location: tuple[int | str, ...], known: list[str], kind: str) -> str:
-    """The key as the user wrote it: pydantic adds the alternatives of a union to it."""
-    name = ""
-    for i, part in enumerate(location):
-        longer = f"{name}.{part}" if name else str(part)
-        if longer not in known and not (kind == "extra_forbidden" and i == len(location) - 1):
-            index = [f"[{p}]" for p in location[i:] if isinstance(p, int)]
-            return name + "".join(index[:1])
-        name = longer
-    return name
-
-
-def _problem(key: str, errors: list[ErrorDetails], known: list[str]) -> str:
-    first = errors[0]
-    if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggestion(key, known)}"
-    if first["type"] == "missing":
-        if "[" in key:
-            return f"{key}: found too few values; expected [column, operator, value]"
-        key = "input.path" if key == "input" else key
-        flag, variable = f"--{key}", ENV_PREFIX + key.replace(".", "__").upper()
-        return f"{key}: found nothing; expected a value ({flag}, {variable}, or in the YAML file)"
-    if first["type"] in ("value_error", "assertion_error"):
-        message = first["msg"].removeprefix("Value error, ")
-        return f"{key}: {message}" if key else message
-    expected = " or ".join(dict.fromkeys(_expected(error["msg"]) for error in errors))
-    return f"{key}: found {_shown(first['input'])}; expected {expected}"
-
-
-def _expected(message: str) -> str:
-    message = message.removeprefix("Input should be ").removeprefix("Input should ")
-    if "dictionary" in message:
-        return "keys and values"
-    # "a valid integer, unable to parse string as an integer"
-    return re.sub(r"(?:a valid|valid) (\w+)(?:, (?:unable|got).*)?$", r"a \1", message).replace(
-        "a integer", "an integer"
-    )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _suggestion(name: str, known: Iterable[str], before: str = "") -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {before}{near[0]}?" if near else "; --help lists the known ones"
 
 
 _SECRET = re.compile(r"secret|password|passwd|token|credential|account.?key|access.?key|sas", re.I)

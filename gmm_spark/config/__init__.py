@@ -1,0 +1,30 @@
+"""Settings of the jobs: defaults, one YAML file, the environment, the command line.
+
+Every key is a line of the file, a flag (`--k 4`, `--input.path lake/customers`) and an
+environment variable (`GMM_K`, `GMM_INPUT__PATH`). A flag wins over the environment, the
+environment over the file, the file over the default.
+"""
+
+from gmm_spark.config.settings import (
+    Filter,
+    InputSettings,
+    JobSettings,
+    ScoreSettings,
+    TrainSettings,
+    expression_name,
+    load_settings,
+    without_secrets,
+    without_userinfo,
+)
+
+__all__ = [
+    "Filter",
+    "InputSettings",
+    "JobSettings",
+    "ScoreSettings",
+    "TrainSettings",
+    "expression_name",
+    "load_settings",
+    "without_secrets",
+    "without_userinfo",
+]

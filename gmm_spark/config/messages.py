@@ -1,0 +1,104 @@
+"""What a mistake in the settings says: the key, what was found, what is expected."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+ENV_PREFIX = "GMM_"
+
+
+def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of a settings class, nested ones with a dot."""
+    names = []
+    for name, field in kind.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += keys(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def command_line_problem(kind: type[BaseModel], message: str) -> str:
+    message = " ".join(message.removeprefix("error parsing CLI: ").split())
+    unknown = message.removeprefix("unrecognized arguments: ")
+    if unknown != message:
+        flag = unknown.split()[0].split("=")[0]
+        if not flag.startswith("-"):
+            return f"{flag}: found on the command line; expected flags and their values"
+        key = flag.lstrip("-")
+        return f"{key}: unknown flag {flag}{suggestion(key, keys(kind), '--')}"
+    argument = re.match(r"argument --(?:no-)?([\w.]+)[^:]*: (.*)", message)
+    argument = argument or re.match(r"argument -(\w)[^:]*: (.*)", message)
+    return f"{argument[1]}: {argument[2]}" if argument else f"command line: {message}"
+
+
+def environment_problem(message: str) -> str:
+    field = re.search(r'field "(\w+)"', message)
+    if not field:
+        return " ".join(message.split())
+    name = ENV_PREFIX + field[1].upper()
+    return f'{name}: found {shown(os.environ.get(name))}; expected JSON, a list as ["a", "b"]'
+
+
+def problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
+    """One line a key, whatever the number of alternatives pydantic tried for it."""
+    known = keys(kind)
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for error in errors:
+        by_key.setdefault(_key(error["loc"], known, error["type"]), []).append(error)
+    return [_problem(key, of_key, known) for key, of_key in by_key.items()]
+
+
+def _key(location: tuple[int | str, ...], known: list[str], kind: str) -> str:
+    """The key as the user wrote it: pydantic adds the alternatives of a union to it."""
+    name = ""
+    for i, part in enumerate(location):
+        longer = f"{name}.{part}" if name else str(part)
+        if longer not in known and not (kind == "extra_forbidden" and i == len(location) - 1):
+            index = [f"[{p}]" for p in location[i:] if isinstance(p, int)]
+            return name + "".join(index[:1])
+        name = longer
+    return name
+
+
+def _problem(key: str, errors: list[ErrorDetails], known: list[str]) -> str:
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{suggestion(key, known)}"
+    if first["type"] == "missing":
+        if "[" in key:
+            return f"{key}: found too few values; expected [column, operator, value]"
+        key = "input.path" if key == "input" else key
+        flag, variable = f"--{key}", ENV_PREFIX + key.replace(".", "__").upper()
+        return f"{key}: found nothing; expected a value ({flag}, {variable}, or in the YAML file)"
+    if first["type"] in ("value_error", "assertion_error"):
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    expected = " or ".join(dict.fromkeys(_expected(error["msg"]) for error in errors))
+    return f"{key}: found {shown(first['input'])}; expected {expected}"
+
+
+def _expected(message: str) -> str:
+    message = message.removeprefix("Input should be ").removeprefix("Input should ")
+    if "dictionary" in message:
+        return "keys and values"
+    # "a valid integer, unable to parse string as an integer"
+    return re.sub(r"(?:a valid|valid) (\w+)(?:, (?:unable|got).*)?$", r"a \1", message).replace(
+        "a integer", "an integer"
+    )
+
+
+def shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def suggestion(name: str, known: Iterable[str], before: str = "") -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {before}{near[0]}?" if near else "; --help lists the known ones"
