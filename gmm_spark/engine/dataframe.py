@@ -100,12 +100,19 @@ class DataFrameSource:
         self.reader = PackedReader(self.roles)
 
     def _materialise(self, length: int | None, features_col: str) -> None:
-        totals = self._packed.agg(
-            F.sum("rows"),
-            F.sum("wrong_length"),
-            F.max("an_other_length"),
-            F.countDistinct(F.spark_partition_id()),
-        ).first()
+        by_partition = self._packed.select(
+            F.spark_partition_id().alias("partition"), "rows", "wrong_length", "an_other_length"
+        )
+        totals = (
+            by_partition.groupBy("partition")
+            .agg(
+                F.sum("rows").alias("rows"),
+                F.sum("wrong_length").alias("wrong_length"),
+                F.max("an_other_length").alias("an_other_length"),
+            )
+            .agg(F.sum("rows"), F.sum("wrong_length"), F.max("an_other_length"), F.count("rows"))
+            .first()
+        )
         assert totals is not None
         self.rows_at_most = int(totals[0] or 0)
         self.num_tasks = max(1, int(totals[3]))

@@ -31,6 +31,7 @@ class Source(Protocol):
     spark: SparkSession
     roles: Roles
     num_tasks: int
+    rows_at_most: int
     reader: Reader
 
     def frame(self) -> DataFrame:
@@ -75,7 +76,7 @@ def run_job(
             per_group = math.ceil(count ** (1 / level))
             results = _merged(results, per_group, merge)
             count = math.ceil(count / per_group)
-    with _described(source.spark, description):
+    with _described(source.spark, description), _small_batches(source.spark):
         rows = results.collect()
     problems = sorted((row["partition"], row["problem"]) for row in rows if row["problem"])
     if problems:
@@ -152,11 +153,13 @@ class Shared:
 
 _batch_lock = threading.Lock()
 _batch_users: dict[int, tuple[int, str | None]] = {}
+# Packed blocks are about a megabyte; this many go to a worker at once.
+_PACKED_RECORDS = 4
 _BATCH_SETTING = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
 @contextmanager
-def small_batches(spark: SparkSession, records: int) -> Iterator[None]:
+def _small_batches(spark: SparkSession) -> Iterator[None]:
     """Arrow batches of few records while packed blocks are read: each record is a megabyte.
 
     Fits in several threads share the setting; the last one out restores it.
@@ -166,7 +169,7 @@ def small_batches(spark: SparkSession, records: int) -> Iterator[None]:
         users, before = _batch_users.get(key, (0, None))
         if users == 0:
             before = spark.conf.get(_BATCH_SETTING, None)
-            spark.conf.set(_BATCH_SETTING, str(records))
+            spark.conf.set(_BATCH_SETTING, str(_PACKED_RECORDS))
         _batch_users[key] = users + 1, before
     try:
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmm_spark.engine.blocks import Block
-from gmm_spark.engine.jobs import Shared, Source, run_job, small_batches
+from gmm_spark.engine.jobs import Shared, Source, run_job
 from gmm_spark.engine.scanning import Scan, as_labels
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.parameters import Array
 from gmm_spark.mixture.sufficient import BlockKernel, Evaluator, Statistics
-
-logger = logging.getLogger(__name__)
-
-# Packed blocks are about a megabyte; this many go to a worker at once.
-PACKED_RECORDS = 4
-
 
 @dataclass(frozen=True)
 class _PassWork:
@@ -80,15 +73,14 @@ class SparkEngine:
         started = time.monotonic()
         shared = Shared(self._source.spark, evaluator)
         try:
-            with small_batches(self._source.spark, PACKED_RECORDS):
-                payloads = run_job(
-                    self._source,
-                    _PassWork(shared, labels),
-                    description,
-                    merge=merge_payloads,
-                    payload_bytes=8 * evaluator.layout.size,
-                    aggregation_depth=self._depth,
-                )
+            payloads = run_job(
+                self._source,
+                _PassWork(shared, labels),
+                description,
+                merge=merge_payloads,
+                payload_bytes=8 * evaluator.layout.size,
+                aggregation_depth=self._depth,
+            )
         finally:
             shared.destroy()
         merged = merge_payloads(payloads)

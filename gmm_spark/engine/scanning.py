@@ -118,9 +118,7 @@ class _ScanWork:
         )
 
 
-def scan(
-    source: Source, rows_at_most: int, *, missing: Missing, seed: int, sample_size: int
-) -> Scan:
+def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Scan:
     """Look at every row once; again only where many rows are left out and the sample is short.
 
     The sample holds every row with the same probability, by a hash of its content and the seed:
@@ -130,7 +128,7 @@ def scan(
     Raises InputDataError for what cannot be used: gaps (where `missing` is "error"),
     infinities, negative weights, a total weight of 0, no rows.
     """
-    expected = max(1, rows_at_most)
+    expected = max(1, source.rows_at_most)
     while True:
         wanted = sample_size + 6 * np.sqrt(sample_size) + 16
         share = min(1.0, wanted / expected)

@@ -1,0 +1,36 @@
+"""Gaussian mixtures by expectation-maximisation on Apache Spark.
+
+Importing this package starts no JVM, and loads nothing but this file until a name is used: the
+executors, which need numpy, pandas and pyarrow only, import it too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gmm_spark.engine.parquet import ParquetTable
+    from gmm_spark.estimator import GaussianMixture
+    from gmm_spark.model import GaussianMixtureModel
+    from gmm_spark.summary import GaussianMixtureSummary
+
+__version__ = "0.1.0"
+__all__ = ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
+
+_HOMES = {
+    "GaussianMixture": "gmm_spark.estimator",
+    "GaussianMixtureModel": "gmm_spark.model",
+    "GaussianMixtureSummary": "gmm_spark.summary",
+    "ParquetTable": "gmm_spark.engine.parquet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

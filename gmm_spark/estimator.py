@@ -1,0 +1,518 @@
+"""The estimator: `GaussianMixture(k=4, inputCols=[...]).fit(data)`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml import Estimator
+from pyspark.sql import DataFrame, SparkSession
+
+from gmm_spark.engine.dataframe import DataFrameSource
+from gmm_spark.engine.jobs import Source
+from gmm_spark.engine.parquet import ParquetSource, ParquetTable
+from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.scanning import Scan, scan
+from gmm_spark.errors import ConfigurationError, FitError, InputDataError
+from gmm_spark.mixture.fitting import Fit, PassRecord, fit
+from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
+from gmm_spark.mixture.scaling import Columns, describe_columns
+from gmm_spark.mixture.starting import INIT_MODES, from_labels, search
+from gmm_spark.mixture.sufficient import SingularCovarianceError, natural_parameters
+from gmm_spark.model import GaussianMixtureModel
+from gmm_spark.params import GaussianMixtureParams
+from gmm_spark.persistence import EstimatorReader, EstimatorWriter
+from gmm_spark.summary import GaussianMixtureSummary
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE_ROWS = (20_000, 100_000)  # at least, at most
+_SAMPLE_ROWS_PER_PARAMETER = 50
+_SAMPLE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The settings of one fit, checked before anything is read."""
+
+    k: int
+    structure: Structure
+    floor: float | None
+    num_features: int | None
+
+
+class GaussianMixture(Estimator, GaussianMixtureParams):  # type: ignore[misc]
+    """Gaussian mixture models by expectation-maximisation, for data too big for one machine.
+
+    Takes MLlib's `GaussianMixture` Params under their own names, so that changing the import is
+    the whole migration, and more: see `explainParams()`.
+
+    Examples
+    --------
+    >>> from gmm_spark import GaussianMixture, ParquetTable
+    >>> mixture = GaussianMixture(k=3, inputCols=["tenure", "monthly_charges"])
+    >>> model = mixture.fit(ParquetTable("lake/customers"))  # doctest: +SKIP
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        predictionCol: str = "prediction",
+        k: int = 2,
+        probabilityCol: str = "probability",
+        tol: float = 1e-6,
+        maxIter: int = 100,
+        seed: int | None = None,
+        aggregationDepth: int = 2,
+        weightCol: str | None = None,
+        inputCols: list[str] | None = None,
+        covarianceType: str = "full",
+        initMode: str = "k-means",
+        numInit: int = 16,
+        initialModel: GaussianMixtureModel | None = None,
+        initialLabelCol: str | None = None,
+        covarianceFloor: str | float = "auto",
+        missing: str = "error",
+        logLikelihoodCol: str = "",
+        uncertaintyCol: str = "",
+        sampleSize: int = 0,
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        featuresCol: str = "features",
+        predictionCol: str = "prediction",
+        k: int = 2,
+        probabilityCol: str = "probability",
+        tol: float = 1e-6,
+        maxIter: int = 100,
+        seed: int | None = None,
+        aggregationDepth: int = 2,
+        weightCol: str | None = None,
+        inputCols: list[str] | None = None,
+        covarianceType: str = "full",
+        initMode: str = "k-means",
+        numInit: int = 16,
+        initialModel: GaussianMixtureModel | None = None,
+        initialLabelCol: str | None = None,
+        covarianceFloor: str | float = "auto",
+        missing: str = "error",
+        logLikelihoodCol: str = "",
+        uncertaintyCol: str = "",
+        sampleSize: int = 0,
+    ) -> GaussianMixture:
+        """Sets the given Params."""
+        return self._set(**self._input_kwargs)
+
+    def fit(self, dataset: DataFrame | ParquetTable, params: Any = None) -> Any:
+        """Fit the mixture to a DataFrame, or to a Parquet table the workers read themselves.
+
+        Raises
+        ------
+        ConfigurationError : a Param is wrong
+        InputDataError : the data cannot be used; says in which column, what and how many
+        FitError : the data changed while they were read
+        """
+        return super().fit(dataset, params)  # type: ignore[arg-type]
+
+    def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
+        plan = self._plan()
+        source = self._source(dataset)
+        try:
+            found, seconds, scanned, columns, order = self._run(source, plan)
+        finally:
+            source.close()
+        roles = source.roles
+        parameters = found.parameters.restored(columns.standardisation).taken(order)
+        model = GaussianMixtureModel(parameters)
+        self._copyValues(model)
+        if model.isSet(model.initialModel):
+            model.clear(model.initialModel)
+        model._resetUid(self.uid)
+        model._with_summary(self._summarise(found, seconds, scanned, columns, order, roles))
+        for warning in model.summary.warnings:
+            logger.warning(warning)
+        return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
+
+    def _plan(self) -> _Plan:
+        def require(holds: bool, name: str, expected: str) -> None:
+            if not holds:
+                raise ConfigurationError(
+                    f"{name} is {self.getOrDefault(name)!r}; it must be {expected}"
+                )
+
+        require(self.getK() >= 1, "k", "at least 1")
+        require(self.getMaxIter() >= 0, "maxIter", "at least 0")
+        require(self.getTol() >= 0, "tol", "at least 0")
+        require(self.getNumInit() >= 1, "numInit", "at least 1")
+        require(self.getSampleSize() >= 0, "sampleSize", "at least 0")
+        require(self.getOrDefault("aggregationDepth") >= 1, "aggregationDepth", "at least 1")
+        require(self.getInitMode() in INIT_MODES, "initMode", f"one of {', '.join(INIT_MODES)}")
+        floor = self.getCovarianceFloor()
+        require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
+        if self.getMissing() == "marginalize":
+            raise ConfigurationError(
+                "missing='marginalize' is for scoring; fit with missing='skip', then "
+                "model.setMissing('marginalize')"
+            )
+        require(self.getMissing() in ("error", "skip"), "missing", "error or skip")
+        start = self.getInitialModel()
+        if start is not None and self.getInitialLabelCol() is not None:
+            raise ConfigurationError("give initialModel or initialLabelCol, not both")
+        if start is not None and start.parameters.k != self.getK():
+            raise ConfigurationError(
+                f"k is {self.getK()}, but initialModel has {start.parameters.k} components"
+            )
+        names = self._input_columns()
+        if names is not None and (len(names) == 0 or len(set(names)) < len(names)):
+            raise ConfigurationError(
+                f"inputCols is {names}; name at least one column, and each once"
+            )
+        return _Plan(
+            self.getK(),
+            structure_named(self.getCovarianceType()),
+            None if floor == "auto" else float(floor),
+            None if start is None else start.parameters.d,
+        )
+
+    def _source(self, dataset: DataFrame | ParquetTable) -> Source:
+        names = self._input_columns()
+        weight, label = self._weight_column(), self.getInitialLabelCol()
+        if isinstance(dataset, ParquetTable):
+            spark = SparkSession.getActiveSession()
+            if spark is None:
+                raise ConfigurationError(
+                    "there is no active SparkSession; make one with SparkSession.builder"
+                )
+            if names is not None:
+                return ParquetSource(spark, dataset, Roles(tuple(names), weight, label))
+            if dataset.filters is not None:
+                raise ConfigurationError(
+                    "filters need inputCols; for a vector column, filter a DataFrame"
+                )
+            dataset = spark.read.parquet(dataset.path)
+        return DataFrameSource(
+            dataset,
+            input_cols=names,
+            features_col=self.getFeaturesCol(),
+            weight=weight,
+            label=label,
+        )
+
+    def _run(
+        self, source: Source, plan: _Plan
+    ) -> tuple[Fit, list[float], Scan, Columns, Any]:
+        d = len(source.roles.features)
+        if plan.num_features not in (None, d):
+            raise ConfigurationError(
+                f"initialModel has {plan.num_features} columns, the data {d}"
+            )
+        seed = self.getSeed() & (2**63 - 1)
+        scanned = scan(
+            source,
+            missing=self.getMissing(),  # type: ignore[arg-type]
+            seed=seed,
+            sample_size=self._sample_rows(plan, d),
+        )
+        if plan.k > scanned.num_rows:
+            raise InputDataError(
+                f"k is {plan.k}, but there are only {scanned.num_rows} rows; use a smaller k"
+            )
+        columns = describe_columns(
+            scanned.sample, scanned.lowest, scanned.highest, plan.structure, plan.floor
+        )
+        self._refuse_singular(columns, plan, source.roles.features)
+        floor = columns.floor / columns.standardisation.scale
+        engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
+        logger.info(
+            "%d rows of %d columns, %d left out for their gaps; sample of %d",
+            scanned.num_rows,
+            d,
+            scanned.num_skipped,
+            scanned.sample.shape[1],
+        )
+        try:
+            start = self._start(engine, scanned, columns, plan, floor, seed)
+            found = fit(
+                engine.run_pass,
+                start,
+                columns.standardisation,
+                floor=floor,
+                tol=self.getTol(),
+                max_iter=self.getMaxIter(),
+                listener=_log_pass,
+            )
+        except SingularCovarianceError:
+            raise InputDataError(
+                "the covariances of the starting values are singular and there is no floor; use "
+                "covarianceFloor='auto', a smaller k, or fewer columns"
+            ) from None
+        restored = found.parameters.restored(columns.standardisation)
+        return found, engine.seconds, scanned, columns, restored.canonical_order()
+
+    def _sample_rows(self, plan: _Plan, d: int) -> int:
+        if self.getSampleSize():
+            return self.getSampleSize()
+        least, most = _SAMPLE_ROWS
+        wanted = _SAMPLE_ROWS_PER_PARAMETER * plan.structure.num_free_parameters(plan.k, d)
+        return max(min(wanted, most, _SAMPLE_BYTES // (8 * d)), min(least, 10 * plan.k * d), 1000)
+
+    def _refuse_singular(
+        self, columns: Columns, plan: _Plan, names: tuple[str, ...]
+    ) -> None:
+        if plan.floor != 0 or plan.structure.shape == "spherical":
+            return
+        if columns.constant:
+            constant = ", ".join(names[j] for j in columns.constant)
+            raise InputDataError(
+                f"constant columns ({constant}) have no likelihood without a floor; leave them "
+                "out, or use covarianceFloor='auto'"
+            )
+        if columns.collinear:
+            group = ", ".join(names[j] for j in columns.collinear[0])
+            raise InputDataError(
+                f"columns {group} are exactly collinear: there is no likelihood without a floor; "
+                "leave one out, or use covarianceFloor='auto'"
+            )
+
+    def _start(
+        self,
+        engine: SparkEngine,
+        scanned: Scan,
+        columns: Columns,
+        plan: _Plan,
+        floor: Any,
+        seed: int,
+    ) -> Parameters:
+        by = columns.standardisation
+        given = self.getInitialModel()
+        if given is not None:
+            return as_structure(given.parameters, plan.structure).standardised(by)
+        if self.getInitialLabelCol() is not None:
+            if len(scanned.labels) != plan.k:
+                shown = ", ".join(f"{label:g}" for label in scanned.labels[:10])
+                raise InputDataError(
+                    f"label column {self.getInitialLabelCol()!r} has {len(scanned.labels)} "
+                    f"distinct values ({shown}), k is {plan.k}; they must be equal in number"
+                )
+            blank = Parameters.unit(plan.structure, plan.k, scanned.sample.shape[0])
+            statistics = engine.run_labelled(natural_parameters([blank], by))
+            return from_labels(statistics, plan.structure, plan.k, floor)
+        return search(
+            scanned.sample,
+            scanned.sample_weights,
+            plan.k,
+            plan.structure,
+            by,
+            floor,
+            init_mode=self.getInitMode(),  # type: ignore[arg-type]
+            num_init=self.getNumInit(),
+            seed=seed,
+            tol=self.getTol(),
+        )
+
+    def _summarise(
+        self,
+        found: Fit,
+        seconds: list[float],
+        scanned: Scan,
+        columns: Columns,
+        order: Any,
+        roles: Roles,
+    ) -> GaussianMixtureSummary:
+        p, total = found.parameters.num_free_parameters, found.log_likelihood
+        bic = -2 * total + p * float(np.log(found.weight))
+        sizes = found.cluster_sizes[order]
+        history = [
+            {
+                "pass": record.number,
+                "kind": record.kind,
+                "meanLogLikelihood": record.mean_log_likelihood,
+                "gain": record.gain,
+                "seconds": spent,
+            }
+            for record, spent in zip(found.history, seconds, strict=True)
+        ]
+        whole = roles.weight is None
+        return GaussianMixtureSummary(
+            k=found.parameters.k,
+            numFeatures=found.parameters.d,
+            logLikelihood=total,
+            meanLogLikelihood=total / found.weight,
+            numIter=len(history) - 1,
+            numPasses=len(history),
+            converged=found.converged,
+            reason=found.reason,
+            history=history,
+            aic=-2 * total + 2 * p,
+            bic=bic,
+            icl=bic - 2 * found.log_assignment,
+            clusterSizes=[round(float(s)) if whole else float(s) for s in sizes],
+            warnings=_warnings(found, scanned, columns, order, roles.features),
+            numRows=found.num_rows,
+            numSkipped=scanned.num_skipped,
+            weightSum=found.weight,
+            numParameters=p,
+            featuresCol=self.getFeaturesCol(),
+            predictionCol=self.getPredictionCol(),
+            probabilityCol=self.getProbabilityCol(),
+            parameterHistory=[
+                record.parameters.restored(columns.standardisation) for record in found.history
+            ],
+        )
+
+    def write(self) -> EstimatorWriter:
+        """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
+        return EstimatorWriter(self)
+
+    def save(self, path: str) -> None:
+        """Save this estimator to a path that does not exist yet."""
+        self.write().save(path)
+
+    @classmethod
+    def read(cls) -> EstimatorReader:
+        """Returns a reader."""
+        return EstimatorReader(cls)
+
+    @classmethod
+    def load(cls, path: str) -> GaussianMixture:
+        """Load an estimator; ModelFileError where there is none, or it cannot be read."""
+        loaded: GaussianMixture = cls.read().load(path)
+        return loaded
+
+    def setK(self, value: int) -> GaussianMixture:
+        """Sets the number of components."""
+        return self._set(k=value)
+
+    def setMaxIter(self, value: int) -> GaussianMixture:
+        """Sets the number of full passes at most."""
+        return self._set(maxIter=value)
+
+    def setTol(self, value: float) -> GaussianMixture:
+        """Sets the gain of the mean log-likelihood under which the fit has converged."""
+        return self._set(tol=value)
+
+    def setSeed(self, value: int) -> GaussianMixture:
+        """Sets the seed of the sample and the starts."""
+        return self._set(seed=value)
+
+    def setFeaturesCol(self, value: str) -> GaussianMixture:
+        """Sets the vector or array column of features."""
+        return self._set(featuresCol=value)
+
+    def setInputCols(self, value: list[str]) -> GaussianMixture:
+        """Sets the numeric columns used instead of featuresCol."""
+        return self._set(inputCols=value)
+
+    def setPredictionCol(self, value: str) -> GaussianMixture:
+        """Sets the output column of the most probable component."""
+        return self._set(predictionCol=value)
+
+    def setProbabilityCol(self, value: str) -> GaussianMixture:
+        """Sets the output column of the probabilities."""
+        return self._set(probabilityCol=value)
+
+    def setWeightCol(self, value: str) -> GaussianMixture:
+        """Sets the column of row weights."""
+        return self._set(weightCol=value)
+
+    def setAggregationDepth(self, value: int) -> GaussianMixture:
+        """Sets the number of stages large statistics are merged in."""
+        return self._set(aggregationDepth=value)
+
+    def setCovarianceType(self, value: str) -> GaussianMixture:
+        """Sets the covariance structure."""
+        return self._set(covarianceType=value)
+
+    def setInitMode(self, value: str) -> GaussianMixture:
+        """Sets how starts are made."""
+        return self._set(initMode=value)
+
+    def setNumInit(self, value: int) -> GaussianMixture:
+        """Sets the number of starts tried on the sample."""
+        return self._set(numInit=value)
+
+    def setInitialModel(self, value: GaussianMixtureModel) -> GaussianMixture:
+        """Sets the model to start from."""
+        return self._set(initialModel=value)
+
+    def setInitialLabelCol(self, value: str) -> GaussianMixture:
+        """Sets the column of labels to start from."""
+        return self._set(initialLabelCol=value)
+
+    def setCovarianceFloor(self, value: str | float) -> GaussianMixture:
+        """Sets the covariance floor: auto, a fraction of the columns' own deviation, or 0."""
+        return self._set(covarianceFloor=value)
+
+    def setMissing(self, value: str) -> GaussianMixture:
+        """Sets what becomes of rows with gaps: error or skip."""
+        return self._set(missing=value)
+
+    def setLogLikelihoodCol(self, value: str) -> GaussianMixture:
+        """Sets the model's output column of the log density."""
+        return self._set(logLikelihoodCol=value)
+
+    def setUncertaintyCol(self, value: str) -> GaussianMixture:
+        """Sets the model's output column of 1 - largest probability."""
+        return self._set(uncertaintyCol=value)
+
+    def setSampleSize(self, value: int) -> GaussianMixture:
+        """Sets the number of rows sampled for starts and scales."""
+        return self._set(sampleSize=value)
+
+
+def _log_pass(record: PassRecord) -> None:
+    gain = "" if record.gain is None else f", gain {record.gain:.3g}"
+    logger.info("pass %d, mean log-likelihood %.6f%s", record.number, record.mean_log_likelihood, gain)
+
+
+def _warnings(
+    found: Fit, scanned: Scan, columns: Columns, order: Any, names: tuple[str, ...]
+) -> list[str]:
+    position = {int(old): new for new, old in enumerate(order)}
+    weights = found.parameters.weights
+    shared = found.parameters.structure.shared
+    warnings = []
+    if scanned.num_skipped:
+        total = scanned.num_rows + scanned.num_skipped
+        warnings.append(f"rows_skipped: {scanned.num_skipped} of {total} rows have a gap")
+    for j in columns.constant:
+        warnings.append(
+            f"constant_column: {names[j]} is {scanned.lowest[j]:g} in every row; it cannot tell "
+            "clusters apart"
+        )
+    for group in columns.collinear:
+        listed = ", ".join(names[j] for j in group)
+        warnings.append(f"collinear_columns: {listed} are exactly collinear; leave one out")
+    for touched in found.floored:
+        along = [names[j] for j in touched.columns if j not in columns.constant]
+        if not along:
+            continue
+        who = "the shared covariance"
+        if not shared:
+            who = f"cluster {position[touched.component]} ({weights[touched.component]:.2%})"
+        warnings.append(
+            f"covariance_floor: {who} is as narrow as the floor along {', '.join(along)}; "
+            "it may be one repeated value"
+        )
+    for component in found.dead:
+        warnings.append(f"empty_component: cluster {position[component]} lost all its rows")
+    if not found.converged:
+        meaning = {
+            "max_iterations": "maxIter passes were not enough for tol",
+            "decreased": "the log-likelihood fell by more than rounding; the best pass was kept",
+            "singular": "a covariance became singular without a floor; the last regular pass "
+            "was kept; use covarianceFloor='auto' or a smaller k",
+        }[found.reason]
+        warnings.append(f"not_converged: {meaning}")
+    return warnings

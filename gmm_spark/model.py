@@ -1,0 +1,326 @@
+"""The fitted mixture as a pyspark.ml Model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.ml import Model
+from pyspark.ml.functions import array_to_vector
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
+from pyspark.ml.stat import MultivariateGaussian
+from pyspark.mllib.linalg import DenseMatrix as OldMatrix
+from pyspark.mllib.linalg import DenseVector as OldVector
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from gmm_spark.engine.dataframe import check_numeric, double, feature_array
+from gmm_spark.engine.scoring import Scorer
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.parameters import Array, Parameters, structure_named
+from gmm_spark.params import GaussianMixtureParams
+from gmm_spark.persistence import ModelReader, ModelWriter
+from gmm_spark.summary import GaussianMixtureSummary
+
+
+class GaussianMixtureModel(Model, GaussianMixtureParams):  # type: ignore[misc]
+    """A Gaussian mixture, fitted by `GaussianMixture` or made by `fromParameters`.
+
+    Attributes
+    ----------
+    weights : ndarray (k,), largest first
+    means : ndarray (k, d), in the user's units
+    covariances : ndarray (k, d, d)
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters | None = None,
+        summary: GaussianMixtureSummary | None = None,
+    ) -> None:
+        super().__init__()
+        self._parameters = parameters
+        self._summary = summary
+
+    @staticmethod
+    def fromParameters(
+        weights: Any,
+        means: Any,
+        covariances: Any,
+        *,
+        covarianceType: str = "full",
+        inputCols: list[str] | None = None,
+        featuresCol: str = "features",
+    ) -> GaussianMixtureModel:
+        """A model of given parameters, to start a fit from or to score with.
+
+        Parameters
+        ----------
+        weights : (k,), summing to 1
+        means : (k, d)
+        covariances : in the shape of `covarianceType`: full (k, d, d), tied (d, d), diag
+            (k, d), spherical (k,), EEI (d,), EII a number
+
+        Raises ConfigurationError where they are not a mixture.
+        """
+        structure = structure_named(covarianceType)
+        parameters = Parameters(
+            structure,
+            np.asarray(weights, dtype=float),
+            np.asarray(means, dtype=float),
+            np.asarray(covariances, dtype=float),
+        ).validated()
+        model = GaussianMixtureModel(parameters)
+        model._set(k=parameters.k, covarianceType=covarianceType, featuresCol=featuresCol)
+        if inputCols is not None:
+            if len(inputCols) != parameters.d:
+                raise ConfigurationError(
+                    f"inputCols names {len(inputCols)} columns, the means have {parameters.d}"
+                )
+            model._set(inputCols=inputCols)
+        return model
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights, means and covariances in the compact form of the structure."""
+        if self._parameters is None:
+            raise ConfigurationError("this model has no parameters; fit one or load one")
+        return self._parameters
+
+    @property
+    def weights(self) -> Array:
+        """Weights of the components, (k,), summing to 1, largest first."""
+        return self.parameters.weights
+
+    @property
+    def means(self) -> Array:
+        """Means of the components, (k, d), in the user's units."""
+        return self.parameters.means
+
+    @property
+    def covariances(self) -> Array:
+        """Covariance matrices of the components, (k, d, d), in the user's units."""
+        return self.parameters.dense_covariances()
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of columns the model is of."""
+        return self.parameters.d
+
+    @property
+    def gaussians(self) -> list[MultivariateGaussian]:
+        """The components, as MLlib's `MultivariateGaussian`."""
+        d = self.numFeatures
+        return [
+            MultivariateGaussian(DenseVector(mean), DenseMatrix(d, d, cov.ravel(order="F")))
+            for mean, cov in zip(self.means, self.covariances, strict=True)
+        ]
+
+    @property
+    def gaussiansDF(self) -> DataFrame:
+        """A row a component: mean (Vector) and cov (Matrix), as MLlib's."""
+        d = self.numFeatures
+        rows = [
+            (OldVector(mean), OldMatrix(d, d, cov.ravel(order="F")))
+            for mean, cov in zip(self.means, self.covariances, strict=True)
+        ]
+        return SparkSession.active().createDataFrame(rows, ["mean", "cov"])
+
+    @property
+    def hasSummary(self) -> bool:
+        """Whether the model knows the fit it came from."""
+        return self._summary is not None
+
+    @property
+    def summary(self) -> GaussianMixtureSummary:
+        """Figures of the fit; RuntimeError where the model did not come from one."""
+        if self._summary is None:
+            raise RuntimeError("this model did not come from a fit: it has no summary")
+        return self._summary
+
+    def predict(self, value: Vector) -> int:
+        """The most probable component of one row."""
+        return int(self._scored(value).prediction[0])
+
+    def predictProbability(self, value: Vector) -> DenseVector:
+        """The probability of every component for one row."""
+        return Vectors.dense(self._scored(value).probability[:, 0])
+
+    def _scored(self, value: Vector) -> Any:
+        row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
+        if row.shape != (self.numFeatures,):
+            raise ConfigurationError(
+                f"the row has {row.size} entries, the model {self.numFeatures} columns"
+            )
+        return Scorer(self.parameters, self._gaps()).score(row[:, None])
+
+    def _gaps(self) -> Any:
+        missing = self.getMissing()
+        if missing not in ("error", "skip", "marginalize"):
+            raise ConfigurationError(
+                f"missing: {missing!r} is not known; use error, skip or marginalize"
+            )
+        return missing
+
+    def transform(self, dataset: DataFrame, params: Any = None) -> DataFrame:
+        """The rows of `dataset` with the output columns; works on streams too.
+
+        predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double;
+        an output column with an empty name is left out.
+
+        Raises ConfigurationError where an output column exists, InputDataError where an input
+        column is missing or not numeric.
+        """
+        return super().transform(dataset, params)
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        outputs = [
+            name
+            for name in (
+                self.getPredictionCol(),
+                self.getProbabilityCol(),
+                self.getLogLikelihoodCol(),
+                self.getUncertaintyCol(),
+            )
+            if name
+        ]
+        taken = sorted({name for name in outputs if name in dataset.columns})
+        if taken or len(set(outputs)) < len(outputs):
+            raise ConfigurationError(
+                f"output columns {', '.join(outputs)}: "
+                + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
+                + "; choose other names"
+            )
+        k, scored = self.parameters.k, "__gmm_scored"
+        inner = dataset.withColumn(scored, self._score_column(dataset))
+        part = F.col(scored)
+        probability = array_to_vector(F.array(*[part[f"p{i}"] for i in range(k)]))
+        skipping = self.getMissing() == "skip"
+        present = part["prediction"] >= 0
+        columns: dict[str, Column] = {
+            self.getPredictionCol(): part["prediction"],
+            self.getProbabilityCol(): probability,
+            self.getLogLikelihoodCol(): part["log_density"],
+            self.getUncertaintyCol(): part["uncertainty"],
+        }
+        wanted = [
+            (F.when(present, column) if skipping else column).alias(name)
+            for name, column in columns.items()
+            if name
+        ]
+        return inner.select(*[_quoted(name) for name in dataset.columns], *wanted)
+
+    def _score_column(self, dataset: DataFrame) -> Column:
+        parameters = self.parameters
+        d, k = parameters.d, parameters.k
+        names = self._input_columns()
+        inputs: list[Column]
+        if names is not None:
+            if len(names) != d:
+                raise ConfigurationError(
+                    f"inputCols names {len(names)} columns, the model was fitted on {d}"
+                )
+            for name in names:
+                check_numeric(dataset, name)
+            inputs = [F.lit(d), *[double(name) for name in names]]
+        else:
+            array = feature_array(dataset, self.getFeaturesCol())
+            inputs = [F.size(array), *[F.get(array, F.lit(i)) for i in range(d)]]
+        fields = [
+            T.StructField("prediction", T.IntegerType()),
+            T.StructField("log_density", T.DoubleType()),
+            T.StructField("uncertainty", T.DoubleType()),
+            *[T.StructField(f"p{i}", T.DoubleType()) for i in range(k)],
+        ]
+        scorer = Scorer(parameters, self._gaps())
+
+        def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+            for sizes, *columns in batches:
+                wrong = sizes[(sizes != d) & (sizes >= 0)]
+                if len(wrong):
+                    raise ValueError(
+                        f"{len(wrong)} rows have {wrong.iloc[0]} features, the model has {d}"
+                    )
+                block = np.empty((d, len(sizes)))
+                for index, column in enumerate(columns):
+                    block[index] = column.to_numpy(dtype=float, na_value=np.nan)
+                scores = scorer.score(block)
+                outputs = {
+                    "prediction": scores.prediction,
+                    "log_density": scores.log_density,
+                    "uncertainty": scores.uncertainty,
+                }
+                outputs.update((f"p{i}", row) for i, row in enumerate(scores.probability))
+                yield pd.DataFrame(outputs, copy=False)
+
+        udf = F.pandas_udf(score, T.StructType(fields))  # type: ignore[call-overload]
+        return udf(*inputs)
+
+    def copy(self, extra: Any = None) -> GaussianMixtureModel:
+        copied: GaussianMixtureModel = super().copy(extra)
+        return copied
+
+    def write(self) -> ModelWriter:
+        """Returns a writer; `write().overwrite().save(path)` replaces a model."""
+        return ModelWriter(self)
+
+    def save(self, path: str) -> None:
+        """Save this model to a path that does not exist yet."""
+        self.write().save(path)
+
+    @classmethod
+    def read(cls) -> ModelReader:
+        """Returns a reader."""
+        return ModelReader(cls)
+
+    @classmethod
+    def load(cls, path: str) -> GaussianMixtureModel:
+        """Load a model; ModelFileError where there is none, or it cannot be read."""
+        loaded: GaussianMixtureModel = cls.read().load(path)
+        return loaded
+
+    def setFeaturesCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the vector or array column the rows are read from."""
+        return self._set(featuresCol=value)
+
+    def setInputCols(self, value: list[str]) -> GaussianMixtureModel:
+        """Sets the numeric columns the rows are read from."""
+        return self._set(inputCols=value)
+
+    def setPredictionCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the output column of the most probable component."""
+        return self._set(predictionCol=value)
+
+    def setProbabilityCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the output column of the probabilities."""
+        return self._set(probabilityCol=value)
+
+    def setLogLikelihoodCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the output column of the log density."""
+        return self._set(logLikelihoodCol=value)
+
+    def setUncertaintyCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the output column of 1 - largest probability."""
+        return self._set(uncertaintyCol=value)
+
+    def setMissing(self, value: str) -> GaussianMixtureModel:
+        """Sets what becomes of rows with gaps: error, skip or marginalize."""
+        return self._set(missing=value)
+
+    def _with_summary(self, summary: GaussianMixtureSummary) -> GaussianMixtureModel:
+        self._summary = summary
+        return self
+
+    def _with_predictions(self, dataset: DataFrame) -> GaussianMixtureModel:
+        outputs = (self.getPredictionCol(), self.getProbabilityCol())
+        if self._summary is not None and not any(name in dataset.columns for name in outputs):
+            self._summary = replace(self._summary, _predictions=self.transform(dataset))
+        return self
+
+
+def _quoted(name: str) -> Column:
+    return F.col(f"`{name.replace('`', '``')}`")

@@ -1,0 +1,169 @@
+"""Saving and loading: Spark's directory layout, JSON metadata and a Parquet table, versioned.
+
+    path/metadata     Spark ML's metadata: class, uid, params; ours: format version, summary
+    path/data         a row a component: component, weight, mean, covariance
+    path/initialModel of an estimator that starts from a model
+
+The covariance of a structure that all components share stands in the first row alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from pyspark.errors import AnalysisException
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
+from pyspark.sql import SparkSession
+
+from gmm_spark.errors import ConfigurationError, ModelFileError
+from gmm_spark.mixture.parameters import STRUCTURES, Parameters
+from gmm_spark.summary import GaussianMixtureSummary
+
+FORMAT_VERSION = 1
+_DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
+
+
+class _Writer(MLWriter):
+    def __init__(self, instance: Any) -> None:
+        super().__init__()
+        self.instance = instance
+
+    def save(self, path: str) -> None:
+        """Save to `path`; ConfigurationError where something is there already."""
+        try:
+            super().save(path)
+        except AnalysisException as error:
+            if "PATH_ALREADY_EXISTS" in str(error):
+                raise ConfigurationError(
+                    f"{path} exists already; use write().overwrite().save(path) to replace it"
+                ) from None
+            raise
+
+    def _save_metadata(self, path: str, extra: dict[str, Any]) -> None:
+        instance = self.instance
+        params = {p.name: v for p, v in instance._paramMap.items() if p.name != "initialModel"}
+        DefaultParamsWriter.saveMetadata(instance, path, SparkSession.active(), extra, params)
+
+
+class ModelWriter(_Writer):
+    """Writes a `GaussianMixtureModel`; the metadata last, so that half a model is none."""
+
+    def saveImpl(self, path: str) -> None:
+        parameters: Parameters = self.instance.parameters
+        shared = parameters.structure.shared
+        rows = []
+        for index in range(parameters.k):
+            covariance = None
+            if not shared or index == 0:
+                covariance = parameters.per_component()[index].ravel().tolist()
+            weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
+            rows.append((index, weight, mean, covariance))
+        frame = SparkSession.active().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
+        frame.write.parquet(f"{path}/data")
+        extra: dict[str, Any] = {
+            "formatVersion": FORMAT_VERSION,
+            "structure": parameters.structure.code,
+            "k": parameters.k,
+            "numFeatures": parameters.d,
+        }
+        if self.instance.hasSummary:
+            extra["summary"] = self.instance.summary.to_json()
+        self._save_metadata(path, extra)
+
+
+class EstimatorWriter(_Writer):
+    """Writes a `GaussianMixture`."""
+
+    def saveImpl(self, path: str) -> None:
+        start = self.instance.getInitialModel()
+        if start is not None:
+            start.save(f"{path}/initialModel")
+        self._save_metadata(
+            path, {"formatVersion": FORMAT_VERSION, "hasInitialModel": start is not None}
+        )
+
+
+class _Reader(MLReader):  # type: ignore[type-arg]
+    def __init__(self, cls: type) -> None:
+        super().__init__()
+        self.cls = cls
+
+    def _load_metadata(self, path: str) -> dict[str, Any]:
+        try:
+            metadata = DefaultParamsReader.loadMetadata(path, SparkSession.active())
+        except AnalysisException as error:
+            raise ModelFileError(f"there is no model at {path}: {_first_line(error)}") from None
+        except (json.JSONDecodeError, TypeError, KeyError, AssertionError) as error:
+            raise ModelFileError(f"the model at {path} has unreadable metadata: {error}") from None
+        expected = f"{self.cls.__module__}.{self.cls.__name__}"
+        if metadata.get("class") != expected:
+            raise ModelFileError(
+                f"{path} holds a {metadata.get('class')}, a {expected} was asked for"
+            )
+        version = metadata.get("formatVersion")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ModelFileError(
+                f"{path} has format version {version}, this release reads up to {FORMAT_VERSION}; "
+                "load it with a newer release of gmm_spark"
+            )
+        return metadata
+
+
+class ModelReader(_Reader):
+    """Reads a `GaussianMixtureModel`."""
+
+    def load(self, path: str) -> Any:
+        metadata = self._load_metadata(path)
+        spark = SparkSession.active()
+        try:
+            rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{path}/data").collect()
+            parameters = _parameters(rows, metadata)
+            summary = metadata.get("summary")
+            model = self.cls(
+                parameters, None if summary is None else GaussianMixtureSummary.from_json(summary)
+            )
+            model._resetUid(metadata["uid"])
+            DefaultParamsReader.getAndSetParams(model, metadata)
+        except ModelFileError as error:
+            raise ModelFileError(f"the model at {path} is corrupt: {error}") from None
+        except Exception as error:
+            raise ModelFileError(f"the model at {path} is corrupt: {_first_line(error)}") from error
+        return model
+
+
+class EstimatorReader(_Reader):
+    """Reads a `GaussianMixture`."""
+
+    def load(self, path: str) -> Any:
+        metadata = self._load_metadata(path)
+        estimator = self.cls()
+        estimator._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(estimator, metadata)
+        if metadata.get("hasInitialModel"):
+            from gmm_spark.model import GaussianMixtureModel
+
+            estimator._set(initialModel=GaussianMixtureModel.load(f"{path}/initialModel"))
+        return estimator
+
+
+def _parameters(rows: list[Any], metadata: dict[str, Any]) -> Parameters:
+    k, d = metadata["k"], metadata["numFeatures"]
+    structure = STRUCTURES[metadata["structure"]]
+    rows = sorted(rows, key=lambda row: row["component"])
+    if [row["component"] for row in rows] != list(range(k)):
+        raise ModelFileError(f"{len(rows)} of {k} components are there")
+    shape = {"full": (d, d), "diagonal": (d,), "spherical": ()}[structure.shape]
+    if structure.shared:
+        covariances = np.array(rows[0]["covariance"]).reshape(shape)
+    else:
+        covariances = np.array([row["covariance"] for row in rows]).reshape(k, *shape)
+    weights = np.array([row["weight"] for row in rows])
+    means = np.array([row["mean"] for row in rows]).reshape(k, d)
+    return Parameters(structure, weights, means, covariances).validated()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
