@@ -1,0 +1,136 @@
+"""Scoring rows under a mixture, inside a task.
+
+Runs on executors: imports numpy alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.sufficient import BlockKernel, natural_parameters
+
+Gaps = Literal["error", "skip", "marginalize"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of m rows; a row that was skipped has prediction -1 and NaN elsewhere."""
+
+    prediction: NDArray[np.int32]  # (m,)
+    probability: Array  # (k, m)
+    log_density: Array  # (m,)
+    uncertainty: Array  # (m,), 1 - largest probability
+
+
+def central(parameters: Parameters) -> Standardisation:
+    """Centre and scale for evaluating a mixture whose data are not at hand."""
+    weights = parameters.weights
+    centre = np.array([_weighted_median(column, weights) for column in parameters.means.T])
+    deviations = np.sqrt(parameters.variances())
+    scale = np.array([_weighted_median(column, weights) for column in deviations.T])
+    if parameters.structure.shape == "spherical":
+        scale = np.full_like(scale, scale[0])
+    return Standardisation(centre, scale)
+
+
+def _weighted_median(values: Array, weights: Array) -> float:
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
+
+
+@dataclass
+class Scorer:
+    """Evaluates blocks of rows (d, m), in the user's units; gaps are NaN."""
+
+    parameters: Parameters
+    gaps: Gaps
+    _kernels: dict[bytes, tuple[BlockKernel, float]] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"parameters": self.parameters, "gaps": self.gaps, "_kernels": {}}
+
+    def score(self, block: Array) -> Scores:
+        """Scores of every row. ValueError for infinities, and for gaps where those are errors."""
+        gaps = np.isnan(block)
+        if np.isinf(block).any():
+            column = int(np.flatnonzero(np.isinf(block).any(axis=1))[0])
+            raise ValueError(f"column number {column} holds an infinite value")
+        if not gaps.any():
+            return self._complete(block, gaps[:, 0] if gaps.shape[1] else np.zeros(0, bool))
+        if self.gaps == "error":
+            column = int(np.flatnonzero(gaps.any(axis=1))[0])
+            count = int(gaps.any(axis=0).sum())
+            raise ValueError(
+                f"{count} of {block.shape[1]} rows have a gap (the first in column number {column}); "
+                "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
+            )
+        scores = self._empty(block.shape[1])
+        patterns, which = np.unique(gaps, axis=1, return_inverse=True)
+        which = which.ravel()
+        for number in range(patterns.shape[1]):
+            pattern = patterns[:, number]
+            if self.gaps == "skip" and pattern.any():
+                continue
+            rows = np.flatnonzero(which == number)
+            part = self._complete(np.ascontiguousarray(block[~pattern][:, rows]), pattern)
+            scores.prediction[rows] = part.prediction
+            scores.probability[:, rows] = part.probability
+            scores.log_density[rows] = part.log_density
+            scores.uncertainty[rows] = part.uncertainty
+        return scores
+
+    def _empty(self, m: int) -> Scores:
+        k = self.parameters.k
+        return Scores(
+            np.full(m, -1, dtype=np.int32),
+            np.full((k, m), np.nan),
+            np.full(m, np.nan),
+            np.full(m, np.nan),
+        )
+
+    def _complete(self, block: Array, gaps: NDArray[np.bool_]) -> Scores:
+        """Scores on the columns without a gap: the marginal mixture of those columns."""
+        m = block.shape[1]
+        if m == 0:
+            return self._empty(0)
+        if gaps.all():
+            weights = self.parameters.weights
+            probability = np.repeat(weights[:, None], m, axis=1)
+            best = int(weights.argmax())
+            return Scores(
+                np.full(m, best, dtype=np.int32),
+                probability,
+                np.zeros(m),
+                np.full(m, 1.0 - weights[best]),
+            )
+        kernel, log_volume = self._kernel(gaps)
+        log_joint = kernel.log_joint(block)
+        prediction = log_joint.argmax(axis=0)
+        largest = log_joint[prediction, np.arange(m)]
+        log_joint -= largest
+        np.exp(log_joint, out=log_joint)
+        total = log_joint.sum(axis=0)
+        log_joint /= total
+        return Scores(
+            prediction.astype(np.int32),
+            log_joint,
+            largest + np.log(total) - log_volume,
+            1.0 - 1.0 / total,
+        )
+
+    def _kernel(self, gaps: NDArray[np.bool_]) -> tuple[BlockKernel, float]:
+        key = gaps.tobytes()
+        if key not in self._kernels:
+            observed = self.parameters
+            if gaps.any():
+                observed = observed.marginal(np.flatnonzero(~gaps))
+            standardisation = central(observed)
+            evaluator = natural_parameters([observed.standardised(standardisation)], standardisation)
+            self._kernels[key] = BlockKernel(evaluator), standardisation.log_volume
+        return self._kernels[key]
