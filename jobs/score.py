@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -47,12 +48,10 @@ def score(run: Run[ScoreSettings]) -> str:
         and bool(settings.partition_by)
         and files.exists(run.result.uri)
     )
-    if replaces_partitions:
-        tables.write_partitioned(scored, run.result.uri, settings.partition_by)
-        written = tables.read_partitions(scored, run.result.uri, frame, settings.partition_by)
-    else:
-        tables.write(scored, run.result.temporary, settings.partition_by)
-        written = tables.read_back(scored, run.result.temporary)
+    try:
+        written = _write(run, frame, scored, replaces_partitions)
+    except PySparkException as error:
+        raise _about_the_rows(error, frame, model, settings) from error
     segments = _segments(written, [*shown, *outcomes])
 
     rows = sum(segment["rows"] for segment in segments)
@@ -67,6 +66,33 @@ def score(run: Run[ScoreSettings]) -> str:
     if not replaces_partitions:
         run.result.publish()
     return findings
+
+
+def _write(
+    run: Run[ScoreSettings], frame: DataFrame, scored: DataFrame, replaces_partitions: bool
+) -> DataFrame:
+    """Write the scores; what was written, as a table."""
+    partition_by = run.settings.partition_by
+    if replaces_partitions:
+        tables.write_partitioned(scored, run.result.uri, partition_by)
+        return tables.read_partitions(scored, run.result.uri, frame, partition_by)
+    tables.write(scored, run.result.temporary, partition_by)
+    return tables.read_back(scored, run.result.temporary)
+
+
+def _about_the_rows(
+    error: PySparkException, frame: DataFrame, model: GaussianMixtureModel, settings: ScoreSettings
+) -> Exception:
+    """A worker sees its own rows alone; say what is wrong with the table."""
+    found = tables.raised_in_worker(error)
+    if found is None:
+        return error
+    gaps = settings.missing == "error"
+    unusable = tables.unusable_values(frame, _input_columns(model), gaps=gaps)
+    if unusable is None:
+        return found
+    advice = "; missing: marginalize scores a row by the columns that are known" if gaps else ""
+    return InputDataError(f"{unusable}{advice}")
 
 
 def _scored(model: GaussianMixtureModel, frame: DataFrame, settings: ScoreSettings) -> DataFrame:

@@ -69,7 +69,7 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
     source: dict[str, Any] = (
         {"inputCols": columns} if columns else {"featuresCol": settings.vector_column}
     )
-    optional = {
+    optional: dict[str, Any] = {
         "weightCol": settings.weight_column,
         "seed": settings.seed,
         "sampleSize": settings.sample_size,
@@ -84,7 +84,7 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
         numInit=settings.num_init,
         tol=settings.tol,
         maxIter=settings.max_iter,
-        covarianceFloor=str(settings.covariance_floor),
+        covarianceFloor=settings.covariance_floor,
         missing=settings.missing,
         **source,
         **{name: value for name, value in optional.items() if value is not None},

@@ -109,3 +109,15 @@ def tree(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+if not (ROOT / "tests" / "conftest.py").exists():
+
+    @pytest.fixture(scope="session")
+    def spark() -> Any:
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        session = builder.config("spark.sql.shuffle.partitions", 2).getOrCreate()
+        yield session
+        session.stop()

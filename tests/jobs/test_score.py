@@ -96,9 +96,16 @@ def test_rows_with_gaps(call, model, lake, tmp_path) -> None:
 
     ended = rate(call, model, lake, tmp_path / "refused", "--missing", "error", **gaps)
     assert ended.code == 3
-    assert ended.problem.startswith("input: ")
-    assert "visits" in ended.problem
+    assert ended.problem.startswith("input: column 'visits': 7 null in 600 rows")
     assert names(tmp_path / "refused") == ["manifest.json"]
+
+
+def test_an_infinity_cannot_be_scored(call, model, lake, tmp_path) -> None:
+    columns = ["--columns", '["spend", "if(customer_id < 2, double(\'inf\'), visits) as visits"]']
+    ended = rate(call, model, lake, tmp_path / "out", *columns)
+    assert ended.code == 3
+    assert ended.problem == "input: column 'visits': 2 infinite in 600 rows"
+    assert names(tmp_path / "out") == ["manifest.json"]
 
 
 def test_an_earlier_result_is_refused_or_replaced(call, model, lake, tmp_path) -> None:

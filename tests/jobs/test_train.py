@@ -16,8 +16,9 @@ from tests.jobs.conftest import CENTRES, SIZES, Call, Ended, manifest, tree
 
 
 def fit(call: Call, lake: Path, output: Path, *more: object, table: str = "customers") -> Ended:
+    columns = [] if "--columns" in more else ["--columns", "spend,visits"]  # a list adds up
     return call(
-        train.main, "--input.path", lake / table, "--columns", "spend,visits",
+        train.main, "--input.path", lake / table, *columns,
         "--k", 3, "--seed", 1, "--output", output, *more,
     )  # fmt: skip
 
