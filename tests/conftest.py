@@ -1,0 +1,63 @@
+"""Fixtures of all tests: the reference data beside the project, and one Spark session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Reference data sets beside the project, which holds no copy of them."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the reference data of ../shared/data are not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One session for all tests: a JVM takes seconds to start, and a process has only one."""
+    # Here and not at the top: the tests of the mathematics need no Spark.
+    import pyspark
+    from pyspark.sql import SparkSession
+
+    # Spark's own default is the first python3 on the path, which may lack numpy.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    builder = (
+        SparkSession.builder.appName("gmm_spark tests")
+        # Two tasks at once: enough for merging to matter, and what the smallest machine has.
+        .master("local[2]")
+        # No web server: it takes time and a port.
+        .config("spark.ui.enabled", "false")
+        # A shuffle of a few rows into the default of 200 partitions is 200 tasks.
+        .config("spark.sql.shuffle.partitions", "2")
+        # The machine's own name need not resolve, in a container for instance.
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        # The package of this checkout on the workers, whatever directory pytest starts in.
+        .config("spark.executorEnv.PYTHONPATH", str(ROOT))
+        # Tables that a test saves by name stay out of the checkout.
+        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
+        # The tests' data are small; the rest of the machine is for the Python workers.
+        .config("spark.driver.memory", "1g")
+    )
+    if tuple(int(part) for part in pyspark.__version__.split(".")[:2]) >= (4, 1):
+        # Over TCP a Python worker waits about 45 ms a task for a delayed acknowledgement.
+        builder = builder.config("spark.python.unix.domain.socket.enabled", "true")
+    session = builder.getOrCreate()
+    # Errors that tests provoke on purpose would fill the output with stack traces.
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
