@@ -1,0 +1,224 @@
+"""What the mixture code is held to: slow evaluations written for reading, and small data sets."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import exp, log, pi
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import multivariate_normal, wishart
+
+from gmm_spark.mixture import fitting, scaling, starting
+from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation, Structure
+from gmm_spark.mixture.sufficient import BlockKernel, natural_parameters
+
+CODES = tuple(STRUCTURES)
+# The columns mclust's reference runs were fitted to.
+REFERENCE_COLUMNS = {
+    "faithful": ["eruptions", "waiting"],
+    "iris": ["Sepal.Length", "Sepal.Width", "Petal.Length", "Petal.Width"],
+    "thyroid": ["RT3U", "T4", "T3", "TSH", "DTSH"],
+    "acidity": ["acidity"],
+    "crabs": ["FL", "RW", "CL", "CW", "BD"],
+    "wine13": [
+        "Alcohol",
+        "Malic",
+        "Ash",
+        "Alcalinity",
+        "Magnesium",
+        "Phenols",
+        "Flavanoids",
+        "Nonflavanoid",
+        "Proanthocyanins",
+        "Intensity",
+        "Hue",
+        "OD280",
+        "Proline",
+    ],
+}
+
+
+# --- data -----------------------------------------------------------------------------------
+
+
+def classic_set(shared_data: Path, name: str) -> np.ndarray:
+    """One of the sets mclust's references are of, feature-major (d, n)."""
+    table = pd.read_csv(shared_data / "classic_gmm" / "data" / f"{name}.csv")
+    return np.ascontiguousarray(table[REFERENCE_COLUMNS[name]].to_numpy(float).T)
+
+
+def telco(shared_data: Path) -> np.ndarray:
+    """Tenure in months, monthly charges and log total charges of 7,032 customers, (3, n)."""
+    table = pd.read_csv(shared_data / "telco_churn" / "Telco-Customer-Churn.csv")
+    total = pd.to_numeric(table["TotalCharges"], errors="coerce")
+    known = total.notna()
+    assert (~known).sum() == 11
+    columns = [table["tenure"], table["MonthlyCharges"], np.log(total)]
+    return np.stack([column[known].to_numpy(float) for column in columns])
+
+
+def separate_groups(seed: int = 0, k: int = 3, d: int = 3, n: int = 300) -> tuple:
+    """Overlapping Gaussian groups of different shapes, (d, n), and who belongs where, (n,)."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    spread = rng.normal(size=(k, d, d)) / np.sqrt(d)
+    centres = 4 * rng.normal(size=(k, d))
+    noise = rng.normal(size=(n, d))
+    rows = centres[labels] + np.einsum("nij,nj->ni", spread[labels], noise) + 0.3 * noise
+    return np.ascontiguousarray(rows.T), labels.astype(np.intp)
+
+
+def random_parameters(code: str, k: int, d: int, seed: int = 0, spread: float = 2.0) -> Parameters:
+    """Well-conditioned parameters of a structure."""
+    structure, rng = STRUCTURES[code], np.random.default_rng(seed)
+    full = np.atleast_3d(wishart(d + 4, np.eye(d) / (d + 4)).rvs(k, random_state=rng))
+    full = full.reshape(k, d, d)
+    full = full[0] if structure.shared else full
+    covariances = {
+        "full": full,
+        "diagonal": np.array(np.diagonal(full, axis1=-2, axis2=-1)),
+        "spherical": np.asarray(full[..., 0, 0]),
+    }[structure.shape]
+    weights = rng.dirichlet(np.full(k, 3.0))
+    return Parameters(structure, weights, spread * rng.normal(size=(k, d)), covariances)
+
+
+# --- density and statistics, the slow way ----------------------------------------------------
+
+
+def log_joint(parameters: Parameters, rows: np.ndarray) -> np.ndarray:
+    """log w_k + log N(x | mu_k, Sigma_k) by scipy, (k, n), of rows (n, d)."""
+    out = np.empty((parameters.k, len(rows)))
+    for k, covariance in enumerate(dense_covariances(parameters)):
+        density = multivariate_normal(parameters.means[k], covariance)
+        out[k] = np.log(parameters.weights[k]) + density.logpdf(rows)
+    return out
+
+
+def dense_covariances(parameters: Parameters) -> list[np.ndarray]:
+    """Matrix by matrix what the structure's compact form stands for."""
+    matrices = []
+    for k in range(parameters.k):
+        kept = parameters.covariances if parameters.structure.shared else parameters.covariances[k]
+        if parameters.structure.shape == "spherical":
+            kept = float(kept) * np.eye(parameters.d)
+        elif parameters.structure.shape == "diagonal":
+            kept = np.diag(kept)
+        matrices.append(np.array(kept))
+    return matrices
+
+
+def log_likelihood(parameters: Parameters, rows: np.ndarray, weights: np.ndarray | None = None):
+    """Weighted sum of log densities of rows (n, d)."""
+    joint = log_joint(parameters, rows)
+    largest = joint.max(axis=0)
+    log_density = largest + np.log(np.exp(joint - largest).sum(axis=0))
+    return float(log_density.sum() if weights is None else weights @ log_density)
+
+
+def exact_log_normal(mean: np.ndarray, covariance: np.ndarray, row: np.ndarray) -> float:
+    """log N(row | mean, covariance) in rational arithmetic: no rounding but that of the log."""
+    d = len(mean)
+    matrix = [[Fraction(float(value)) for value in line] for line in covariance]
+    right = [Fraction(float(x)) - Fraction(float(m)) for x, m in zip(row, mean, strict=True)]
+    # Gaussian elimination of [Sigma | x - mu]: pivots give the determinant, and
+    # (x - mu)' Sigma^-1 (x - mu) is the sum of squared eliminated right sides over pivots.
+    log_determinant, distance = 0.0, Fraction(0)
+    for i in range(d):
+        pivot = matrix[i][i]
+        log_determinant += log(pivot)
+        distance += right[i] ** 2 / pivot
+        for j in range(i + 1, d):
+            factor = matrix[j][i] / pivot
+            right[j] -= factor * right[i]
+            for c in range(i, d):
+                matrix[j][c] -= factor * matrix[i][c]
+    return -0.5 * (d * log(2 * pi) + log_determinant + float(distance))
+
+
+def statistics_by_loops(parameters: Parameters, z: np.ndarray, weights: np.ndarray) -> dict:
+    """Moments about 0 of standardised rows z (n, d), row by row, component by component."""
+    n, d = z.shape
+    k = parameters.k
+    joint = log_joint(parameters, z)
+    counts, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
+    total, assignment, sizes = 0.0, 0.0, np.zeros(k)
+    for row in range(n):
+        largest = max(joint[:, row])
+        density = sum(exp(joint[c, row] - largest) for c in range(k))
+        total += weights[row] * (largest + log(density))
+        assignment += weights[row] * -log(density)
+        sizes[joint[:, row].argmax()] += weights[row]
+        for c in range(k):
+            responsibility = weights[row] * exp(joint[c, row] - largest) / density
+            counts[c] += responsibility
+            for i in range(d):
+                first[c, i] += responsibility * z[row, i]
+                for j in range(d):
+                    second[c, i, j] += responsibility * z[row, i] * z[row, j]
+    return {
+        "counts": counts,
+        "first": first,
+        "second": second,
+        "log_likelihood": total,
+        "log_assignment": assignment,
+        "cluster_sizes": sizes,
+    }
+
+
+# --- running the code under test --------------------------------------------------------------
+
+
+def plain_scales(block: np.ndarray, structure: Structure) -> Standardisation:
+    """Mean and standard deviation, one common scale where the structure is spherical."""
+    scale = block.std(axis=1)
+    if structure.shape == "spherical":
+        scale = np.full_like(scale, scale.mean())
+    return Standardisation(block.mean(axis=1), scale)
+
+
+def statistics_of(
+    parameters: Parameters,
+    block: np.ndarray,
+    by: Standardisation,
+    weights: np.ndarray | None = None,
+    linear: bool = False,
+):
+    kernel = BlockKernel(natural_parameters([parameters], by, linear=linear))
+    kernel.add(block, weights)
+    return kernel.statistics()
+
+
+def start_from_labels(
+    block: np.ndarray,
+    labels: np.ndarray,
+    structure: Structure,
+    by: Standardisation,
+    floor: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Parameters:
+    """The M-step of hard assignments, standardised."""
+    k, d = int(labels.max()) + 1, block.shape[0]
+    floor = np.zeros(d) if floor is None else floor
+    kernel = BlockKernel(natural_parameters([Parameters.unit(structure, k, d)], by))
+    kernel.add_labelled(block, labels, weights)
+    return starting.from_labels(kernel.statistics(), structure, k, floor)
+
+
+def fit_by_default(block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, **options):
+    """Columns described, starts searched and EM run as the estimator does; rows are shuffled
+    first, since a sample is in random order. Returns (fit, columns)."""
+    block = block[:, np.random.default_rng(1).permutation(block.shape[1])]
+    structure = STRUCTURES[code]
+    columns = scaling.describe_columns(block, block.min(1), block.max(1), structure, None)
+    by = columns.standardisation
+    floor = columns.floor / by.scale
+    start = starting.search(block, None, k, structure, by, floor, seed=seed, **options)
+    return fitting.fit(fitting.array_pass(block), start, by, floor=floor), columns
+
+
+def assigned(parameters: Parameters, block: np.ndarray, by: Standardisation) -> np.ndarray:
+    """The most probable component of every row."""
+    return BlockKernel(natural_parameters([parameters], by)).log_joint(block).argmax(axis=0)
