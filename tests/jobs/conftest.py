@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
 CENTRES = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0]])
 SIZES = (300, 200, 100)
 
@@ -109,15 +108,3 @@ def tree(directory: Path) -> dict[str, bytes]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
-
-
-if not (ROOT / "tests" / "conftest.py").exists():
-
-    @pytest.fixture(scope="session")
-    def spark() -> Any:
-        from pyspark.sql import SparkSession
-
-        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        session = builder.config("spark.sql.shuffle.partitions", 2).getOrCreate()
-        yield session
-        session.stop()
