@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml import Estimator
+from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark.engine.dataframe import DataFrameSource
@@ -45,7 +46,7 @@ class _Plan:
     num_features: int | None
 
 
-class GaussianMixture(Estimator, GaussianMixtureParams):  # type: ignore[misc]
+class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):  # type: ignore[misc]
     """Gaussian mixture models by expectation-maximisation, for data too big for one machine.
 
     Takes MLlib's `GaussianMixture` Params under their own names, so that changing the import is

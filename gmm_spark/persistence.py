@@ -9,7 +9,6 @@ The covariance of a structure that all components share stands in the first row 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from gmm_spark.engine.jobs import is_connect
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters
 from gmm_spark.summary import GaussianMixtureSummary
@@ -32,13 +32,18 @@ class _Writer(MLWriter):
 
     def save(self, path: str) -> None:
         """Save to `path`; ConfigurationError where something is there already."""
+        exists = ConfigurationError(
+            f"{path} exists already; use write().overwrite().save(path) to replace it"
+        )
+        # Asked first: what is there may lack one of the directories written below, and would
+        # end up with half a model in it.
+        if not self.shouldOverwrite and _exists(path):
+            raise exists
         try:
             super().save(path)
         except AnalysisException as error:
             if "PATH_ALREADY_EXISTS" in str(error):
-                raise ConfigurationError(
-                    f"{path} exists already; use write().overwrite().save(path) to replace it"
-                ) from None
+                raise exists from None
             raise
 
     def _save_metadata(self, path: str, extra: dict[str, Any]) -> None:
@@ -95,15 +100,19 @@ class _Reader(MLReader):  # type: ignore[type-arg]
             metadata = DefaultParamsReader.loadMetadata(path, SparkSession.active())
         except AnalysisException as error:
             raise ModelFileError(f"there is no model at {path}: {_first_line(error)}") from None
-        except (json.JSONDecodeError, TypeError, KeyError, AssertionError) as error:
-            raise ModelFileError(f"the model at {path} has unreadable metadata: {error}") from None
+        except Exception as error:
+            raise ModelFileError(
+                f"the model at {path} has unreadable metadata: {_first_line(error)}"
+            ) from error
         expected = f"{self.cls.__module__}.{self.cls.__name__}"
         if metadata.get("class") != expected:
             raise ModelFileError(
                 f"{path} holds a {metadata.get('class')}, a {expected} was asked for"
             )
         version = metadata.get("formatVersion")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if type(version) is not int or version < 1:
+            raise ModelFileError(f"{path} has format version {version}: no release wrote that")
+        if version > FORMAT_VERSION:
             raise ModelFileError(
                 f"{path} has format version {version}, this release reads up to {FORMAT_VERSION}; "
                 "load it with a newer release of gmm_spark"
@@ -139,8 +148,13 @@ class EstimatorReader(_Reader):
     def load(self, path: str) -> Any:
         metadata = self._load_metadata(path)
         estimator = self.cls()
-        estimator._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(estimator, metadata)
+        try:
+            estimator._resetUid(metadata["uid"])
+            DefaultParamsReader.getAndSetParams(estimator, metadata)
+        except Exception as error:
+            raise ModelFileError(
+                f"the estimator at {path} is corrupt: {_first_line(error)}"
+            ) from error
         if metadata.get("hasInitialModel"):
             from gmm_spark.model import GaussianMixtureModel
 
@@ -164,6 +178,18 @@ def _parameters(rows: list[Any], metadata: dict[str, Any]) -> Parameters:
     return Parameters(structure, weights, means, covariances).validated()
 
 
+def _exists(path: str) -> bool:
+    spark = SparkSession.active()
+    if is_connect(spark):
+        return False  # no file system from here; Spark's own check comes when it writes
+    hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    configuration = spark._jsparkSession.sessionState().newHadoopConf()
+    return bool(hadoop_path.getFileSystem(configuration).exists(hadoop_path))
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    # Of a Java exception, what it says itself, not the call it came out of.
+    thrown = getattr(error, "java_exception", None)
+    text = str(error if thrown is None else thrown.getMessage()).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
