@@ -12,6 +12,7 @@ from pyspark.ml import Model
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
 from pyspark.ml.stat import MultivariateGaussian
+from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
 from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -27,7 +28,7 @@ from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.summary import GaussianMixtureSummary
 
 
-class GaussianMixtureModel(Model, GaussianMixtureParams):  # type: ignore[misc]
+class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable):  # type: ignore[misc]
     """A Gaussian mixture, fitted by `GaussianMixture` or made by `fromParameters`.
 
     Attributes
@@ -230,20 +231,23 @@ class GaussianMixtureModel(Model, GaussianMixtureParams):  # type: ignore[misc]
         else:
             array = feature_array(dataset, self.getFeaturesCol())
             inputs = [F.size(array), *[F.get(array, F.lit(i)) for i in range(d)]]
+            names = [f"{self.getFeaturesCol()}[{i}]" for i in range(d)]
         fields = [
             T.StructField("prediction", T.IntegerType()),
             T.StructField("log_density", T.DoubleType()),
             T.StructField("uncertainty", T.DoubleType()),
             *[T.StructField(f"p{i}", T.DoubleType()) for i in range(k)],
         ]
-        scorer = Scorer(parameters, self._gaps())
+        scorer = Scorer(parameters, self._gaps(), tuple(names))
+        features = self.getFeaturesCol()
 
         def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
             for sizes, *columns in batches:
                 wrong = sizes[(sizes != d) & (sizes >= 0)]
                 if len(wrong):
                     raise ValueError(
-                        f"{len(wrong)} rows have {wrong.iloc[0]} features, the model has {d}"
+                        f"column {features!r}: {len(wrong)} of {len(sizes)} rows have another number of "
+                        f"entries ({wrong.iloc[0]:.0f}, for instance) than the model, which has {d}"
                     )
                 block = np.empty((d, len(sizes)))
                 for index, column in enumerate(columns):

@@ -48,7 +48,8 @@ def feature_array(frame: DataFrame, name: str) -> Column:
     kind = frame.schema[name].dataType
     column = F.col(f"`{name.replace('`', '``')}`")
     if is_vector(kind):
-        return vector_to_array(column)
+        # vector_to_array fails on a null; without it a null is a gap like any other.
+        return F.when(column.isNotNull(), vector_to_array(column))
     if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType):
         return column.cast("array<double>")
     raise InputDataError(

@@ -46,28 +46,38 @@ def _weighted_median(values: Array, weights: Array) -> float:
 
 @dataclass
 class Scorer:
-    """Evaluates blocks of rows (d, m), in the user's units; gaps are NaN."""
+    """Evaluates blocks of rows (d, m), in the user's units; gaps are NaN.
+
+    `names` are those of the columns, for what is said of bad ones.
+    """
 
     parameters: Parameters
     gaps: Gaps
+    names: tuple[str, ...] = ()
     _kernels: dict[bytes, tuple[BlockKernel, float]] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"parameters": self.parameters, "gaps": self.gaps, "_kernels": {}}
+        return {**self.__dict__, "_kernels": {}}
 
     def score(self, block: Array) -> Scores:
         """Scores of every row. ValueError for infinities, and for gaps where those are errors."""
         gaps = np.isnan(block)
-        if np.isinf(block).any():
-            column = int(np.flatnonzero(np.isinf(block).any(axis=1))[0])
-            raise ValueError(f"column number {column} holds an infinite value")
+        infinite = np.isinf(block)
+        if infinite.any():
+            column = int(np.flatnonzero(infinite.any(axis=1))[0])
+            raise ValueError(
+                f"column {self._name(column)}: {np.count_nonzero(infinite[column])} of "
+                f"{block.shape[1]} rows are infinite (the first: "
+                f"{block[column][infinite[column]][0]}); replace them or leave those rows out"
+            )
         if not gaps.any():
             return self._complete(block, gaps[:, 0] if gaps.shape[1] else np.zeros(0, bool))
         if self.gaps == "error":
             column = int(np.flatnonzero(gaps.any(axis=1))[0])
             count = int(gaps.any(axis=0).sum())
             raise ValueError(
-                f"{count} of {block.shape[1]} rows have a gap (the first in column number {column}); "
+                f"{count} of {block.shape[1]} rows have a gap (the first in column "
+                f"{self._name(column)}); "
                 "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
             )
         scores = self._empty(block.shape[1])
@@ -84,6 +94,9 @@ class Scorer:
             scores.log_density[rows] = part.log_density
             scores.uncertainty[rows] = part.uncertainty
         return scores
+
+    def _name(self, column: int) -> str:
+        return repr(self.names[column]) if self.names else f"number {column}"
 
     def _empty(self, m: int) -> Scores:
         k = self.parameters.k
