@@ -88,6 +88,8 @@ class GaussianMixtureParams(
             covarianceType="full",
             initMode="k-means",
             numInit=16,
+            # Not HasSeed's own: a hash of the class name, which Python salts anew each process.
+            seed=0,
             covarianceFloor="auto",
             missing="error",
             logLikelihoodCol="",
