@@ -88,11 +88,11 @@ def _merged(results: DataFrame, per_group: int, merge: Merge) -> DataFrame:
     def combine(table: pa.Table) -> pa.Table:
         table = table.sort_by("partition")
         problems = [text for text in table.column("problem").to_pylist() if text]
-        first = table.column("partition")[0].as_py()
+        number = table.column("partition")[0].as_py() // per_group
         if problems:
-            return pa.Table.from_batches([_result(first, problems[0], b"")])
+            return pa.Table.from_batches([_result(number, problems[0], b"")])
         merged = merge([item.as_py() for item in table.column("payload")])
-        return pa.Table.from_batches([_result(first, None, merged)])
+        return pa.Table.from_batches([_result(number, None, merged)])
 
     group = F.floor(F.col("partition") / per_group)
     return results.groupBy(group).applyInArrow(combine, _RESULT_SCHEMA)
