@@ -262,6 +262,20 @@ class TestStatistics:
         assert_allclose(both.counts.sum(), 54)
         assert (both.counts >= alone.counts - 1e-12).all()
 
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_count_a_row_that_two_components_share_for_the_first(self, weighted):
+        one = random_parameters("VVV", 3, 2)
+        twice = np.array([2, 0, 0])
+        parameters = Parameters(
+            one.structure, np.array([0.2, 0.4, 0.4]), one.means[twice], one.covariances[twice]
+        )
+        rows = np.random.default_rng(1).normal(size=(200, 2)) * 2
+        weights = np.random.default_rng(2).uniform(0, 3, 200) if weighted else np.ones(200)
+        joint = log_joint(parameters, rows)
+        first = np.where(joint[0] > joint[1], 0, 1)
+        found = statistics_of(parameters, rows.T, unit(2), weights if weighted else None)
+        assert_allclose(found.cluster_sizes, np.bincount(first, weights, minlength=3), atol=1e-12)
+
     def test_with_hard_assignments_are_sums_over_the_members(self):
         rng = np.random.default_rng(1)
         rows, labels = rng.normal(size=(5000, 2)), rng.integers(0, 3, 5000)
