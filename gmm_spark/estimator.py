@@ -12,13 +12,13 @@ from pyspark.ml import Estimator
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
 
+from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.passes import SparkEngine
-from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.scanning import Scan, scan
-from gmm_spark.errors import ConfigurationError, FitError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.fitting import Fit, PassRecord, fit
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
@@ -58,6 +58,8 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     >>> mixture = GaussianMixture(k=3, inputCols=["tenure", "monthly_charges"])
     >>> model = mixture.fit(ParquetTable("lake/customers"))  # doctest: +SKIP
     """
+
+    _input_kwargs: dict[str, Any]
 
     @keyword_only
     def __init__(
@@ -210,14 +212,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             label=label,
         )
 
-    def _run(
-        self, source: Source, plan: _Plan
-    ) -> tuple[Fit, list[float], Scan, Columns, Any]:
+    def _run(self, source: Source, plan: _Plan) -> tuple[Fit, list[float], Scan, Columns, Any]:
         d = len(source.roles.features)
         if plan.num_features not in (None, d):
-            raise ConfigurationError(
-                f"initialModel has {plan.num_features} columns, the data {d}"
-            )
+            raise ConfigurationError(f"initialModel has {plan.num_features} columns, the data {d}")
         seed = self.getSeed() & (2**63 - 1)
         scanned = scan(
             source,
@@ -268,9 +266,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         wanted = _SAMPLE_ROWS_PER_PARAMETER * plan.structure.num_free_parameters(plan.k, d)
         return max(min(wanted, most, _SAMPLE_BYTES // (8 * d)), min(least, 10 * plan.k * d), 1000)
 
-    def _refuse_singular(
-        self, columns: Columns, plan: _Plan, names: tuple[str, ...]
-    ) -> None:
+    def _refuse_singular(self, columns: Columns, plan: _Plan, names: tuple[str, ...]) -> None:
         if plan.floor != 0 or plan.structure.shape == "spherical":
             return
         if columns.constant:
@@ -474,7 +470,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
 
 def _log_pass(record: PassRecord) -> None:
     gain = "" if record.gain is None else f", gain {record.gain:.3g}"
-    logger.info("pass %d, mean log-likelihood %.6f%s", record.number, record.mean_log_likelihood, gain)
+    logger.info(
+        "pass %d, mean log-likelihood %.6f%s", record.number, record.mean_log_likelihood, gain
+    )
 
 
 def _warnings(

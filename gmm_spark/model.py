@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pyspark.ml import Model
-from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors, VectorUDT
 from pyspark.ml.stat import MultivariateGaussian
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
 from pyspark.mllib.linalg import DenseVector as OldVector
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from gmm_spark.engine.dataframe import check_numeric, double, feature_array
-from gmm_spark.engine.scoring import Scorer
+from gmm_spark.engine.dataframe import check_numeric, feature_column
+from gmm_spark.engine.scoring import BatchScoring, Scorer
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.parameters import Array, Parameters, structure_named
 from gmm_spark.params import GaussianMixtureParams
@@ -171,7 +167,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """The rows of `dataset` with the output columns; works on streams too.
 
         predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double;
-        an output column with an empty name is left out.
+        an output column with an empty name is left out. All columns pass through the Python
+        worker: select those you want before, not after.
 
         Raises ConfigurationError where an output column exists, InputDataError where an input
         column is missing or not numeric.
@@ -196,73 +193,38 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
                 + "; choose other names"
             )
-        k, scored = self.parameters.k, "__gmm_scored"
-        inner = dataset.withColumn(scored, self._score_column(dataset))
-        part = F.col(scored)
-        probability = array_to_vector(F.array(*[part[f"p{i}"] for i in range(k)]))
-        skipping = self.getMissing() == "skip"
-        present = part["prediction"] >= 0
-        columns: dict[str, Column] = {
-            self.getPredictionCol(): part["prediction"],
-            self.getProbabilityCol(): probability,
-            self.getLogLikelihoodCol(): part["log_density"],
-            self.getUncertaintyCol(): part["uncertainty"],
-        }
-        wanted = [
-            (F.when(present, column) if skipping else column).alias(name)
-            for name, column in columns.items()
+        scoring = self._scoring(dataset)
+        types = (T.IntegerType(), VectorUDT(), T.DoubleType(), T.DoubleType())
+        added = [
+            T.StructField(name, kind)
+            for name, kind in zip(scoring.outputs, types, strict=True)
             if name
         ]
-        return inner.select(*[_quoted(name) for name in dataset.columns], *wanted)
+        return dataset.mapInArrow(scoring, T.StructType([*dataset.schema.fields, *added]))
 
-    def _score_column(self, dataset: DataFrame) -> Column:
-        parameters = self.parameters
-        d, k = parameters.d, parameters.k
+    def _scoring(self, dataset: DataFrame) -> BatchScoring:
         names = self._input_columns()
-        inputs: list[Column]
-        if names is not None:
-            if len(names) != d:
+        if names is None:
+            feature_column(dataset, self.getFeaturesCol())
+        else:
+            if len(names) != self.numFeatures:
                 raise ConfigurationError(
-                    f"inputCols names {len(names)} columns, the model was fitted on {d}"
+                    f"inputCols names {len(names)} columns, the model was fitted on "
+                    f"{self.numFeatures}"
                 )
             for name in names:
                 check_numeric(dataset, name)
-            inputs = [F.lit(d), *[double(name) for name in names]]
-        else:
-            array = feature_array(dataset, self.getFeaturesCol())
-            inputs = [F.size(array), *[F.get(array, F.lit(i)) for i in range(d)]]
-            names = [f"{self.getFeaturesCol()}[{i}]" for i in range(d)]
-        fields = [
-            T.StructField("prediction", T.IntegerType()),
-            T.StructField("log_density", T.DoubleType()),
-            T.StructField("uncertainty", T.DoubleType()),
-            *[T.StructField(f"p{i}", T.DoubleType()) for i in range(k)],
-        ]
-        scorer = Scorer(parameters, self._gaps(), tuple(names))
-        features = self.getFeaturesCol()
-
-        def score(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
-            for sizes, *columns in batches:
-                wrong = sizes[(sizes != d) & (sizes >= 0)]
-                if len(wrong):
-                    raise ValueError(
-                        f"column {features!r}: {len(wrong)} of {len(sizes)} rows have another number of "
-                        f"entries ({wrong.iloc[0]:.0f}, for instance) than the model, which has {d}"
-                    )
-                block = np.empty((d, len(sizes)))
-                for index, column in enumerate(columns):
-                    block[index] = column.to_numpy(dtype=float, na_value=np.nan)
-                scores = scorer.score(block)
-                outputs = {
-                    "prediction": scores.prediction,
-                    "log_density": scores.log_density,
-                    "uncertainty": scores.uncertainty,
-                }
-                outputs.update((f"p{i}", row) for i, row in enumerate(scores.probability))
-                yield pd.DataFrame(outputs, copy=False)
-
-        udf = F.pandas_udf(score, T.StructType(fields))  # type: ignore[call-overload]
-        return udf(*inputs)
+        return BatchScoring(
+            Scorer(self.parameters, self._gaps()),
+            None if names is None else tuple(names),
+            self.getFeaturesCol(),
+            (
+                self.getPredictionCol(),
+                self.getProbabilityCol(),
+                self.getLogLikelihoodCol(),
+                self.getUncertaintyCol(),
+            ),
+        )
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
         copied: GaussianMixtureModel = super().copy(extra)
@@ -324,7 +286,3 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if self._summary is not None and not any(name in dataset.columns for name in outputs):
             self._summary = replace(self._summary, _predictions=self.transform(dataset))
         return self
-
-
-def _quoted(name: str) -> Column:
-    return F.col(f"`{name.replace('`', '``')}`")

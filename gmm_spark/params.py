@@ -46,9 +46,7 @@ class GaussianMixtureParams(
         "VII, EII",
     )
     initMode = _own("initMode", "how starts are made: k-means, k-means++, hierarchical, random")
-    numInit = _own(
-        "numInit", "starts tried on the sample; the best goes on", TypeConverters.toInt
-    )
+    numInit = _own("numInit", "starts tried on the sample; the best goes on", TypeConverters.toInt)
     initialModel = _own(
         "initialModel", "a GaussianMixtureModel to start from instead", TypeConverters.identity
     )

@@ -192,4 +192,3 @@ def _first_line(error: Exception) -> str:
     thrown = getattr(error, "java_exception", None)
     text = str(error if thrown is None else thrown.getMessage()).strip()
     return text.splitlines()[0] if text else type(error).__name__
-

@@ -20,7 +20,7 @@ from gmm_spark.mixture.parameters import Array
 _BATCH_ROWS = 65_536
 
 
-class TaskProblem(Exception):
+class TaskProblemError(Exception):
     """Something about the data that the driver turns into one clear error."""
 
 
@@ -113,6 +113,64 @@ def batch_columns(batch: pa.RecordBatch, names: Iterable[str]) -> tuple[Array, A
 
 
 @dataclass(frozen=True)
+class Features:
+    """Features of a batch, (d, m), and what was wrong with some of them."""
+
+    values: Array
+    nulls: NDArray[np.int64]  # (d,)
+    wrong_length: int = 0
+    an_other_length: int = -1
+
+
+def array_features(column: pa.Array, length: int) -> Features:
+    """A column of arrays or of ML vectors as features; a null row is a gap in every feature."""
+    if pa.types.is_struct(column.type):
+        return _vector_features(column, length)
+    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+    present = lengths >= 0
+    right = lengths == length
+    features = np.full((length, len(column)), np.nan)
+    flat = column.filter(pa.array(right)).flatten()
+    values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    features[:, right] = values.reshape(-1, length).T
+    nulls = np.full(length, int((~present).sum()), dtype=np.int64)
+    if flat.null_count:
+        gaps = flat.is_null().to_numpy(zero_copy_only=False)
+        nulls += gaps.reshape(-1, length).sum(axis=0)
+    return _judged(features, nulls, lengths, present & ~right)
+
+
+def _vector_features(column: pa.Array, length: int) -> Features:
+    """MLlib's vectors: type 1 is dense, with values alone; type 0 sparse, with its size."""
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    kinds, sizes, indices, values = (
+        pc.struct_field(column, name) for name in ("type", "size", "indices", "values")
+    )
+    dense = kinds.fill_null(-1).to_numpy(zero_copy_only=False) == 1
+    lengths = pc.list_value_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
+    sparse = present & ~dense
+    if sparse.any():
+        lengths = np.where(sparse, sizes.fill_null(-1).to_numpy(zero_copy_only=False), lengths)
+    features = np.full((length, len(column)), np.nan)
+    right = lengths == length
+    filled = dense & right
+    flat = values.filter(pa.array(filled)).flatten().to_numpy(zero_copy_only=False)
+    features[:, filled] = flat.reshape(-1, length).T
+    for row in np.flatnonzero(sparse & right):
+        features[:, row] = 0.0
+        features[indices[row].as_py(), row] = values[row].as_py()
+    nulls = np.full(length, int((~present).sum()), dtype=np.int64)
+    return _judged(features, nulls, lengths, present & ~right)
+
+
+def _judged(
+    features: Array, nulls: NDArray[np.int64], lengths: NDArray[Any], wrong: NDArray[np.bool_]
+) -> Features:
+    count = int(wrong.sum())
+    return Features(features, nulls, count, int(lengths[wrong][0]) if count else -1)
+
+
+@dataclass(frozen=True)
 class FileVersion:
     """A file as it was when the fit began."""
 
@@ -151,7 +209,7 @@ class ParquetReader:
         file = part.file
         info = self.filesystem.get_file_info(file.path)
         if info.size != file.size or info.mtime_ns != file.modified:
-            raise TaskProblem(
+            raise TaskProblemError(
                 f"{file.path} changed while it was being read: it had {file.size} bytes, now "
                 f"{'it is gone' if info.size is None else f'{info.size}'}; run the job again"
             )
@@ -162,7 +220,7 @@ class ParquetReader:
             present = set(parquet.schema_arrow.names)
             missing = [name for name in names if name not in present and name not in partition]
             if missing:
-                raise TaskProblem(f"{file.path} has no column {missing[0]!r}")
+                raise TaskProblemError(f"{file.path} has no column {missing[0]!r}")
             stored = [name for name in names if name not in partition]
             for batch in parquet.iter_batches(
                 _BATCH_ROWS, row_groups=list(part.groups), columns=stored, use_threads=False
@@ -189,7 +247,7 @@ PACKED_SCHEMA = (
 class Packer:
     """Turns batches of rows into packed blocks, for `mapInArrow`.
 
-    Either every column is a scalar, or the first is an array of `length` features.
+    Either every column is a scalar, or the first holds arrays or vectors of `length` features.
     """
 
     columns: tuple[str, ...]
@@ -199,48 +257,24 @@ class Packer:
         for batch in batches:
             if batch.num_rows == 0:
                 continue
-            wrong, other = 0, -1
-            if self.length is None:
-                values, nulls = batch_columns(batch, self.columns)
-            else:
-                values, nulls, wrong, other = self._from_arrays(batch)
+            extra, extra_nulls = batch_columns(batch, self.columns[self.length is not None :])
+            found = Features(extra[:0], extra_nulls[:0])
+            if self.length is not None:
+                found = array_features(batch.column(0), self.length)
+            values = np.concatenate([found.values.reshape(-1, batch.num_rows), extra])
+            nulls = np.concatenate([found.nulls, extra_nulls])
             fingerprint = int(row_hashes(values, 0).view(np.int64).sum(dtype=np.int64))
             yield pa.RecordBatch.from_arrays(
                 [
                     pa.array([values.shape[1]], pa.int64()),
-                    pa.array([wrong], pa.int64()),
-                    pa.array([other], pa.int64()),
+                    pa.array([found.wrong_length], pa.int64()),
+                    pa.array([found.an_other_length], pa.int64()),
                     pa.array([nulls.tolist()], pa.list_(pa.int64())),
                     pa.array([fingerprint], pa.int64()),
                     pa.array([values.tobytes()], pa.binary()),
                 ],
                 ["rows", "wrong_length", "an_other_length", "nulls", "fingerprint", "block"],
             )
-
-    def _from_arrays(self, batch: pa.RecordBatch) -> tuple[Array, Any, int, int]:
-        assert self.length is not None
-        arrays = batch.column(0)
-        extra, extra_nulls = batch_columns(batch, self.columns[1:])
-        lengths = pc.list_value_length(arrays).fill_null(-1).to_numpy(zero_copy_only=False)
-        present = lengths >= 0
-        right = lengths == self.length
-        wrong = present & ~right
-        features = np.full((self.length, batch.num_rows), np.nan)
-        flat = arrays.filter(pa.array(right)).flatten()
-        entry_nulls = flat.null_count
-        flat_values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        features[:, right] = flat_values.reshape(-1, self.length).T
-        nulls = np.full(self.length, int((~present).sum()), dtype=np.int64)
-        if entry_nulls:
-            mask = flat.is_null().to_numpy(zero_copy_only=False).reshape(-1, self.length)
-            nulls += mask.sum(axis=0)
-        other = int(lengths[wrong][0]) if wrong.any() else -1
-        return (
-            np.concatenate([features, extra]),
-            np.concatenate([nulls, extra_nulls]),
-            int(wrong.sum()),
-            other,
-        )
 
 
 @dataclass(frozen=True)

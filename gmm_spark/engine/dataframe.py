@@ -31,27 +31,25 @@ def check_numeric(frame: DataFrame, name: str) -> None:
         )
 
 
-def double(name: str) -> Column:
-    """The column as a double, whatever characters are in its name."""
-    return F.col(f"`{name.replace('`', '``')}`").cast("double")
-
-
 def is_vector(kind: T.DataType) -> bool:
     return isinstance(kind, T.UserDefinedType) and kind.typeName() == "vectorudt"
 
 
-def feature_array(frame: DataFrame, name: str) -> Column:
-    """A vector or array column as an array of doubles."""
+def quoted(name: str) -> Column:
+    """The column, whatever characters are in its name."""
+    return F.col(f"`{name.replace('`', '``')}`")
+
+
+def feature_column(frame: DataFrame, name: str) -> Column:
+    """A vector column, or an array column as an array of doubles."""
     if name not in frame.columns:
         known = ", ".join(frame.columns)
         raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
     kind = frame.schema[name].dataType
-    column = F.col(f"`{name.replace('`', '``')}`")
     if is_vector(kind):
-        # vector_to_array fails on a null; without it a null is a gap like any other.
-        return F.when(column.isNotNull(), vector_to_array(column))
+        return quoted(name)
     if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType):
-        return column.cast("array<double>")
+        return quoted(name).cast("array<double>")
     raise InputDataError(
         f"column {name!r} has type {kind.simpleString()}, a vector or an array of numbers is "
         "needed; name scalar columns with inputCols"
@@ -77,14 +75,18 @@ class DataFrameSource:
         length: int | None = None
         if input_cols is not None:
             self.roles = Roles(tuple(input_cols), weight, label)
-            selected = [double(name).alias(str(i)) for i, name in enumerate(self.roles.names)]
+            selected = [
+                quoted(name).cast("double").alias(str(i)) for i, name in enumerate(self.roles.names)
+            ]
         else:
-            array = feature_array(frame, features_col)
-            length = _first_length(frame, array, features_col)
+            features = feature_column(frame, features_col)
+            length = _first_length(frame, features, features_col)
             names = tuple(f"{features_col}[{i}]" for i in range(length))
             self.roles = Roles(names, weight, label)
-            selected = [array.alias("0")]
-            selected += [double(name).alias(str(i + 1)) for i, name in enumerate(extra)]
+            selected = [features.alias("0")]
+            selected += [
+                quoted(name).cast("double").alias(str(i + 1)) for i, name in enumerate(extra)
+            ]
         packer = Packer(tuple(str(i) for i in range(len(selected))), length)
         packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
         cores = parallelism(self.spark)
@@ -133,10 +135,13 @@ class DataFrameSource:
             self._packed.unpersist()
 
 
-def _first_length(frame: DataFrame, array: Column, name: str) -> int:
-    first = frame.select(F.size(array).alias("n")).where(array.isNotNull()).first()
+def _first_length(frame: DataFrame, features: Column, name: str) -> int:
+    array = vector_to_array(features) if is_vector(frame.schema[name].dataType) else features
+    first = frame.where(features.isNotNull()).select(F.size(array).alias("n")).first()
     if first is None:
-        raise InputDataError(f"there are no rows with a value in column {name!r}; the data are empty")
+        raise InputDataError(
+            f"there are no rows with a value in column {name!r}: nothing is there to fit"
+        )
     if first["n"] < 1:
         raise InputDataError(f"column {name!r}: the first row has no entries")
     return int(first["n"])

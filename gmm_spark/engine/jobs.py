@@ -13,7 +13,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from gmm_spark.engine.blocks import Block, Roles, TaskProblem
+from gmm_spark.engine.blocks import Block, Roles, TaskProblemError
 from gmm_spark.errors import FitError
 
 Reader = Callable[[Iterable[pa.RecordBatch]], Iterator[Block]]
@@ -32,7 +32,10 @@ class Source(Protocol):
     roles: Roles
     num_tasks: int
     rows_at_most: int
-    reader: Reader
+
+    @property
+    def reader(self) -> Reader:
+        """Turns a task's batches into blocks, on the executor."""
 
     def frame(self) -> DataFrame:
         """What the tasks of a job are made of."""
@@ -63,7 +66,7 @@ def run_job(
         payload = b""
         try:
             payload = work(reader(batches))
-        except TaskProblem as found:
+        except TaskProblemError as found:
             problem = str(found)
         yield _result(number, problem, payload)
 

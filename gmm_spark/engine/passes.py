@@ -15,12 +15,14 @@ from gmm_spark.errors import FitError
 from gmm_spark.mixture.parameters import Array
 from gmm_spark.mixture.sufficient import BlockKernel, Evaluator, Statistics
 
+
 @dataclass(frozen=True)
 class _PassWork:
     """One task's statistics, as bytes: the block fingerprints' sum, then float64 sums."""
 
     evaluator: Shared
     labels: tuple[float, ...] | None
+    gaps: bool
 
     def __call__(self, blocks: Iterator[Block]) -> bytes:
         kernel = BlockKernel(self.evaluator.value)
@@ -28,8 +30,7 @@ class _PassWork:
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
             features, weights, labels = block.features, block.weights, block.labels
-            gaps = np.isnan(features.sum(axis=0))
-            if gaps.any():
+            if self.gaps:
                 complete = ~np.isnan(features).any(axis=0)
                 features = features[:, complete]
                 weights = None if weights is None else weights[complete]
@@ -75,7 +76,7 @@ class SparkEngine:
         try:
             payloads = run_job(
                 self._source,
-                _PassWork(shared, labels),
+                _PassWork(shared, labels, self._scan.num_skipped > 0),
                 description,
                 merge=merge_payloads,
                 payload_bytes=8 * evaluator.layout.size,

@@ -166,9 +166,7 @@ def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Sc
     )
 
 
-def _check(
-    parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: int
-) -> None:
+def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: int) -> None:
     total = rows + sum(part["skipped"] for part in parts)
     if total == 0:
         raise InputDataError("there are no rows in the data")

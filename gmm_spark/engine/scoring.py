@@ -1,16 +1,19 @@
 """Scoring rows under a mixture, inside a task.
 
-Runs on executors: imports numpy alone.
+Runs on executors: imports numpy and pyarrow alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from gmm_spark.engine.blocks import array_features, batch_columns
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.sufficient import BlockKernel, natural_parameters
 
@@ -144,6 +147,73 @@ class Scorer:
             if gaps.any():
                 observed = observed.marginal(np.flatnonzero(~gaps))
             standardisation = central(observed)
-            evaluator = natural_parameters([observed.standardised(standardisation)], standardisation)
+            evaluator = natural_parameters(
+                [observed.standardised(standardisation)], standardisation
+            )
             self._kernels[key] = BlockKernel(evaluator), standardisation.log_volume
         return self._kernels[key]
+
+
+@dataclass(frozen=True)
+class BatchScoring:
+    """Adds the output columns to batches of rows, for `mapInArrow`.
+
+    `outputs` names prediction, probability, log density and uncertainty; an empty name leaves
+    one out. Features are the columns `inputs`, or one column of arrays or vectors.
+    """
+
+    scorer: Scorer
+    inputs: tuple[str, ...] | None
+    features: str
+    outputs: tuple[str, str, str, str]
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if self.inputs is not None:
+                values, _ = batch_columns(batch, self.inputs)
+            else:
+                values = self._features(batch)
+            scores = self.scorer.score(values)
+            skipped = scores.prediction < 0
+            added = (
+                pa.array(scores.prediction, mask=skipped),
+                dense_vectors(scores.probability, skipped),
+                pa.array(scores.log_density, mask=skipped),
+                pa.array(scores.uncertainty, mask=skipped),
+            )
+            wanted = [
+                (array, name) for array, name in zip(added, self.outputs, strict=True) if name
+            ]
+            yield pa.RecordBatch.from_arrays(
+                [*batch.columns, *(array for array, _ in wanted)],
+                [*batch.schema.names, *(name for _, name in wanted)],
+            )
+
+    def _features(self, batch: pa.RecordBatch) -> Array:
+        d = self.scorer.parameters.d
+        column = batch.column(batch.schema.get_field_index(self.features))
+        found = array_features(column, d)
+        if found.wrong_length:
+            raise ValueError(
+                f"column {self.features!r}: {found.wrong_length} of {batch.num_rows} rows have "
+                f"another number of entries ({found.an_other_length}, for instance) than the "
+                f"model, which has {d}"
+            )
+        return found.values
+
+
+def dense_vectors(values: Array, null: NDArray[np.bool_]) -> pa.Array:
+    """The columns of values (k, m) as MLlib's dense vectors in their Arrow form."""
+    k, m = values.shape
+    offsets = pa.array(np.arange(0, (m + 1) * k, k, dtype=np.int32))
+    lists = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values.T).ravel()))
+    return pa.StructArray.from_arrays(
+        [
+            pa.array(np.ones(m, dtype=np.int8)),
+            pa.nulls(m, pa.int32()),
+            pa.nulls(m, pa.list_(pa.int32())),
+            lists,
+        ],
+        ["type", "size", "indices", "values"],
+        mask=pa.array(null) if null.any() else None,
+    )

@@ -125,12 +125,12 @@ def fit(
         history.append(record)
         if listener is not None:
             listener(record)
-        rounding = _ROUNDING * max(1.0, abs(mean)) + float(parameters.weights @ evaluator.rounding)
-        if gain is not None and gain < -rounding:
+        noise = float(parameters.weights @ evaluator.rounding)
+        if gain is not None and gain < -_ROUNDING * max(1.0, abs(mean)) - noise:
             reason = "decreased"
             break
         best = parameters, statistics, log_likelihood
-        confirmations = confirmations + 1 if gain is not None and gain < max(tol, rounding) else 0
+        confirmations = confirmations + 1 if gain is not None and gain < max(tol, noise) else 0
         if confirmations == _CONFIRMATIONS:
             reason = "converged"
             break

@@ -360,19 +360,17 @@ class BlockKernel:
         """Turn L into weighted responsibilities in place, and sum what depends on L."""
         for index, components in enumerate(self._candidates):
             block = log_joint[components]
-            best = block.argmax(axis=0)
-            largest = np.take_along_axis(block, best[None], axis=0)[0]
+            largest = block.max(axis=0)
             block -= largest
+            sizes = _sizes_of_largest(block, weights)
             np.exp(block, out=block)
             total = block.sum(axis=0)
             log_total = np.log(total)
             if weights is None:
-                sizes = np.bincount(best, minlength=block.shape[0])
                 self._sums[0, index] += largest.sum() + log_total.sum()
                 self._sums[1, index] -= log_total.sum()
                 np.divide(1.0, total, out=total)
             else:
-                sizes = np.bincount(best, weights, minlength=block.shape[0])
                 self._sums[0, index] += weights @ largest + weights @ log_total
                 self._sums[1, index] -= weights @ log_total
                 np.divide(weights, total, out=total)
@@ -401,3 +399,14 @@ class BlockKernel:
         self._moments += self._product
         self._rows += m
         self._weight += float(m) if weights is None else float(weights.sum())
+
+
+def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
+    """Weight of the columns in which a row holds the largest entry, given as 0; of equal ones
+    the first counts. A third of the time of argmax, which only ties need."""
+    largest = differences == 0
+    counts = np.count_nonzero(largest, axis=1)
+    if counts.sum() != differences.shape[1]:
+        best = differences.argmax(axis=0)
+        return np.bincount(best, weights, minlength=differences.shape[0]).astype(float)
+    return counts.astype(float) if weights is None else largest @ weights
