@@ -130,7 +130,7 @@ def _pieces(dataset: ds.Dataset, expression: Any) -> list[tuple[FileVersion, int
         keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
         file = FileVersion(fragment.path, info.size, info.mtime_ns, keys)
         try:
-            parts = fragment.split_by_row_group(filter=expression)
+            parts = fragment.split_by_row_group(filter=expression, schema=dataset.schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputDataError(f"{fragment.path} cannot be read as Parquet: {error}") from error
         return [(file, group.id, group.num_rows) for part in parts for group in part.row_groups]
