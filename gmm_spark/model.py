@@ -214,10 +214,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 )
             for name in names:
                 check_numeric(dataset, name)
+        features = self.getFeaturesCol()
+        entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         return BatchScoring(
-            Scorer(self.parameters, self._gaps()),
+            Scorer(self.parameters, self._gaps(), tuple(entries)),
             None if names is None else tuple(names),
-            self.getFeaturesCol(),
+            features,
             (
                 self.getPredictionCol(),
                 self.getProbabilityCol(),
