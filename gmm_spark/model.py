@@ -195,12 +195,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         scoring = self._scoring(dataset)
         types = (T.IntegerType(), VectorUDT(), T.DoubleType(), T.DoubleType())
-        added = [
-            T.StructField(name, kind)
-            for name, kind in zip(scoring.outputs, types, strict=True)
-            if name
-        ]
-        return dataset.mapInArrow(scoring, T.StructType([*dataset.schema.fields, *added]))
+        kinds = [kind for kind, name in zip(types, scoring.outputs, strict=True) if name]
+        # mapInArrow asks for every column by its name, and does not quote it: numbers do.
+        width = len(dataset.columns)
+        numbered = dataset.toDF(*map(str, range(width)))
+        added = [T.StructField(str(width + i), kind) for i, kind in enumerate(kinds)]
+        scored = numbered.mapInArrow(scoring, T.StructType([*numbered.schema.fields, *added]))
+        return scored.toDF(*dataset.columns, *outputs)
 
     def _scoring(self, dataset: DataFrame) -> BatchScoring:
         names = self._input_columns()
@@ -217,6 +218,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         return BatchScoring(
+            tuple(dataset.columns),
             Scorer(self.parameters, self._gaps(), tuple(entries)),
             None if names is None else tuple(names),
             features,

@@ -158,10 +158,12 @@ class Scorer:
 class BatchScoring:
     """Adds the output columns to batches of rows, for `mapInArrow`.
 
-    `outputs` names prediction, probability, log density and uncertainty; an empty name leaves
-    one out. Features are the columns `inputs`, or one column of arrays or vectors.
+    `columns` are the names of what is in a batch, where they are numbered. `outputs` names
+    prediction, probability, log density and uncertainty; an empty name leaves one out. Features
+    are the columns `inputs`, or one column of arrays or vectors.
     """
 
+    columns: tuple[str, ...]
     scorer: Scorer
     inputs: tuple[str, ...] | None
     features: str
@@ -169,10 +171,11 @@ class BatchScoring:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
+            named = batch.rename_columns(list(self.columns))
             if self.inputs is not None:
-                values, _ = batch_columns(batch, self.inputs)
+                values, _ = batch_columns(named, self.inputs)
             else:
-                values = self._features(batch)
+                values = self._features(named)
             scores = self.scorer.score(values)
             skipped = scores.prediction < 0
             added = (
@@ -181,13 +184,9 @@ class BatchScoring:
                 pa.array(scores.log_density, mask=skipped),
                 pa.array(scores.uncertainty, mask=skipped),
             )
-            wanted = [
-                (array, name) for array, name in zip(added, self.outputs, strict=True) if name
-            ]
-            yield pa.RecordBatch.from_arrays(
-                [*batch.columns, *(array for array, _ in wanted)],
-                [*batch.schema.names, *(name for _, name in wanted)],
-            )
+            wanted = [array for array, name in zip(added, self.outputs, strict=True) if name]
+            arrays = [*batch.columns, *wanted]
+            yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
 
     def _features(self, batch: pa.RecordBatch) -> Array:
         d = self.scorer.parameters.d
