@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.config import TrainSettings, expression_name
@@ -26,7 +27,11 @@ _SHOWN_COLUMNS = 8
 
 def train(run: Run[TrainSettings]) -> str:
     settings = run.settings
-    model = _estimator(run).fit(tables.training_source(run.spark, settings))
+    estimator, source = _estimator(run), tables.training_source(run.spark, settings)
+    try:
+        model = estimator.fit(source)
+    except pa.ArrowException as error:
+        raise tables.arrow_error(settings.input, error) from error
     summary = model.summary
     run.record(
         rows={
@@ -123,10 +128,11 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     if summary.numSkipped:
         used += f", {summary.numSkipped:,} skipped because of gaps"
     how = "converged" if summary.converged else f"did not converge ({summary.reason})"
+    passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
     lines = [
         f"{summary.k} segments; {used}",
         table(["segment", "weight", *names], rows),
-        f"{how[0].upper()}{how[1:]} after {summary.numPasses} passes; mean log-likelihood "
+        f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
         *(f"Warning: {warning}" for warning in summary.warnings),
     ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -170,7 +171,11 @@ def _reason(error: BaseException) -> str:
     for kind, prefix in _PREFIXES.items():
         if isinstance(error, kind):
             return "\n".join(f"{prefix}: {line}" for line in str(error).splitlines())
-    return f"unexpected: {type(error).__name__}: {error}"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # An error from a worker is a traceback whose last unindented line says what it was.
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    text = (raised[-1:] or lines[:1] or [""])[0]
+    return f"unexpected: {type(error).__name__}: {text}"
 
 
 def _say(error: BaseException, code: int | None = None) -> int:

@@ -144,6 +144,14 @@ def _reading_error(source: InputSettings, error: Exception) -> GmmError:
     return InputDataError(f"{describe(source)} cannot be read as {source.format}: {message}")
 
 
+def arrow_error(source: InputSettings, error: Exception) -> GmmError:
+    """What pyarrow, reading for the workers, could not do with the table or the filters."""
+    message = str(error).splitlines()[0]
+    if source.filters:
+        return ConfigurationError(f"input.filters: {message}")
+    return InputDataError(f"{describe(source)} cannot be read as Parquet: {message}")
+
+
 def spark_message(error: Exception) -> tuple[str, str]:
     """The condition of an error of Spark and its text in one line, without plan and stack."""
     text = str(error)

@@ -115,6 +115,8 @@ def test_a_failed_rerun_leaves_the_earlier_model_and_its_manifest(call, lake, tm
         (["--initial_model", "/no/such/model"], 2, "configuration: initial_model: found nothing"),
         (["--weight_column", "spend"], 3, "spend"),
         (["--input.filters", '[["month", "=", "1999-01"]]'], 3, ""),
+        (["--input.filters", '[["mnth", "=", "1999-01"]]'], 2, "configuration: input.filters: "),
+        (["--input.filters", '[["spend", ">", "much"]]'], 2, "configuration: input.filters: "),
     ],
 )
 def test_what_cannot_be_used_is_one_line(call, lake, tmp_path, more, code, expected) -> None:
