@@ -264,7 +264,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             return self.getSampleSize()
         least, most = _SAMPLE_ROWS
         wanted = _SAMPLE_ROWS_PER_PARAMETER * plan.structure.num_free_parameters(plan.k, d)
-        return max(min(wanted, most, _SAMPLE_BYTES // (8 * d)), min(least, 10 * plan.k * d), 1000)
+        return min(max(least, min(wanted, most)), max(1000, _SAMPLE_BYTES // (8 * d)))
 
     def _refuse_singular(self, columns: Columns, plan: _Plan, names: tuple[str, ...]) -> None:
         if plan.floor != 0 or plan.structure.shape == "spherical":
