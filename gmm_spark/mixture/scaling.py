@@ -150,9 +150,22 @@ def _collinear(
         return ()
     eigenvalues, vectors = np.linalg.eigh(z @ z.T / z.shape[1])
     threshold = 100 * len(columns) * np.finfo(float).eps
+    dependences = _reduced(vectors[:, eigenvalues < threshold].T)
     groups = {
         tuple(int(c) for c in columns[np.abs(vector) > 0.01 * np.abs(vector).max()])
-        for value, vector in zip(eigenvalues, vectors.T, strict=True)
-        if value < threshold
+        for vector in dependences
     }
     return tuple(sorted(groups))
+
+
+def _reduced(rows: Array) -> Array:
+    """Reduced row echelon form: of the vectors that span the same space, those with the most
+    zeros, so that unrelated dependences are not mixed."""
+    rows = np.array(rows)
+    for r in range(rows.shape[0]):
+        pivot, column = divmod(int(np.abs(rows[r:]).argmax()), rows.shape[1])
+        rows[[r, r + pivot]] = rows[[r + pivot, r]]
+        rows[r] /= rows[r, column]
+        others = np.arange(rows.shape[0]) != r
+        rows[others] -= np.outer(rows[others, column], rows[r])
+    return rows
