@@ -34,10 +34,11 @@ setup(
             "build",
             "chispa",
             "import-linter>=2",
-            "mypy>=1.11",
+            # Formatters and checkers find other things from release to release.
+            "mypy>=2.4,<2.5",
             "pandas-stubs",
             "pytest>=8",
-            "ruff>=0.6",
+            "ruff>=0.17.5,<0.18",
             "scikit-learn>=1.4",
             "setuptools",
             "types-PyYAML",
