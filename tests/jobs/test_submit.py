@@ -52,7 +52,7 @@ def submit(package: Path, tmp_path: Path):
 
 def test_train_then_score_the_sample_customers(submit, tmp_path) -> None:
     sample = ["--input.path", ROOT / "sample" / "telco_churn"]
-    train = ["--config", ROOT / "conf" / "train.yaml", *sample, "--num_init", 4]
+    train = ["--config", ROOT / "conf" / "train.yaml", *sample, "--num_init", 4, "--tol", 1e-4]
     ended = submit("train.py", *train)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "4 segments; 7,032 rows used, 11 skipped because of gaps" in ended.stdout
