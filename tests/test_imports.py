@@ -1,0 +1,129 @@
+"""What an import costs. Every case is a Python of its own: this one has imported everything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Fails where anything is started: a JVM is a process, whoever asks for it.
+NO_PROCESS = """
+import sys
+def refuse(event, arguments):
+    if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.system"):
+        raise RuntimeError(f"a process was started: {event} {arguments}")
+sys.addaudithook(refuse)
+"""
+
+# A machine on which these packages are not installed.
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def python(code: str) -> str:
+    """What a new Python prints that runs `code` in the project's directory."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def imported_by(statement: str) -> set[str]:
+    """Packages in memory after a statement, by their first name."""
+    names = python(f"{statement}\nimport sys\nprint(*sys.modules)").split()
+    return {name.partition(".")[0] for name in names}
+
+
+def test_the_package_alone_loads_nothing_else():
+    heavy = {"numpy", "scipy", "pandas", "pyarrow", "pyspark", "py4j"}
+    assert imported_by("import gmm_spark").isdisjoint(heavy)
+    loaded = python("import gmm_spark, sys\nprint(*[m for m in sys.modules if 'gmm_spark' in m])")
+    assert loaded == "gmm_spark"
+
+
+@pytest.mark.parametrize(
+    "name", ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
+)
+def test_a_name_of_the_package_starts_no_jvm(name):
+    code = f"{NO_PROCESS}\nimport gmm_spark\nprint(gmm_spark.{name}.__name__)"
+    assert python(code) == name
+    # Whatever pyspark may have running, it is not here.
+    code = (
+        f"import gmm_spark; gmm_spark.{name}\n"
+        "import sys\n"
+        "core = sys.modules.get('pyspark.core.context') or sys.modules.get('pyspark.context')\n"
+        "print(core.SparkContext._gateway if core else None)"
+    )
+    assert python(code) == "None"
+
+
+def test_the_process_guard_sees_a_process():
+    with pytest.raises(AssertionError, match="a process was started"):
+        python(f"{NO_PROCESS}\nimport subprocess\nsubprocess.run(['true'])")
+
+
+def test_all_names_of_the_package_are_there():
+    code = "import gmm_spark\nprint(*sorted(n for n in gmm_spark.__all__ if getattr(gmm_spark, n)))"
+    expected = ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
+    assert python(code).split() == expected
+    code = "import gmm_spark\nprint(*dir(gmm_spark))"
+    assert set(expected) <= set(python(code).split())
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    code = (
+        "import gmm_spark\ntry:\n    gmm_spark.Mixture\nexcept AttributeError as e:\n    print(e)"
+    )
+    assert python(code) == "module 'gmm_spark' has no attribute 'Mixture'"
+
+
+# pyspark.ml.linalg takes scipy along where it is installed; these two do not need pyspark.ml.
+@pytest.mark.parametrize("name", ["GaussianMixtureSummary", "ParquetTable"])
+def test_names_without_pyspark_ml_import_no_scipy(name):
+    assert "scipy" not in imported_by(f"import gmm_spark; gmm_spark.{name}")
+
+
+@pytest.mark.parametrize(
+    "module", ["parameters", "sufficient", "covariance", "fitting", "scaling", "starting"]
+)
+def test_the_mathematics_imports_no_spark(module):
+    loaded = imported_by(f"import gmm_spark.mixture.{module}")
+    assert "numpy" in loaded
+    assert loaded.isdisjoint({"pyspark", "py4j", "pandas", "pyarrow"})
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["mixture.parameters", "mixture.sufficient", "engine.blocks", "engine.scoring"],
+)
+def test_what_runs_on_executors_imports_no_scipy(module):
+    loaded = imported_by(f"import gmm_spark.{module}")
+    assert "numpy" in loaded
+    assert loaded.isdisjoint({"scipy", "sklearn", "pydantic", "yaml"})
+
+
+@pytest.mark.parametrize(
+    "module", ["blocks", "dataframe", "jobs", "parquet", "passes", "scanning", "scoring"]
+)
+def test_the_engine_works_where_only_what_executors_have_is_installed(module):
+    """numpy, pandas, pyarrow and pyspark itself; everything else is the driver's."""
+    packages = {"scipy", "sklearn", "pydantic", "pydantic_settings", "yaml"}
+    guard = WITHOUT.format(packages=sorted(packages))
+    assert python(f"{guard}\nimport gmm_spark.engine.{module}\nprint('there')") == "there"
+
+
+def test_the_guard_hides_a_package():
+    code = WITHOUT.format(packages=["scipy"]) + "\nimport gmm_spark.mixture.starting"
+    with pytest.raises(AssertionError, match="No module named 'scipy"):
+        python(code)
