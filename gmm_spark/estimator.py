@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.util import MLReadable, MLWritable
@@ -27,7 +26,7 @@ from gmm_spark.mixture.sufficient import SingularCovarianceError, natural_parame
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
-from gmm_spark.summary import GaussianMixtureSummary
+from gmm_spark.summary import summarise
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +134,25 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             found, seconds, scanned, columns, order = self._run(source, plan)
         finally:
             source.close()
-        roles = source.roles
         parameters = found.parameters.restored(columns.standardisation).taken(order)
         model = GaussianMixtureModel(parameters)
         self._copyValues(model)
         if model.isSet(model.initialModel):
             model.clear(model.initialModel)
         model._resetUid(self.uid)
-        model._with_summary(self._summarise(found, seconds, scanned, columns, order, roles))
+        model._with_summary(
+            summarise(
+                found,
+                seconds,
+                scanned,
+                columns,
+                order,
+                source.roles,
+                featuresCol=self.getFeaturesCol(),
+                predictionCol=self.getPredictionCol(),
+                probabilityCol=self.getProbabilityCol(),
+            )
+        )
         for warning in model.summary.warnings:
             logger.warning(warning)
         return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
@@ -318,56 +328,6 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             tol=self.getTol(),
         )
 
-    def _summarise(
-        self,
-        found: Fit,
-        seconds: list[float],
-        scanned: Scan,
-        columns: Columns,
-        order: Any,
-        roles: Roles,
-    ) -> GaussianMixtureSummary:
-        p, total = found.parameters.num_free_parameters, found.log_likelihood
-        bic = -2 * total + p * float(np.log(found.weight))
-        sizes = found.cluster_sizes[order]
-        history = [
-            {
-                "pass": record.number,
-                "kind": record.kind,
-                "meanLogLikelihood": record.mean_log_likelihood,
-                "gain": record.gain,
-                "seconds": spent,
-            }
-            for record, spent in zip(found.history, seconds, strict=True)
-        ]
-        whole = roles.weight is None
-        return GaussianMixtureSummary(
-            k=found.parameters.k,
-            numFeatures=found.parameters.d,
-            logLikelihood=total,
-            meanLogLikelihood=total / found.weight,
-            numIter=len(history) - 1,
-            numPasses=len(history),
-            converged=found.converged,
-            reason=found.reason,
-            history=history,
-            aic=-2 * total + 2 * p,
-            bic=bic,
-            icl=bic - 2 * found.log_assignment,
-            clusterSizes=[round(float(s)) if whole else float(s) for s in sizes],
-            warnings=_warnings(found, scanned, columns, order, roles.features),
-            numRows=found.num_rows,
-            numSkipped=scanned.num_skipped,
-            weightSum=found.weight,
-            numParameters=p,
-            featuresCol=self.getFeaturesCol(),
-            predictionCol=self.getPredictionCol(),
-            probabilityCol=self.getProbabilityCol(),
-            parameterHistory=[
-                record.parameters.restored(columns.standardisation) for record in found.history
-            ],
-        )
-
     def write(self) -> EstimatorWriter:
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
         return EstimatorWriter(self)
@@ -473,45 +433,3 @@ def _log_pass(record: PassRecord) -> None:
     logger.info(
         "pass %d, mean log-likelihood %.6f%s", record.number, record.mean_log_likelihood, gain
     )
-
-
-def _warnings(
-    found: Fit, scanned: Scan, columns: Columns, order: Any, names: tuple[str, ...]
-) -> list[str]:
-    position = {int(old): new for new, old in enumerate(order)}
-    weights = found.parameters.weights
-    shared = found.parameters.structure.shared
-    warnings = []
-    if scanned.num_skipped:
-        total = scanned.num_rows + scanned.num_skipped
-        warnings.append(f"rows_skipped: {scanned.num_skipped} of {total} rows have a gap")
-    for j in columns.constant:
-        warnings.append(
-            f"constant_column: {names[j]} is {scanned.lowest[j]:g} in every row; it cannot tell "
-            "clusters apart"
-        )
-    for group in columns.collinear:
-        listed = ", ".join(names[j] for j in group)
-        warnings.append(f"collinear_columns: {listed} are exactly collinear; leave one out")
-    for touched in found.floored:
-        along = [names[j] for j in touched.columns if j not in columns.constant]
-        if not along:
-            continue
-        who = "the shared covariance"
-        if not shared:
-            who = f"cluster {position[touched.component]} ({weights[touched.component]:.2%})"
-        warnings.append(
-            f"covariance_floor: {who} is as narrow as the floor along {', '.join(along)}; "
-            "it may be one repeated value"
-        )
-    for component in found.dead:
-        warnings.append(f"empty_component: cluster {position[component]} lost all its rows")
-    if not found.converged:
-        meaning = {
-            "max_iterations": "maxIter passes were not enough for tol",
-            "decreased": "the log-likelihood fell by more than rounding; the best pass was kept",
-            "singular": "a covariance became singular without a floor; the last regular pass "
-            "was kept; use covarianceFloor='auto' or a smaller k",
-        }[found.reason]
-        warnings.append(f"not_converged: {meaning}")
-    return warnings

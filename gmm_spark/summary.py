@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from gmm_spark.engine.blocks import Roles
+    from gmm_spark.engine.scanning import Scan
+    from gmm_spark.mixture.fitting import Fit
     from gmm_spark.mixture.parameters import Parameters
+    from gmm_spark.mixture.scaling import Columns
 
 
 @dataclass(frozen=True)
@@ -89,3 +96,95 @@ class GaussianMixtureSummary:
     @staticmethod
     def from_json(values: dict[str, Any]) -> GaussianMixtureSummary:
         return GaussianMixtureSummary(**values)
+
+
+def summarise(
+    found: Fit,
+    seconds: list[float],
+    scanned: Scan,
+    columns: Columns,
+    order: NDArray[np.intp],
+    roles: Roles,
+    **output_columns: Any,
+) -> GaussianMixtureSummary:
+    """The summary of a fit whose components are reported in the given order."""
+    p, total = found.parameters.num_free_parameters, found.log_likelihood
+    bic = -2 * total + p * float(np.log(found.weight))
+    sizes = found.cluster_sizes[order]
+    history = [
+        {
+            "pass": record.number,
+            "kind": record.kind,
+            "meanLogLikelihood": record.mean_log_likelihood,
+            "gain": record.gain,
+            "seconds": spent,
+        }
+        for record, spent in zip(found.history, seconds, strict=True)
+    ]
+    whole = roles.weight is None
+    return GaussianMixtureSummary(
+        k=found.parameters.k,
+        numFeatures=found.parameters.d,
+        logLikelihood=total,
+        meanLogLikelihood=total / found.weight,
+        numIter=len(history) - 1,
+        numPasses=len(history),
+        converged=found.converged,
+        reason=found.reason,
+        history=history,
+        aic=-2 * total + 2 * p,
+        bic=bic,
+        icl=bic - 2 * found.log_assignment,
+        clusterSizes=[round(float(s)) if whole else float(s) for s in sizes],
+        warnings=_warnings(found, scanned, columns, order, roles.features),
+        numRows=found.num_rows,
+        numSkipped=scanned.num_skipped,
+        weightSum=found.weight,
+        numParameters=p,
+        parameterHistory=[
+            record.parameters.restored(columns.standardisation) for record in found.history
+        ],
+        **output_columns,
+    )
+
+
+def _warnings(
+    found: Fit, scanned: Scan, columns: Columns, order: NDArray[np.intp], names: tuple[str, ...]
+) -> list[str]:
+    position = {int(old): new for new, old in enumerate(order)}
+    weights = found.parameters.weights
+    shared = found.parameters.structure.shared
+    warnings = []
+    if scanned.num_skipped:
+        total = scanned.num_rows + scanned.num_skipped
+        warnings.append(f"rows_skipped: {scanned.num_skipped} of {total} rows have a gap")
+    for j in columns.constant:
+        warnings.append(
+            f"constant_column: {names[j]} is {scanned.lowest[j]:g} in every row; it cannot tell "
+            "clusters apart"
+        )
+    for group in columns.collinear:
+        listed = ", ".join(names[j] for j in group)
+        warnings.append(f"collinear_columns: {listed} are exactly collinear; leave one out")
+    for touched in found.floored:
+        along = [names[j] for j in touched.columns if j not in columns.constant]
+        if not along:
+            continue
+        who = "the shared covariance"
+        if not shared:
+            who = f"cluster {position[touched.component]} ({weights[touched.component]:.2%})"
+        warnings.append(
+            f"covariance_floor: {who} is as narrow as the floor along {', '.join(along)}; "
+            "it may be one repeated value"
+        )
+    for component in found.dead:
+        warnings.append(f"empty_component: cluster {position[component]} lost all its rows")
+    if not found.converged:
+        meaning = {
+            "max_iterations": "maxIter passes were not enough for tol",
+            "decreased": "the log-likelihood fell by more than rounding; the best pass was kept",
+            "singular": "a covariance became singular without a floor; the last regular pass "
+            "was kept; use covarianceFloor='auto' or a smaller k",
+        }[found.reason]
+        warnings.append(f"not_converged: {meaning}")
+    return warnings
