@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -114,7 +115,7 @@ def test_fingerprints_add_up_to_the_same_however_rows_are_cut(rows) -> None:
         bounds = [0, *cuts, rows.shape[1]]
         batches = [
             pa.RecordBatch.from_arrays([pa.array(row[a:b]) for row in rows], ["0", "1", "2"])
-            for a, b in zip(bounds, bounds[1:], strict=False)
+            for a, b in pairwise(bounds)
         ]
         blocks = read_back(Packer(("0", "1", "2"), None), batches, Roles(("x", "y", "z")))
         return sum(block.fingerprint for block in blocks) % 2**64

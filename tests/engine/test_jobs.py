@@ -76,7 +76,7 @@ def test_few_payloads_go_to_the_driver_at_once(spark) -> None:
 @pytest.mark.parametrize("limit", [1, 1 << 30])
 def test_a_problem_in_a_task_ends_the_job_with_what_was_found(spark, monkeypatch, limit) -> None:
     monkeypatch.setattr(jobs, "DRIVER_BYTES", limit)
-    with pytest.raises(FitError, match="^found 5$"):
+    with pytest.raises(FitError, match=r"^found 5$"):
         run_job(
             source(spark, 27),
             spelled_but_for_5_and_20,

@@ -1,0 +1,135 @@
+"""Fits against published results: Spark's own suite, mclust, scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture as PeerMixture
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel
+from tests.estimator.helpers import matched, table
+
+
+@pytest.fixture(scope="module")
+def suite(shared_data) -> dict[str, Any]:
+    return json.loads((shared_data / "spark_gmm" / "suite_fixtures.json").read_text("utf-8"))
+
+
+def classic(shared_data: Any, name: str) -> pd.DataFrame:
+    return pd.read_csv(shared_data / "classic_gmm" / "data" / f"{name}.csv")
+
+
+def numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.select_dtypes("number").drop(columns=["index"], errors="ignore").astype(float)
+
+
+def test_the_univariate_case_of_sparks_suite(spark, suite) -> None:
+    case = suite["univariate"]
+    start = case["initial_model"]
+    initial = GaussianMixtureModel.fromParameters(
+        start["weights"],
+        np.reshape(start["means"], (2, 1)),
+        np.reshape(start["variances"], (2, 1, 1)),
+    )
+    data = table(spark, np.reshape(case["data"], (-1, 1)), ["x"], partitions=2)
+    mixture = GaussianMixture(k=case["k"], inputCols=["x"], initialModel=initial)
+    model = mixture.fit(data)
+    tolerance = {"rtol": 0, "atol": case["abs_tol"]}
+    assert_allclose(model.weights, case["weights"], **tolerance)
+    assert_allclose(model.means[:, 0], case["means"], **tolerance)
+    assert_allclose(model.covariances[:, 0, 0], case["variances"], **tolerance)
+
+
+def test_the_bivariate_case_of_sparks_suite(spark, suite) -> None:
+    """The case is of R's mixtools, which starts at random: ours is the default start."""
+    case = suite["mvnormalmixEM"]
+    data = table(spark, np.array(case["data"]), ["a", "b"], partitions=2)
+    model = GaussianMixture(k=case["k"], inputCols=["a", "b"]).fit(data)
+    assert abs(model.summary.logLikelihood - case["loglik"]) <= case["loglik_abs_tol"]
+    found = matched(model.weights, model.means, model.covariances, to=case["means"])
+    for values, name in zip(found, ("weights", "means", "covariances"), strict=True):
+        assert_allclose(values, case[name], rtol=0, atol=case["param_abs_tol"])
+
+
+@pytest.mark.parametrize(
+    ("k", "log_likelihood", "weights"),
+    [
+        (2, -7127.222695, [0.910657, 0.089343]),
+        (3, -6928.865334, [0.610656, 0.206392, 0.182953]),
+    ],
+)
+def test_sparks_sample_data_reach_the_best_of_twenty_runs(
+    spark, shared_data, k, log_likelihood, weights
+) -> None:
+    """By scikit-learn, as the README beside the data says."""
+    rows = np.loadtxt(shared_data / "spark_gmm" / "gmm_data.txt")
+    mixture = GaussianMixture(k=k, inputCols=["a", "b"], tol=1e-9, maxIter=500)
+    model = mixture.fit(table(spark, rows, ["a", "b"], partitions=2))
+    assert model.summary.converged
+    assert_allclose(model.summary.logLikelihood, log_likelihood, rtol=0, atol=1e-3)
+    assert_allclose(model.weights, weights, rtol=0, atol=1e-3)
+
+
+def mclust_run(shared_data: Any, dataset: str, code: str) -> dict[str, Any]:
+    path = shared_data / "classic_gmm" / "reference" / "mclust_converged.jsonl"
+    runs = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    (run,) = [run for run in runs if (run["dataset"], run["model"]) == (dataset, code)]
+    return run
+
+
+@pytest.mark.parametrize("code", ["VVV", "EEE"])
+@pytest.mark.parametrize("dataset", ["iris", "crabs"])
+def test_em_from_mclusts_start_ends_where_mclust_does(spark, shared_data, dataset, code) -> None:
+    run = mclust_run(shared_data, dataset, code)
+    data = numeric(classic(shared_data, dataset))
+    names = list(data)
+    data["class"] = np.array(run["initial_classes"], float)
+    mixture = GaussianMixture(
+        k=run["G"],
+        inputCols=names,
+        initialLabelCol="class",
+        covarianceType=code,
+        covarianceFloor=0.0,
+        tol=1e-12,
+        maxIter=500,
+    )
+    model = mixture.fit(table(spark, data.to_numpy(), list(data)))
+    assert_allclose(model.summary.logLikelihood, run["loglik"], rtol=1e-6)
+    found = matched(model.weights, model.means, model.covariances, to=run["means"])
+    for values, name in zip(found, ("weights", "means", "covariances"), strict=True):
+        assert_allclose(values, run[name], rtol=1e-4)
+    assert model.summary.numParameters == run["df"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "k", "log_likelihood", "tolerance"),
+    [("iris", 3, -180.1855, 1e-3), ("faithful", 2, -1130.26396, 1e-5)],
+)
+def test_default_settings_reach_the_best_known_fit(
+    spark, shared_data, dataset, k, log_likelihood, tolerance
+) -> None:
+    data = numeric(classic(shared_data, dataset))
+    frame = table(spark, data.to_numpy(), list(data), partitions=2)
+    summary = GaussianMixture(k=k, inputCols=list(data)).fit(frame).summary
+    assert summary.converged
+    assert_allclose(summary.logLikelihood, log_likelihood, rtol=0, atol=tolerance)
+
+
+def test_two_blobs_of_twenty_columns_are_told_apart(spark) -> None:
+    """Densities underflow there; adding an epsilon to them loses the answer."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 2000)
+    rows = rng.normal(size=(4000, 20)) + 20.0 / np.sqrt(20) * truth[:, None]
+    names = [f"c{j}" for j in range(20)]
+    frame = table(spark, rows, names, partitions=2)
+    model = GaussianMixture(k=2, inputCols=names).fit(frame)
+    scored = model.transform(frame).select("prediction").collect()
+    assert adjusted_rand_score(truth, [row[0] for row in scored]) == 1.0
+    peer = PeerMixture(2, reg_covar=0.0, random_state=0).fit(rows)
+    assert_allclose(model.summary.meanLogLikelihood, peer.score(rows), rtol=0, atol=1e-2)
