@@ -1,0 +1,310 @@
+"""Saving and loading models, estimators and pipelines; files that are damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.testing import assert_array_equal
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.util import DefaultParamsWriter
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark.errors import ConfigurationError, ModelFileError
+from gmm_spark.mixture.parameters import STRUCTURES
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    """Every file and what is in it."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    model.save(str(path))
+    return path
+
+
+def test_a_model_comes_back_as_it_was(saved, model, frame) -> None:
+    loaded = GaussianMixtureModel.load(str(saved))
+    for name in ("weights", "means", "covariances"):
+        assert_array_equal(getattr(loaded, name), getattr(model, name))
+    assert loaded.uid == model.uid
+    assert loaded.summary == model.summary
+    assert loaded.extractParamMap() == {
+        loaded.getParam(param.name): value for param, value in model.extractParamMap().items()
+    }
+    assert loaded.transform(frame).collect() == model.transform(frame).collect()
+    with pytest.raises(RuntimeError, match=r"model\.transform"):
+        loaded.summary.predictions  # noqa: B018
+
+
+SHAPES: dict[str, Any] = {
+    "VVV": [[[1.0, 0.3], [0.3, 2.0]], [[0.1, 0.0], [0.0, 1e-9]]],
+    "EEE": [[1.0, 0.3], [0.3, 2.0]],
+    "VVI": [[1.0, 1 / 3], [1e-9, 1e9]],
+    "EEI": [1 / 3, 2.0],
+    "VII": [0.1, 1e-12],
+    "EII": 1 / 7,
+}
+
+
+@pytest.mark.parametrize("code", STRUCTURES)
+def test_parameters_of_every_structure_come_back_to_the_bit(spark, tmp_path, code) -> None:
+    given = GaussianMixtureModel.fromParameters(
+        [2 / 3, 1 / 3], [[0.1, 1e300], [1 / 3, -5e-324]], SHAPES[code], covarianceType=code
+    )
+    given.save(str(tmp_path / "m"))
+    loaded = GaussianMixtureModel.load(str(tmp_path / "m"))
+    assert loaded.parameters.structure == given.parameters.structure
+    for name in ("weights", "means", "covariances"):
+        assert_array_equal(getattr(loaded.parameters, name), getattr(given.parameters, name))
+    assert not loaded.hasSummary
+    assert loaded.getCovarianceType() == code
+
+
+def test_nothing_that_is_saved_is_a_pickle(saved) -> None:
+    files = {Path(name).suffix for name in tree(saved)}
+    assert files <= {".txt", ".parquet", ".crc", ""}
+    (metadata,) = saved.glob("metadata/part*")
+    assert json.loads(metadata.read_text())["formatVersion"] == 1
+
+
+def test_a_used_path_is_refused_and_left_as_it_was(model, saved, tmp_path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(saved, tmp_path / "model")
+    GaussianMixture(k=2).save(str(tmp_path / "estimator"))
+    before = tree(tmp_path)
+    for name in ("notes", "file", "empty", "model", "estimator"):
+        for thing in (model, GaussianMixture(k=3, initialModel=model)):
+            with pytest.raises(ConfigurationError, match=rf"{name} exists already; use write"):
+                thing.save(str(tmp_path / name))
+    assert tree(tmp_path) == before
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_overwriting_replaces_what_was_there(model, saved, tmp_path) -> None:
+    path = tmp_path / "m"
+    GaussianMixture(k=7).save(str(path))
+    model.write().overwrite().save(str(path))
+    assert_array_equal(GaussianMixtureModel.load(str(path)).means, model.means)
+    assert not list(path.glob("initialModel"))
+
+
+def test_half_a_model_is_none(model, tmp_path, monkeypatch) -> None:
+    """The metadata are written last: where that fails, what is there is not taken for a model."""
+
+    def full_disk(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(DefaultParamsWriter, "saveMetadata", staticmethod(full_disk))
+    with pytest.raises(OSError, match="no space left"):
+        model.save(str(tmp_path / "m"))
+    monkeypatch.undo()
+    with pytest.raises(ModelFileError, match="no model at"):
+        GaussianMixtureModel.load(str(tmp_path / "m"))
+
+
+def test_loading_from_a_path_where_nothing_is(spark, tmp_path) -> None:
+    for kind in (GaussianMixture, GaussianMixtureModel):
+        with pytest.raises(ModelFileError, match=r"there is no model at .*absent"):
+            kind.load(str(tmp_path / "absent"))
+
+
+def test_loading_what_something_else_saved(spark, model, saved, tmp_path) -> None:
+    VectorAssembler(inputCols=["x"], outputCol="v").save(str(tmp_path / "other"))
+    for kind, path in (
+        (GaussianMixture, saved),
+        (GaussianMixture, tmp_path / "other"),
+        (GaussianMixtureModel, tmp_path / "other"),
+    ):
+        with pytest.raises(ModelFileError, match=f"holds a .*{kind.__name__} was asked for"):
+            kind.load(str(path))
+
+
+def part(path: Path, directory: str) -> Path:
+    (found,) = (path / directory).glob("part*")
+    return found
+
+
+def cut(directory: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        file = part(path, directory)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    return damage
+
+
+def without(directory: str) -> Callable[[Path], None]:
+    return lambda path: shutil.rmtree(path / directory)
+
+
+def rewritten(**changes: Any) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        file = part(path, "metadata")
+        metadata = {**json.loads(file.read_text()), **changes}
+        file.write_text(json.dumps({k: v for k, v in metadata.items() if v is not ...}))
+
+    return damage
+
+
+def first_row(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        file = part(path, "data")
+        data = pq.read_table(file)
+        rows = data.to_pylist()
+        rows[0][name] = change(rows[0][name])
+        pq.write_table(pa.Table.from_pylist(rows, data.schema), file)
+
+    return damage
+
+
+def a_row_less(path: Path) -> None:
+    file = part(path, "data")
+    pq.write_table(pq.read_table(file).slice(1), file)
+
+
+def a_byte_flipped(path: Path) -> None:
+    file = part(path, "data")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    file.write_bytes(bytes(content))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "metadata cut": (cut("metadata"), "unreadable metadata"),
+    "metadata gone": (without("metadata"), "no model at"),
+    "metadata empty": (lambda path: part(path, "metadata").write_text(""), "unreadable metadata"),
+    "metadata no object": (
+        lambda path: part(path, "metadata").write_text("[1, 2]\n"),
+        "unreadable metadata",
+    ),
+    "data cut": (cut("data"), "is corrupt"),
+    "data gone": (without("data"), "is corrupt: .*Path does not exist"),
+    "data flipped": (a_byte_flipped, "is corrupt"),
+    "a component gone": (a_row_less, "is corrupt: 2 of 3 components are there"),
+    "a weight changed": (
+        first_row("weight", lambda weight: weight + 0.01),
+        r"is corrupt: .*weights must .* sum to 1\.01",
+    ),
+    "a weight null": (first_row("weight", lambda weight: None), "is corrupt"),
+    "a mean short": (first_row("mean", lambda mean: mean[:1]), "is corrupt"),
+    "a covariance not positive": (
+        first_row("covariance", lambda c: [-value for value in c]),
+        "is corrupt: .*variance is not positive",
+    ),
+    "a nan": (first_row("mean", lambda mean: [float("nan"), 1.0]), "is corrupt: .*not finite"),
+    "structure unknown": (rewritten(structure="ABC"), "is corrupt"),
+    "k gone": (rewritten(k=...), "is corrupt"),
+    "summary damaged": (rewritten(summary={"k": 3}), "is corrupt"),
+    "a newer format": (rewritten(formatVersion=2), "has format version 2, this release reads"),
+    "no format": (rewritten(formatVersion=...), "has format version None"),
+    "a format of text": (rewritten(formatVersion="1"), "has format version 1: no release"),
+    "format zero": (rewritten(formatVersion=0), "has format version 0: no release"),
+}
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_said_to_be_one(spark, saved, tmp_path, damage, checksums) -> None:
+    """Whether the checksums of Hadoop's local files still lie beside it or not."""
+    path = tmp_path / "damaged"
+    shutil.copytree(saved, path)
+    for file in [] if checksums else path.rglob(".*.crc"):
+        file.unlink()
+    inflict, expected = DAMAGES[damage]
+    inflict(path)
+    with pytest.raises(ModelFileError) as caught:
+        GaussianMixtureModel.load(str(path))
+    said = str(caught.value)
+    assert str(path) in said
+    assert "\n" not in said
+    assert "calling o" not in said
+    if not checksums:
+        assert re.search(expected, said)
+
+
+def test_a_damaged_estimator_is_said_to_be_one(spark, tmp_path) -> None:
+    path = tmp_path / "estimator"
+    GaussianMixture(k=2).save(str(path))
+    for file in path.rglob(".*.crc"):
+        file.unlink()
+    metadata = json.loads(part(path, "metadata").read_text())
+    rewritten(paramMap={**metadata["paramMap"], "k": "two"})(path)
+    with pytest.raises(ModelFileError, match=r"is corrupt: .*two"):
+        GaussianMixture.load(str(path))
+
+
+def test_an_estimator_comes_back_with_all_params_and_its_start(
+    spark, model, frame, tmp_path
+) -> None:
+    given = GaussianMixture(
+        k=3,
+        inputCols=["x", "y"],
+        seed=11,
+        tol=1e-5,
+        maxIter=7,
+        covarianceType="tied",
+        covarianceFloor=0.01,
+        missing="skip",
+        logLikelihoodCol="density",
+        initialModel=model,
+    )
+    given.save(str(tmp_path / "e"))
+    loaded = GaussianMixture.load(str(tmp_path / "e"))
+    assert loaded.uid == given.uid
+
+    def others(of: GaussianMixture) -> dict[str, Any]:
+        params = of.extractParamMap().items()
+        return {param.name: value for param, value in params if param.name != "initialModel"}
+
+    assert others(loaded) == others(given)
+    assert_array_equal(loaded.getInitialModel().means, model.means)
+    assert_array_equal(loaded.fit(frame).means, given.fit(frame).means)
+
+
+def test_a_start_is_not_kept_with_the_model_that_came_of_it(spark, model, frame, tmp_path) -> None:
+    fitted = GaussianMixture(k=3, inputCols=["x", "y"], initialModel=model, maxIter=1).fit(frame)
+    assert fitted.getInitialModel() is None
+    fitted.save(str(tmp_path / "m"))
+    assert GaussianMixtureModel.load(str(tmp_path / "m")).getInitialModel() is None
+
+
+def test_pipelines_come_back(spark, frame, tmp_path) -> None:
+    assembler = VectorAssembler(inputCols=["x", "y"], outputCol="features")
+    pipeline = Pipeline(stages=[assembler, GaussianMixture(k=3, seed=3, tol=1e-3)])
+    fitted = pipeline.fit(frame)
+    pipeline.save(str(tmp_path / "pipeline"))
+    fitted.save(str(tmp_path / "fitted"))
+    stage = Pipeline.load(str(tmp_path / "pipeline")).getStages()[1]
+    assert isinstance(stage, GaussianMixture)
+    assert (stage.getK(), stage.getTol()) == (3, 1e-3)
+    loaded = PipelineModel.load(str(tmp_path / "fitted"))
+    assert isinstance(loaded.stages[1], GaussianMixtureModel)
+    assert_array_equal(loaded.stages[1].means, fitted.stages[1].means)
+    assert loaded.transform(frame).collect() == fitted.transform(frame).collect()
+
+
+def test_what_was_loaded_can_be_saved_again(saved, tmp_path) -> None:
+    loaded = GaussianMixtureModel.load(str(saved))
+    loaded.save(str(tmp_path / "again"))
+    again = GaussianMixtureModel.load(str(tmp_path / "again"))
+    assert again.summary == loaded.summary
+    assert np.array_equal(again.covariances, loaded.covariances)

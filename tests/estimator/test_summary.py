@@ -1,0 +1,200 @@
+"""What a fit reports of itself, against figures computed row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pyspark.sql import functions as F
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+from gmm_spark import GaussianMixture, ParquetTable
+from gmm_spark.mixture.parameters import STRUCTURES
+from tests.estimator.helpers import table
+
+
+def log_joint(model: Any, rows: np.ndarray) -> np.ndarray:
+    return np.stack(
+        [
+            np.log(weight) + multivariate_normal.logpdf(rows, mean, covariance)
+            for weight, mean, covariance in zip(
+                model.weights, model.means, model.covariances, strict=True
+            )
+        ],
+        axis=1,
+    )
+
+
+def test_the_total_is_the_sum_of_the_rows_log_densities(model, frame) -> None:
+    scored = model.copy().setLogLikelihoodCol("density").transform(frame)
+    total = scored.agg(F.sum("density")).first()[0]
+    assert_allclose(model.summary.logLikelihood, total, rtol=1e-12)
+
+
+def test_the_figures_are_those_of_the_rows(model, groups) -> None:
+    summary, joint = model.summary, log_joint(model, groups)
+    total = logsumexp(joint, axis=1).sum()
+    parameters = 2 + 3 * 2 + 3 * 3  # weights, means, covariances of three components in a plane
+    assert_allclose(summary.logLikelihood, total, rtol=1e-10)
+    assert_allclose(summary.meanLogLikelihood, total / 300, rtol=1e-10)
+    assert summary.numParameters == parameters
+    assert_allclose(summary.aic, 2 * parameters - 2 * total, rtol=1e-10)
+    assert_allclose(summary.bic, parameters * np.log(300) - 2 * total, rtol=1e-10)
+    log_probability = joint.max(axis=1) - logsumexp(joint, axis=1)
+    assert_allclose(summary.icl, summary.bic - 2 * log_probability.sum(), rtol=1e-10)
+    assert_array_equal(summary.clusterSizes, np.bincount(joint.argmax(axis=1), minlength=3))
+    assert (summary.k, summary.numFeatures) == (3, 2)
+    assert (summary.numRows, summary.numSkipped, summary.weightSum) == (300, 0, 300)
+    assert summary.warnings == []
+
+
+def test_components_come_by_weight_the_largest_first(model) -> None:
+    assert_allclose(model.weights, [0.5, 1 / 3, 1 / 6], atol=0.02)
+    assert_array_equal(np.argsort(-model.weights), [0, 1, 2])
+    assert_array_equal(model.summary.clusterSizes, [150, 100, 50])
+    assert_allclose(model.means, [[0, 0], [9, 2], [3, 14]], atol=0.5)
+
+
+def test_the_figures_are_weighted_where_rows_are(spark, groups) -> None:
+    weights = np.random.default_rng(6).uniform(0.1, 3, 300)
+    data = table(spark, np.column_stack([groups, weights]), ["x", "y", "w"], 2)
+    fitted = GaussianMixture(k=3, inputCols=["x", "y"], weightCol="w").fit(data)
+    summary, joint = fitted.summary, log_joint(fitted, groups)
+    total = weights @ logsumexp(joint, axis=1)
+    assert_allclose(summary.logLikelihood, total, rtol=1e-10)
+    assert_allclose(summary.weightSum, weights.sum(), rtol=1e-12)
+    assert_allclose(summary.meanLogLikelihood, total / weights.sum(), rtol=1e-10)
+    assert_allclose(summary.bic, 17 * np.log(weights.sum()) - 2 * total, rtol=1e-10)
+    sizes = np.bincount(joint.argmax(axis=1), weights, minlength=3)
+    assert_allclose(summary.clusterSizes, sizes, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def long_fit(spark) -> Any:
+    """Overlapping groups, started from 50 of the rows."""
+    rng = np.random.default_rng(1)
+    rows = np.concatenate([rng.normal(0, 1, (200, 2)), rng.normal(3, 1, (200, 2))])
+    mixture = GaussianMixture(k=2, inputCols=["x", "y"], sampleSize=50, tol=1e-4)
+    return mixture.fit(table(spark, rows, ["x", "y"], 2))
+
+
+def test_the_history_has_an_entry_a_pass(long_fit) -> None:
+    summary = long_fit.summary
+    history = summary.history
+    assert summary.converged
+    assert summary.reason == "converged"
+    assert len(history) == summary.numPasses == summary.numIter + 1 > 3
+    assert [entry["pass"] for entry in history] == list(range(1, len(history) + 1))
+    assert {entry["kind"] for entry in history} == {"em"}
+    means = np.array([entry["meanLogLikelihood"] for entry in history])
+    assert means[-1] == summary.meanLogLikelihood
+    assert history[0]["gain"] is None
+    assert_allclose([entry["gain"] for entry in history[1:]], np.diff(means))
+    assert all(entry["seconds"] > 0 for entry in history)
+
+
+def test_the_log_likelihood_never_falls_and_the_last_gains_are_under_tol(long_fit) -> None:
+    gains = [entry["gain"] for entry in long_fit.summary.history[1:]]
+    assert min(gains) > -1e-12
+    assert gains[-1] < 1e-4
+    assert gains[-2] < 1e-4
+    assert gains[-3] >= 1e-4
+
+
+def test_the_parameters_of_every_pass_are_kept(long_fit) -> None:
+    path = long_fit.summary.parameterHistory
+    assert len(path) == long_fit.summary.numPasses
+    order = path[-1].canonical_order()
+    assert_array_equal(path[-1].means[order], long_fit.means)
+    assert not np.allclose(path[0].means[order], long_fit.means)
+
+
+@pytest.mark.parametrize(("passes", "expected"), [(0, 1), (1, 1), (3, 3)])
+def test_passes_end_at_maxiter_with_a_warning(frame, passes, expected) -> None:
+    mixture = GaussianMixture(k=3, inputCols=["x", "y"], sampleSize=40, tol=0.0, maxIter=passes)
+    summary = mixture.fit(frame).summary
+    assert summary.numPasses == expected
+    assert (summary.converged, summary.reason) == (False, "max_iterations")
+    assert summary.warnings == ["not_converged: maxIter passes were not enough for tol"]
+
+
+def test_predictions_are_the_transformed_rows(model, frame) -> None:
+    summary = model.summary
+    assert summary.predictions.collect() == model.transform(frame).collect()
+    assert summary.cluster.columns == ["prediction"]
+    assert summary.probability.columns == ["probability"]
+    counts = summary.cluster.groupBy("prediction").count().collect()
+    sizes = {row["prediction"]: row["count"] for row in counts}
+    assert [sizes[i] for i in range(3)] == summary.clusterSizes
+
+
+def test_a_parquet_table_leaves_no_predictions_at_hand(spark, frame, tmp_path) -> None:
+    frame.write.parquet(str(tmp_path / "t"))
+    mixture = GaussianMixture(k=3, inputCols=["x", "y"], maxIter=1)
+    fitted = mixture.fit(ParquetTable(str(tmp_path / "t")))
+    with pytest.raises(RuntimeError, match=r"use model\.transform"):
+        fitted.summary.predictions  # noqa: B018
+
+
+def test_rows_with_gaps_are_left_out_and_counted(spark, groups, model) -> None:
+    gaps = [(None, 1.0), (2.0, float("nan")), (None, None)]
+    data = table(spark, [*gaps, *groups.tolist()], ["x", "y"], 3)
+    fitted = GaussianMixture(k=3, inputCols=["x", "y"], seed=1, missing="skip").fit(data)
+    summary = fitted.summary
+    assert (summary.numRows, summary.numSkipped, summary.weightSum) == (300, 3, 300)
+    assert summary.warnings == ["rows_skipped: 3 of 303 rows have a gap"]
+    assert_allclose(fitted.means, model.means, rtol=1e-9, atol=1e-12)
+    assert_allclose(summary.logLikelihood, model.summary.logLikelihood, rtol=1e-12)
+
+
+def named(warnings: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for warning in warnings:
+        name, text = warning.split(": ", 1)
+        found.setdefault(name, []).append(text)
+    return found
+
+
+def test_constant_and_collinear_columns_are_named(spark, groups, model) -> None:
+    x, y = groups.T
+    names = ["x", "y", "same", "sum"]
+    data = table(spark, np.column_stack([x, y, np.full(300, 4.0), 2 * x - y]), names, 2)
+    fitted = GaussianMixture(k=3, inputCols=names, seed=1).fit(data)
+    warnings = named(fitted.summary.warnings)
+    assert set(warnings) == {"constant_column", "collinear_columns", "covariance_floor"}
+    (constant,) = warnings["constant_column"]
+    assert constant.startswith("same is 4 in every row")
+    (collinear,) = warnings["collinear_columns"]
+    assert collinear.startswith("x, y, sum are exactly collinear")
+    assert len(warnings["covariance_floor"]) == 3
+    assert_allclose(fitted.means[:, 2], 4.0)
+    assert_array_equal(fitted.summary.clusterSizes, model.summary.clusterSizes)
+
+
+def test_a_cluster_that_is_one_repeated_value_is_named(spark) -> None:
+    rng = np.random.default_rng(2)
+    rows = np.concatenate([rng.normal(0, 1, (80, 1)), np.full((40, 1), 30.0)])
+    fitted = GaussianMixture(k=2, inputCols=["x"]).fit(table(spark, rows, ["x"]))
+    (floor,) = named(fitted.summary.warnings)["covariance_floor"]
+    assert floor.startswith("cluster 1 (33.33%) is as narrow as the floor along x")
+
+
+@pytest.mark.parametrize("code", STRUCTURES)
+def test_a_single_component_is_the_moments_of_the_rows(spark, groups, code) -> None:
+    """Closed form: mean and covariance, their diagonal, or its mean."""
+    structure = STRUCTURES[code]
+    settings = {"k": 1, "inputCols": ["x", "y"], "covarianceType": code}
+    fitted = GaussianMixture(**settings).fit(table(spark, groups, ["x", "y"], 3))
+    covariance = np.cov(groups.T, bias=True)
+    if structure.shape != "full":
+        covariance = np.diag(np.diag(covariance))
+    if structure.shape == "spherical":
+        covariance = np.eye(2) * np.trace(covariance) / 2
+    assert_allclose(fitted.means[0], groups.mean(axis=0), rtol=1e-12)
+    assert_allclose(fitted.covariances[0], covariance, rtol=1e-11, atol=1e-14)
+    assert_array_equal(fitted.weights, [1.0])
+    total = multivariate_normal.logpdf(groups, groups.mean(axis=0), covariance).sum()
+    assert_allclose(fitted.summary.logLikelihood, total, rtol=1e-11)
