@@ -203,6 +203,13 @@ class TestFloor:
         step = step_from(two_groups("VVI", rows, labels), rows, np.full(3, 0.2))
         assert step.floored == (Floored(1, (1,)),)
 
+    def test_names_no_column_that_hardly_takes_part_in_the_flat_direction(self):
+        rows = np.random.default_rng(0).normal(size=(400, 3))
+        direction = np.array([1.0, 0.2, 0.0]) / np.sqrt(1.04)  # column 1: 4 % of its square
+        rows -= np.outer(rows @ direction, direction) * 0.999
+        step = step_from(Parameters.unit(STRUCTURES["VVV"], 1, 3), rows, np.full(3, 0.01))
+        assert step.floored == (Floored(0, (0,)),)
+
     def test_of_a_shared_covariance_is_reported_once(self):
         rows = np.random.default_rng(0).normal(size=(200, 3)) * [1.0, 1e-3, 1.0]
         labels = np.arange(200) % 2

@@ -114,6 +114,7 @@ class TestLogJoint:
         without = Parameters(
             live.structure, weights[[0, 2]], live.means[[0, 2]], live.covariances[[0, 2]]
         )
+        assert np.isfinite(evaluated([parameters], rows, unit(2))).all()
         assert statistics.counts[1] == 0
         assert statistics.cluster_sizes[1] == 0
         assert np.isfinite(statistics.values).all()

@@ -157,6 +157,11 @@ class TestScale:
         assert columns.constant == ()
         assert 0 < columns.standardisation.scale[0] <= 20
 
+    def test_of_a_column_that_is_mostly_one_value_is_not_moved_by_a_few_far_rows_either(self):
+        values = np.where(np.arange(10_000) < 9_000, 0.0, 10 + normal(0, 10_000))
+        values[-3:] = 1e12
+        assert described(values[None]).standardisation.scale[0] <= 20
+
     @pytest.mark.parametrize("code", ["VII", "EII"])
     def test_of_spherical_structures_is_one_for_all_columns(self, code):
         block = np.stack([normal(), 7 * normal(1), np.full(N, 3.0)])

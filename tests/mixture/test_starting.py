@@ -129,6 +129,18 @@ class TestWideData:
             outside[4000]
         ]
 
+    # Where the covariance of the far rows is singular but for the floor, rounding in its smallest
+    # eigenvalues moves the log-likelihood by more than the fit takes for rounding.
+    @pytest.mark.xfail(reason="some of these fits end with the reason 'decreased'")
+    def test_fewer_far_rows_than_columns_let_the_fit_converge(self):
+        reasons = set()
+        for seed in range(4):
+            block, _ = blobs(30, "one", seed, n=2000)
+            far = 1e12 * np.random.default_rng(seed).normal(size=(30, 5))
+            block = np.concatenate([block, far], axis=1)
+            reasons.add(fit_by_default(block, 3, num_init=2)[0].reason)
+        assert reasons == {"converged"}
+
     @pytest.mark.parametrize("where", ["one", "all"])
     @pytest.mark.parametrize("d", [10, 20, 40, 64])
     def test_scales_from_1e_minus_9_to_1e9_change_nothing_but_the_volume(self, d, where):
@@ -239,6 +251,14 @@ class TestSearch:
         means = found.parameters.restored(by).means
         assert_allclose(means[means[:, 0].argsort()], distinct.T, atol=1e-6)
         assert found.floored
+
+    def test_random_starts_are_at_distinct_rows(self):
+        """Drawn among all rows, five would all but never be the five values there are."""
+        block = np.repeat(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), [1000, 5, 5, 5, 5])[None]
+        for seed in range(3):
+            start, by, _ = searched(block, 5, init_mode="random", num_init=1, seed=seed)
+            means = start.restored(by).means[:, 0]
+            assert len(np.unique(np.round(means, 3))) == 5
 
     def test_a_distinct_row_late_in_the_sample_counts(self):
         block = np.zeros((1, 3000))
