@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.parameters import Array
 
 _BATCH_ROWS = 65_536
+# A packed block holds about this many values, a megabyte, and at least so many rows.
+_PACKED_VALUES = 128 << 10
+_PACKED_ROWS = 1024
 
 
 class TaskProblemError(Exception):
@@ -243,6 +246,21 @@ PACKED_SCHEMA = (
 )
 
 
+def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `rows`, whatever came in; the last may be smaller."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(waiting)
+            yield from table.slice(0, rows).combine_chunks().to_batches()
+            waiting, count = table.slice(rows).to_batches(), count - rows
+    if count:
+        yield from pa.Table.from_batches(waiting).combine_chunks().to_batches()
+
+
 @dataclass(frozen=True)
 class Packer:
     """Turns batches of rows into packed blocks, for `mapInArrow`.
@@ -254,9 +272,8 @@ class Packer:
     length: int | None
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
+        width = len(self.columns) + (0 if self.length is None else self.length - 1)
+        for batch in _regrouped(batches, max(_PACKED_ROWS, _PACKED_VALUES // width)):
             extra, extra_nulls = batch_columns(batch, self.columns[self.length is not None :])
             found = Features(extra[:0], extra_nulls[:0])
             if self.length is not None:
