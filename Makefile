@@ -23,6 +23,10 @@ SPARK_ENV := PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python PYSPARK_DRIVER_PYTHON=$(CURD
 SUBMIT := env -u SPARK_HOME $(SPARK_ENV) $(BIN)/spark-submit \
 	--properties-file conf/spark-defaults.conf --py-files $(ZIP)
 
+# Scoring is few tasks, so the wait of TCP costs it nothing, and over the other sockets an idle
+# worker sometimes ends the output with a BrokenPipeError when the session closes.
+OVER_TCP := --conf spark.python.unix.domain.socket.enabled=false
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +55,7 @@ java:
 .PHONY: run
 run: java $(SETUP) $(ZIP) ## Train on the sample customers, score every one, print the segments
 	@$(SUBMIT) jobs/train.py --config conf/train.yaml
-	@$(SUBMIT) jobs/score.py --config conf/score.yaml
+	@$(SUBMIT) $(OVER_TCP) jobs/score.py --config conf/score.yaml
 
 .PHONY: test
 test: java check $(ZIP) ## Run the checks, then every test
