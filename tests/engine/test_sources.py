@@ -220,6 +220,22 @@ def test_a_partition_column_can_be_a_feature(spark, rows, layouts) -> None:
     assert_array_equal(found.sample[:, order].T, expected[np.argsort(expected[:, 0])])
 
 
+def test_partition_columns_can_be_all_the_features(spark, rows, layouts) -> None:
+    found = scanned(parquet(spark, layouts["hive"], Roles(("month",))))
+    assert_array_equal(np.sort(found.sample[0]), np.sort(rows["month"]))
+
+
+def test_rows_of_the_partition_without_a_value_have_a_gap(spark, rows, tmp_path) -> None:
+    month = rows["month"].astype("Int64").mask(rows["month"] == 2)
+    frame = pa.Table.from_pandas(rows.assign(month=month), preserve_index=False)
+    pq.write_to_dataset(frame, tmp_path / "hive", partition_cols=["month"])
+    roles = Roles(("x", "month"))
+    with pytest.raises(InputDataError, match=f"column 'month': {N // 3} null in {N} rows"):
+        scanned(parquet(spark, str(tmp_path / "hive"), roles))
+    found = scanned(parquet(spark, str(tmp_path / "hive"), roles), missing="skip")
+    assert (found.num_rows, found.num_skipped) == (N - N // 3, N // 3)
+
+
 def test_columns_of_other_types_and_odd_names_are_read(spark, tmp_path) -> None:
     path = tmp_path / "odd.parquet"
     columns = {

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixture, ParquetTable
 from gmm_spark.engine import jobs
-from tests.estimator.helpers import assert_same_model, table
+from tests.estimator.helpers import assert_same_model, table, vectors
 
 XY = ["x", "y"]
 
@@ -128,6 +129,30 @@ def test_columns_vectors_and_arrays_give_the_same_model(spark, blurred, referenc
     assert_same_model(by_vector, reference)
     arrays = frame.select(F.array("x", "y").alias("both"))
     assert_same_model(mixture(inputCols=None, featuresCol="both").fit(arrays), reference)
+
+
+def test_sparse_vectors_give_the_model_of_dense_ones(spark) -> None:
+    rows = np.random.default_rng(5).poisson(1.0, size=(200, 3)).astype(float)
+    dense = [Vectors.dense(row) for row in rows]
+    sparse = [Vectors.sparse(3, np.flatnonzero(row), row[row != 0]) for row in rows]
+    fitted = GaussianMixture(k=2, maxIter=3, seed=1)
+    assert_same_model(
+        fitted.fit(vectors(spark, sparse, 2)), fitted.fit(vectors(spark, dense, 2)), rtol=1e-12
+    )
+
+
+def test_whole_numbers_give_the_same_model_whatever_their_type(spark) -> None:
+    rows = np.random.default_rng(5).integers([0, 0, -9], [50, 2, 9], size=(200, 3)).astype(float)
+    names = ["a", "b", "c"]
+    doubles = table(spark, rows, names, 2)
+    typed = doubles.selectExpr(
+        "cast(a as smallint) a", "cast(b as boolean) b", "cast(c as decimal(9, 2)) c"
+    )
+    others = doubles.selectExpr("cast(a as float) a", "cast(b as bigint) b", "cast(c as int) c")
+    mixed = mixture(inputCols=names, k=2, maxIter=3)
+    expected = mixed.fit(doubles)
+    assert_same_model(mixed.fit(typed), expected, rtol=1e-12)
+    assert_same_model(mixed.fit(others), expected, rtol=1e-12)
 
 
 def test_the_order_of_columns_permutes_the_model(spark, blurred, reference) -> None:

@@ -180,6 +180,7 @@ def test_a_cluster_that_is_one_repeated_value_is_named(spark) -> None:
     fitted = GaussianMixture(k=2, inputCols=["x"]).fit(table(spark, rows, ["x"]))
     (floor,) = named(fitted.summary.warnings)["covariance_floor"]
     assert floor.startswith("cluster 1 (33.33%) is as narrow as the floor along x")
+    assert_allclose(fitted.covariances[0], np.var(rows[:80]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("code", STRUCTURES)
