@@ -31,7 +31,7 @@ from benchmarks.data import MIXTURES, Mixture, write_table
 from gmm_spark import GaussianMixture, ParquetTable
 
 RESULTS = Path(__file__).parent / "results"
-REPEATS = 5
+REPEATS = 3
 
 
 def main() -> None:

@@ -117,7 +117,9 @@ def _scored(model: GaussianMixtureModel, frame: DataFrame, settings: ScoreSettin
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
     model.setMissing(settings.missing)
-    scored = model.transform(frame)
+    # Every column of a frame that is scored passes through the Python workers.
+    needed = [name for name in frame.columns if name in {*kept, *_needed(model)}]
+    scored = model.transform(frame.select(*(F.col(quoted(name)) for name in needed)))
     if settings.probability == "columns":
         # A row with gaps that was left unscored has no vector, and the conversion takes none.
         has_some = F.col(PROBABILITY).isNotNull()
@@ -136,6 +138,11 @@ def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> 
 
 def _input_columns(model: GaussianMixtureModel) -> list[str]:
     return list(model.getInputCols()) if model.isDefined("inputCols") else []
+
+
+def _needed(model: GaussianMixtureModel) -> list[str]:
+    """What scoring reads of a row."""
+    return _input_columns(model) or [model.getFeaturesCol()]
 
 
 def _is_number(frame: DataFrame, name: str) -> bool:

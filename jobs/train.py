@@ -134,7 +134,6 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
         table(["segment", "weight", *names], rows),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
-        *(f"Warning: {warning}" for warning in summary.warnings),
     ]
     return "\n".join(lines)
 
