@@ -26,6 +26,7 @@ setup(
         "pandas>=2.2,<3",
         "pyarrow>=15",
         "scipy>=1.11",
+        "threadpoolctl>=3.1",
         "pydantic-settings>=2.7",
         "PyYAML>=6",
     ],

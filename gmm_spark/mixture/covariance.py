@@ -22,7 +22,7 @@ _DEAD = 1e-10
 # A direction takes part in the floor from this share of its squared loadings on.
 _LOADING = 0.1
 # Eigenvalues of a correlation matrix under this are rounding.
-_SMALLEST_EIGENVALUE = 1e-13
+_SMALLEST_EIGENVALUE = 1e-11
 
 
 @dataclass(frozen=True)

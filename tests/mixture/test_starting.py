@@ -131,7 +131,6 @@ class TestWideData:
 
     # Where the covariance of the far rows is singular but for the floor, rounding in its smallest
     # eigenvalues moves the log-likelihood by more than the fit takes for rounding.
-    @pytest.mark.xfail(reason="some of these fits end with the reason 'decreased'")
     def test_fewer_far_rows_than_columns_let_the_fit_converge(self):
         reasons = set()
         for seed in range(4):
