@@ -20,10 +20,10 @@ from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.fitting import Fit, PassRecord, fit
+from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.starting import INIT_MODES, from_labels, search
-from gmm_spark.mixture.sufficient import SingularCovarianceError, natural_parameters
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter

@@ -95,7 +95,7 @@ def test_names_without_pyspark_ml_import_no_scipy(name):
 
 
 @pytest.mark.parametrize(
-    "module", ["parameters", "sufficient", "covariance", "fitting", "scaling", "starting"]
+    "module", ["parameters", "sufficient", "kernel", "covariance", "fitting", "scaling", "starting"]
 )
 def test_the_mathematics_imports_no_spark(module):
     loaded = imported_by(f"import gmm_spark.mixture.{module}")
@@ -105,7 +105,13 @@ def test_the_mathematics_imports_no_spark(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["mixture.parameters", "mixture.sufficient", "engine.blocks", "engine.scoring"],
+    [
+        "mixture.parameters",
+        "mixture.sufficient",
+        "mixture.kernel",
+        "engine.blocks",
+        "engine.scoring",
+    ],
 )
 def test_what_runs_on_executors_imports_no_scipy(module):
     loaded = imported_by(f"import gmm_spark.{module}")

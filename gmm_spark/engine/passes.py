@@ -12,8 +12,9 @@ from gmm_spark.engine.blocks import Block
 from gmm_spark.engine.jobs import Shared, Source, run_job
 from gmm_spark.engine.scanning import Scan, as_labels
 from gmm_spark.errors import FitError
+from gmm_spark.mixture.kernel import BlockKernel, Evaluator
 from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.sufficient import BlockKernel, Evaluator, Statistics
+from gmm_spark.mixture.sufficient import Statistics
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gmm_spark.engine.blocks import array_features, batch_columns
+from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.sufficient import BlockKernel, natural_parameters
 
 Gaps = Literal["error", "skip", "marginalize"]
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
-from gmm_spark.mixture.sufficient import SingularCovarianceError, Statistics
+from gmm_spark.mixture.sufficient import Statistics
 
 # A component with less than this share of one average row is dead: its weight becomes 0.
 _DEAD = 1e-10

@@ -13,14 +13,14 @@ from typing import Literal
 import numpy as np
 
 from gmm_spark.mixture.covariance import Floored, m_step, scatter_about_origin
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.sufficient import (
+from gmm_spark.mixture.kernel import (
     BlockKernel,
     Evaluator,
     SingularCovarianceError,
-    Statistics,
     natural_parameters,
 )
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.sufficient import Statistics
 
 RunPass = Callable[[Evaluator], Statistics]
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]

@@ -13,14 +13,14 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import Candidate, advance, array_pass
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, Structure
-from gmm_spark.mixture.scaling import FAR, mode_width
-from gmm_spark.mixture.sufficient import (
+from gmm_spark.mixture.kernel import (
     BlockKernel,
     SingularCovarianceError,
-    Statistics,
     natural_parameters,
 )
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, Structure
+from gmm_spark.mixture.scaling import FAR, mode_width
+from gmm_spark.mixture.sufficient import Statistics
 
 InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
 INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)

@@ -21,8 +21,8 @@ from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, FitError, InputDataError
 from gmm_spark.mixture.fitting import array_pass
+from gmm_spark.mixture.kernel import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
-from gmm_spark.mixture.sufficient import natural_parameters
 
 N = 900
 NAMES = ("x", "y")

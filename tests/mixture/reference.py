@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
 from gmm_spark.mixture import fitting, scaling, starting
+from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation, Structure
-from gmm_spark.mixture.sufficient import BlockKernel, natural_parameters
 
 CODES = tuple(STRUCTURES)
 # The columns mclust's reference runs were fitted to.

@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gmm_spark.mixture import fitting
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import Candidate, array_pass, fit
+from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.sufficient import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     classic_set,

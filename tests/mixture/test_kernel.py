@@ -9,12 +9,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.covariance import m_step, scatter_about_origin
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
-from gmm_spark.mixture.sufficient import (
+from gmm_spark.mixture.kernel import (
     BlockKernel,
     SingularCovarianceError,
     natural_parameters,
 )
+from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from tests.mixture.reference import (
     CODES,
     dense_covariances,

@@ -11,8 +11,8 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture import scaling, starting
 from gmm_spark.mixture.fitting import array_pass, fit
+from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
-from gmm_spark.mixture.sufficient import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     assigned,

@@ -1,0 +1,298 @@
+"""The kernel: parameters evaluated on blocks of rows, and their statistics summed.
+
+A block holds rows feature-major, X (d, m). An E-step is two matrix products and a softmax,
+whatever the covariance structure:
+
+    L = Theta @ T(X)      R = softmax of L over components      S = T(X) @ R.T
+
+The expansion of a quadratic form loses accuracy where a component is far from the centre or
+nearly singular. Such components are *centred*: evaluated as |W (x - mu)|^2, and their statistics
+are kept about mu instead of the common centre.
+
+Runs on executors: imports numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.sufficient import Layout, Statistics
+
+# The log of the weight of a dead component: finite, so that matrix products stay finite.
+_LOG_ZERO = -1e300
+# Rounding the expansion may add to a log density near its component.
+_EXPANSION_ERROR = 1e-8
+# T(X) of one chunk should stay in the second-level cache with room for the rest.
+_CHUNK_BYTES = 2 << 20
+
+
+class SingularCovarianceError(ValueError):
+    """A covariance matrix is not positive definite; `component` says whose."""
+
+    def __init__(self, component: int) -> None:
+        super().__init__(f"the covariance of component {component} is singular")
+        self.component = component
+
+
+@dataclass(frozen=True)
+class CentredComponent:
+    """A component evaluated as log_constant - |W (z - mean)|^2 / 2."""
+
+    index: int
+    mean: Array  # (d,)
+    whitening: Array  # (d, d), W' W the inverse covariance
+    log_constant: float
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Candidates in natural parameters, ready to be sent to where the rows are."""
+
+    layout: Layout
+    standardisation: Standardisation
+    theta: Array  # (K, M)
+    centred: tuple[CentredComponent, ...]
+    precisions: Array | None  # of the kind "linear": (C, d, d)
+    rounding: Array  # (K,) what the rounding of a covariance may change in a log density
+
+    @property
+    def origins(self) -> Array:
+        origins = np.zeros((self.layout.num_components, self.layout.d))
+        for component in self.centred:
+            origins[component.index] = component.mean
+        return origins
+
+    def log_likelihoods(self, statistics: Statistics, scatter: Array | None) -> Array:
+        """Log-likelihood of every candidate in standardised coordinates, (C,).
+
+        `scatter` (d, d), the weighted sum of z z', completes those of the kind "linear".
+        """
+        if self.precisions is None:
+            return np.array(statistics.log_likelihoods)
+        if scatter is None:
+            raise ValueError("the kind 'linear' needs the scatter of the data")
+        quadratic = np.einsum("cij,ij->c", self.precisions, scatter)
+        return statistics.log_likelihoods - 0.5 * quadratic
+
+
+def natural_parameters(
+    candidates: Sequence[Parameters], standardisation: Standardisation, *, linear: bool = False
+) -> Evaluator:
+    """Natural parameters of candidates of one structure, given in standardised coordinates.
+
+    With `linear`, shared covariances are evaluated without their common quadratic; where a
+    component is too ill-conditioned for the expansion, the structure's own terms are used.
+
+    Raises SingularCovarianceError where a covariance is not positive definite.
+    """
+    structure = candidates[0].structure
+    d = candidates[0].d
+    weights = np.concatenate([c.weights for c in candidates])
+    means = np.concatenate([c.means for c in candidates])
+    covariances = np.concatenate([c.dense_covariances() for c in candidates])
+    deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+    whitening = _whitening(covariances, deviations)
+    precisions = whitening.swapaxes(1, 2) @ whitening
+    log_determinants = -2 * np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        log_weights = np.maximum(np.log(weights), _LOG_ZERO)
+    log_constants = log_weights - 0.5 * (d * np.log(2 * np.pi) + log_determinants)
+
+    reach = np.abs(means) + 3 * deviations
+    magnitudes = np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach)
+    ill_conditioned = magnitudes * np.finfo(float).eps > _EXPANSION_ERROR
+    linear = linear and structure.shared and not ill_conditioned.any()
+
+    conditions = np.einsum("ki,kij,kj->k", deviations, np.abs(precisions), deviations)
+
+    layout = Layout("linear" if linear else structure.shape, d, tuple(c.k for c in candidates))
+    theta = np.zeros((layout.num_components, layout.num_features))
+    shifted = np.einsum("kij,kj->ki", precisions, means)
+    theta[:, :d] = shifted
+    theta[:, d] = log_constants - 0.5 * np.einsum("ki,ki->k", means, shifted)
+    if layout.kind == "full":
+        rows, columns = np.triu_indices(d)
+        theta[:, d + 1 :] = -precisions[:, rows, columns]
+        theta[:, d + 1 :][:, rows == columns] *= 0.5
+    elif layout.kind == "diagonal":
+        theta[:, d + 1 :] = -0.5 * np.diagonal(precisions, axis1=1, axis2=2)
+    elif layout.kind == "spherical":
+        theta[:, d + 1] = -0.5 * precisions[:, 0, 0]
+    centred = []
+    for index in np.flatnonzero(ill_conditioned):
+        theta[index] = 0.0
+        centred.append(
+            CentredComponent(
+                int(index), means[index], whitening[index], float(log_constants[index])
+            )
+        )
+    rounding = conditions * np.finfo(float).eps
+    shared = None
+    if linear:
+        shared = np.stack([precisions[c.start] for c in layout.candidates()])
+    return Evaluator(layout, standardisation, theta, tuple(centred), shared, rounding)
+
+
+def _whitening(covariances: Array, deviations: Array) -> Array:
+    """Inverses of the lower Cholesky factors, (K, d, d)."""
+    eye = np.eye(covariances.shape[-1])
+    whitening = np.empty_like(covariances)
+    for index, (covariance, deviation) in enumerate(zip(covariances, deviations, strict=True)):
+        correlation = covariance / np.outer(deviation, deviation)
+        if not np.isfinite(correlation).all():
+            raise SingularCovarianceError(index)
+        try:
+            factor = np.linalg.cholesky(correlation)
+        except np.linalg.LinAlgError:
+            raise SingularCovarianceError(index) from None
+        whitening[index] = np.linalg.solve(factor, eye) / deviation
+    return whitening
+
+
+class BlockKernel:
+    """Evaluates blocks of rows and sums their statistics; keeps the buffers between blocks."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        layout = evaluator.layout
+        num_features, k = layout.num_features, layout.num_components
+        rows = _CHUNK_BYTES // (8 * (num_features + 2 * k))
+        self._chunk = int(np.clip(rows // 64 * 64, 256, 4096))
+        self._features = np.empty((num_features, self._chunk))
+        self._features[layout.d] = 1.0
+        self._log_joint = np.empty((k, self._chunk))
+        self._product = np.empty((num_features, k))
+        self._candidates = layout.candidates()
+        self._moments = np.zeros((num_features, k))
+        self._sizes = np.zeros(k)
+        self._sums = np.zeros((2, len(layout.sizes)))
+        self._rows = 0
+        self._weight = 0.0
+
+    def add(self, block: Array, weights: Array | None = None) -> None:
+        """Add the rows of `block` (d, m), of weight 1 or `weights` (m,), to the statistics."""
+        for start, chunk in self._chunks(block):
+            m = chunk.shape[1]
+            row_weights = None if weights is None else weights[start : start + m]
+            log_joint = self._evaluate(chunk)
+            self._responsibilities(log_joint, row_weights)
+            self._accumulate(log_joint, row_weights)
+
+    def add_labelled(self, block: Array, labels: NDArray[np.intp], weights: Array | None) -> None:
+        """Like `add`, with responsibility 1 for the component `labels` (m,) names."""
+        for start, chunk in self._chunks(block):
+            m = chunk.shape[1]
+            row_weights = None if weights is None else weights[start : start + m]
+            self._evaluate(chunk)
+            responsibilities = self._log_joint[:, :m]
+            responsibilities[:] = 0.0
+            responsibilities[labels[start : start + m], np.arange(m)] = 1.0
+            if row_weights is not None:
+                responsibilities *= row_weights
+            self._accumulate(responsibilities, row_weights)
+
+    def log_joint(self, block: Array) -> Array:
+        """log w_k + log N(z | mu_k, Sigma_k) for every row and component, (K, m)."""
+        out = np.empty((self.evaluator.layout.num_components, block.shape[1]))
+        for start, chunk in self._chunks(block):
+            out[:, start : start + chunk.shape[1]] = self._evaluate(chunk)
+        return out
+
+    def statistics(self) -> Statistics:
+        values = np.concatenate(
+            [
+                [float(self._rows), self._weight],
+                self._sums.ravel(),
+                self._sizes,
+                self._moments.ravel(),
+            ]
+        )
+        return Statistics(self.evaluator.layout, self.evaluator.origins, values)
+
+    def _chunks(self, block: Array) -> Iterator[tuple[int, Array]]:
+        for start in range(0, block.shape[1], self._chunk):
+            yield start, block[:, start : start + self._chunk]
+
+    def _evaluate(self, chunk: Array) -> Array:
+        evaluator, layout = self.evaluator, self.evaluator.layout
+        d, m = layout.d, chunk.shape[1]
+        features = self._features[:, :m]
+        z = features[:d]
+        np.subtract(chunk, evaluator.standardisation.centre[:, None], out=z)
+        z /= evaluator.standardisation.scale[:, None]
+        if layout.kind == "full":
+            at = d + 1
+            for i in range(d):
+                np.multiply(z[i], z[i:], out=features[at : at + d - i])
+                at += d - i
+        elif layout.kind == "diagonal":
+            np.multiply(z, z, out=features[d + 1 :])
+        elif layout.kind == "spherical":
+            np.einsum("ij,ij->j", z, z, out=features[d + 1])
+        log_joint = self._log_joint[:, :m]
+        np.matmul(evaluator.theta, features, out=log_joint)
+        for component in evaluator.centred:
+            whitened = component.whitening @ (z - component.mean[:, None])
+            distance = np.einsum("ij,ij->j", whitened, whitened)
+            log_joint[component.index] = component.log_constant - 0.5 * distance
+        return log_joint
+
+    def _responsibilities(self, log_joint: Array, weights: Array | None) -> None:
+        """Turn L into weighted responsibilities in place, and sum what depends on L."""
+        for index, components in enumerate(self._candidates):
+            block = log_joint[components]
+            largest = block.max(axis=0)
+            block -= largest
+            sizes = _sizes_of_largest(block, weights)
+            np.exp(block, out=block)
+            total = block.sum(axis=0)
+            log_total = np.log(total)
+            if weights is None:
+                self._sums[0, index] += largest.sum() + log_total.sum()
+                self._sums[1, index] -= log_total.sum()
+                np.divide(1.0, total, out=total)
+            else:
+                self._sums[0, index] += weights @ largest + weights @ log_total
+                self._sums[1, index] -= weights @ log_total
+                np.divide(weights, total, out=total)
+            block *= total
+            self._sizes[components] += sizes
+
+    def _accumulate(self, responsibilities: Array, weights: Array | None) -> None:
+        layout = self.evaluator.layout
+        d, m = layout.d, responsibilities.shape[1]
+        features = self._features[:, :m]
+        for component in self.evaluator.centred:
+            share = responsibilities[component.index]
+            deviation = features[:d] - component.mean[:, None]
+            weighted = deviation * share
+            column = self._moments[:, component.index]
+            column[:d] += weighted.sum(axis=1)
+            column[d] += share.sum()
+            if layout.kind == "full":
+                column[d + 1 :] += (weighted @ deviation.T)[np.triu_indices(d)]
+            elif layout.kind == "diagonal":
+                column[d + 1 :] += np.einsum("ij,ij->i", weighted, deviation)
+            elif layout.kind == "spherical":
+                column[d + 1] += np.einsum("ij,ij->", weighted, deviation)
+            share[:] = 0.0
+        np.matmul(features, responsibilities.T, out=self._product)
+        self._moments += self._product
+        self._rows += m
+        self._weight += float(m) if weights is None else float(weights.sum())
+
+
+def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
+    """Weight of the columns in which a row holds the largest entry, given as 0; of equal ones
+    the first counts. A third of the time of argmax, which only ties need."""
+    largest = differences == 0
+    counts = np.count_nonzero(largest, axis=1)
+    if counts.sum() != differences.shape[1]:
+        best = differences.argmax(axis=0)
+        return np.bincount(best, weights, minlength=differences.shape[0]).astype(float)
+    return counts.astype(float) if weights is None else largest @ weights
