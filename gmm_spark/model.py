@@ -15,9 +15,10 @@ from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from gmm_spark.engine.dataframe import check_numeric, feature_column
-from gmm_spark.engine.scoring import BatchScoring, Scorer
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.engine.dataframe import arrow_types, check_numeric, feature_column, quoted
+from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
+from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.parameters import Array, Parameters, structure_named
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import ModelReader, ModelWriter
@@ -163,47 +164,86 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         return missing
 
-    def transform(self, dataset: DataFrame, params: Any = None) -> DataFrame:
+    def transform(self, dataset: DataFrame | ParquetTable, params: Any = None) -> DataFrame:
         """The rows of `dataset` with the output columns; works on streams too.
 
         predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double;
-        an output column with an empty name is left out. All columns pass through the Python
-        worker: select those you want before, not after.
+        an output column with an empty name is left out. All columns of a DataFrame pass through
+        the Python workers: select those you want before, not after. A `ParquetTable` is read by
+        the workers themselves, and keeps the columns it names.
 
         Raises ConfigurationError where an output column exists, InputDataError where an input
         column is missing or not numeric.
         """
-        return super().transform(dataset, params)
+        return super().transform(dataset, params)  # type: ignore[arg-type]
 
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        outputs = [
-            name
-            for name in (
-                self.getPredictionCol(),
-                self.getProbabilityCol(),
-                self.getLogLikelihoodCol(),
-                self.getUncertaintyCol(),
+    def _transform(self, dataset: DataFrame | ParquetTable) -> DataFrame:
+        if isinstance(dataset, ParquetTable):
+            return self._transform_table(dataset)
+        outputs, added = self._outputs(dataset.columns)
+        # mapInArrow asks for every column by its name, and does not quote it: numbers do.
+        width = len(dataset.columns)
+        numbered = dataset.toDF(*map(str, range(width)))
+        fields = [*numbered.schema.fields, *_numbered(added, width)]
+        scoring = self._scoring(dataset, dataset.columns, width)
+        return numbered.mapInArrow(scoring, T.StructType(fields)).toDF(*dataset.columns, *outputs)
+
+    def _transform_table(self, table: ParquetTable) -> DataFrame:
+        spark = SparkSession.active()
+        frame = spark.read.parquet(table.path)
+        kept = list(table.columns) if table.columns is not None else frame.columns
+        unknown = [name for name in kept if name not in frame.columns]
+        if unknown:
+            raise InputDataError(
+                f"there is no column {unknown[0]!r} in {table.path}; it has: "
+                + ", ".join(frame.columns)
             )
-            if name
+        types = arrow_types([frame.schema[name] for name in kept])
+        names = self._input_columns()
+        if types is None or names is None:
+            if table.filters is not None:
+                raise ConfigurationError(
+                    "filters need inputCols, and columns of numbers, text, booleans or dates; "
+                    "filter a DataFrame instead"
+                )
+            return self._transform(frame).select(*map(quoted, [*kept, *self._outputs([])[0]]))
+        outputs, added = self._outputs(kept)
+        read = [*kept, *(name for name in names if name not in kept)]
+        scoring = self._scoring(frame, read, len(kept))
+        reader, _ = row_group_reader(spark, table, tuple(read))
+        fields = [
+            *(T.StructField(str(i), frame.schema[name].dataType) for i, name in enumerate(kept)),
+            *_numbered(added, len(kept)),
         ]
-        taken = sorted({name for name in outputs if name in dataset.columns})
-        if taken or len(set(outputs)) < len(outputs):
+        work = TableScoring(reader, types, scoring)
+        scored = task_numbers(spark, reader).mapInArrow(work, T.StructType(fields))
+        return scored.toDF(*kept, *outputs)
+
+    def _outputs(self, columns: list[str]) -> tuple[list[str], list[T.DataType]]:
+        """Names and types of the output columns; ConfigurationError where one is taken."""
+        types = (T.IntegerType(), VectorUDT(), T.DoubleType(), T.DoubleType())
+        wanted = {
+            name: kind for name, kind in zip(self._output_names(), types, strict=True) if name
+        }
+        outputs = [name for name in self._output_names() if name]
+        taken = sorted({name for name in outputs if name in columns})
+        if taken or len(wanted) < len(outputs):
             raise ConfigurationError(
                 f"output columns {', '.join(outputs)}: "
                 + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
                 + "; choose other names"
             )
-        scoring = self._scoring(dataset)
-        types = (T.IntegerType(), VectorUDT(), T.DoubleType(), T.DoubleType())
-        kinds = [kind for kind, name in zip(types, scoring.outputs, strict=True) if name]
-        # mapInArrow asks for every column by its name, and does not quote it: numbers do.
-        width = len(dataset.columns)
-        numbered = dataset.toDF(*map(str, range(width)))
-        added = [T.StructField(str(width + i), kind) for i, kind in enumerate(kinds)]
-        scored = numbered.mapInArrow(scoring, T.StructType([*numbered.schema.fields, *added]))
-        return scored.toDF(*dataset.columns, *outputs)
+        return outputs, list(wanted.values())
 
-    def _scoring(self, dataset: DataFrame) -> BatchScoring:
+    def _output_names(self) -> tuple[str, str, str, str]:
+        return (
+            self.getPredictionCol(),
+            self.getProbabilityCol(),
+            self.getLogLikelihoodCol(),
+            self.getUncertaintyCol(),
+        )
+
+    def _scoring(self, dataset: DataFrame, columns: list[str], kept: int) -> BatchScoring:
         names = self._input_columns()
         if names is None:
             feature_column(dataset, self.getFeaturesCol())
@@ -218,16 +258,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         return BatchScoring(
-            tuple(dataset.columns),
+            tuple(columns),
+            kept,
             Scorer(self.parameters, self._gaps(), tuple(entries)),
             None if names is None else tuple(names),
             features,
-            (
-                self.getPredictionCol(),
-                self.getProbabilityCol(),
-                self.getLogLikelihoodCol(),
-                self.getUncertaintyCol(),
-            ),
+            self._output_names(),
         )
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
@@ -290,3 +326,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if self._summary is not None and not any(name in dataset.columns for name in outputs):
             self._summary = replace(self._summary, _predictions=self.transform(dataset))
         return self
+
+
+def _numbered(types: list[T.DataType], first: int) -> list[T.StructField]:
+    return [T.StructField(str(first + i), kind) for i, kind in enumerate(types)]

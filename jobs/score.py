@@ -17,8 +17,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, NumericType
 
-from gmm_spark import GaussianMixtureModel
+from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
+from gmm_spark.engine.dataframe import arrow_types
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.lake import files, tables
 from gmm_spark.lake.models import load_model
@@ -39,7 +40,7 @@ def score(run: Run[ScoreSettings]) -> str:
     frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
     if "run_date" in settings.partition_by and "run_date" not in frame.columns:
         frame = frame.withColumn("run_date", F.lit(settings.run_date))
-    scored = _scored(model, frame, settings)
+    scored = _scored(run, model, frame)
     shown = [name for name in _input_columns(model) if _is_number(scored, name)]
     outcomes = _outcomes(scored, settings)
 
@@ -95,8 +96,9 @@ def _about_the_rows(
     return InputDataError(f"{unusable}{advice}")
 
 
-def _scored(model: GaussianMixtureModel, frame: DataFrame, settings: ScoreSettings) -> DataFrame:
+def _scored(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> DataFrame:
     """The columns that are kept, then what the model says of the row."""
+    settings = run.settings
     probabilities = (
         [PROBABILITY]
         if settings.probability == "vector"
@@ -117,15 +119,28 @@ def _scored(model: GaussianMixtureModel, frame: DataFrame, settings: ScoreSettin
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
     model.setMissing(settings.missing)
-    # Every column of a frame that is scored passes through the Python workers.
-    needed = [name for name in frame.columns if name in {*kept, *_needed(model)}]
-    scored = model.transform(frame.select(*(F.col(quoted(name)) for name in needed)))
+    scored = model.transform(_source(run, model, frame, kept))
     if settings.probability == "columns":
         # A row with gaps that was left unscored has no vector, and the conversion takes none.
         has_some = F.col(PROBABILITY).isNotNull()
         one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
         scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
     return scored.select(*(F.col(quoted(name)) for name in [*kept, *new]))
+
+
+def _source(
+    run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame, kept: list[str]
+) -> DataFrame | ParquetTable:
+    """The table itself, where the workers can read it and all that is kept is numbers or text;
+    else the columns of the frame that are kept or read, for all of them pass through Python."""
+    inputs = _input_columns(model)
+    stored = {name for name in kept if arrow_types([frame.schema[name]]) is not None}
+    if inputs and len(stored) == len(kept) and not run.settings.columns:
+        table = tables.parquet_table(run.spark, run.settings.input, kept)
+        if table is not None and {*kept, *inputs} <= set(table.schema().names):
+            return table
+    needed = {*kept, *(inputs or [model.getFeaturesCol()])}
+    return frame.select(*(F.col(quoted(name)) for name in frame.columns if name in needed))
 
 
 def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
@@ -138,11 +153,6 @@ def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> 
 
 def _input_columns(model: GaussianMixtureModel) -> list[str]:
     return list(model.getInputCols()) if model.isDefined("inputCols") else []
-
-
-def _needed(model: GaussianMixtureModel) -> list[str]:
-    """What scoring reads of a row."""
-    return _input_columns(model) or [model.getFeaturesCol()]
 
 
 def _is_number(frame: DataFrame, name: str) -> bool:

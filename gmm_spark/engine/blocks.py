@@ -6,7 +6,7 @@ Runs on executors: imports numpy and pyarrow alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -192,23 +192,22 @@ class RowGroups:
 
 
 @dataclass(frozen=True)
-class ParquetReader:
-    """Reads the row groups of the tasks whose numbers it is sent."""
+class RowGroupReader:
+    """Reads columns of the row groups of the tasks whose numbers it is sent."""
 
     filesystem: Any
     tasks: tuple[tuple[RowGroups, ...], ...]
-    roles: Roles
+    names: tuple[str, ...]
     filter: Any = None
     filter_columns: tuple[str, ...] = ()
-    check_files: bool = field(default=True)
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for task in batch.column(0).to_pylist():
                 for part in self.tasks[task]:
                     yield from self._read(part)
 
-    def _read(self, part: RowGroups) -> Iterator[Block]:
+    def _read(self, part: RowGroups) -> Iterator[pa.RecordBatch]:
         file = part.file
         info = self.filesystem.get_file_info(file.path)
         if info.size != file.size or info.mtime_ns != file.modified:
@@ -216,7 +215,7 @@ class ParquetReader:
                 f"{file.path} changed while it was being read: it had {file.size} bytes, now "
                 f"{'it is gone' if info.size is None else f'{info.size}'}; run the job again"
             )
-        names = list(dict.fromkeys([*self.roles.names, *self.filter_columns]))
+        names = list(dict.fromkeys([*self.names, *self.filter_columns]))
         partition = dict(file.partition)
         with self.filesystem.open_input_file(file.path) as stream:
             parquet = pq.ParquetFile(stream)
@@ -236,8 +235,20 @@ class ParquetReader:
                     table = pa.Table.from_batches([batch]).filter(self.filter)
                     batch = table.combine_chunks().to_batches()[0] if table.num_rows else None
                 if batch is not None and batch.num_rows:
-                    values, nulls = batch_columns(batch, self.roles.names)
-                    yield Block(values, nulls, self.roles)
+                    yield batch.select(list(self.names))
+
+
+@dataclass(frozen=True)
+class ParquetReader:
+    """Blocks of the row groups a task is sent the numbers of."""
+
+    rows: RowGroupReader
+    roles: Roles
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
+        for batch in self.rows(batches):
+            values, nulls = batch_columns(batch, self.roles.names)
+            yield Block(values, nulls, self.roles)
 
 
 PACKED_SCHEMA = (

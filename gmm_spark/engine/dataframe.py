@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pyarrow as pa
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -145,3 +146,24 @@ def _first_length(frame: DataFrame, features: Column, name: str) -> int:
     if first["n"] < 1:
         raise InputDataError(f"column {name!r}: the first row has no entries")
     return int(first["n"])
+
+
+_SIMPLE: dict[type[T.DataType], pa.DataType] = {
+    T.BooleanType: pa.bool_(),
+    T.ByteType: pa.int8(),
+    T.ShortType: pa.int16(),
+    T.IntegerType: pa.int32(),
+    T.LongType: pa.int64(),
+    T.FloatType: pa.float32(),
+    T.DoubleType: pa.float64(),
+    T.StringType: pa.string(),
+    T.DateType: pa.date32(),
+}
+
+
+def arrow_types(fields: list[T.StructField]) -> pa.Schema | None:
+    """Arrow's types of columns that mean the same to Spark and to pyarrow, else None."""
+    kinds = [_SIMPLE.get(type(field.dataType)) for field in fields]
+    if any(kind is None for kind in kinds):
+        return None
+    return pa.schema([(field.name, kind) for field, kind in zip(fields, kinds, strict=True)])

@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
-from gmm_spark.engine.blocks import FileVersion, ParquetReader, Roles, RowGroups
+from gmm_spark.engine.blocks import (
+    FileVersion,
+    ParquetReader,
+    Roles,
+    RowGroupReader,
+    RowGroups,
+)
 from gmm_spark.engine.jobs import parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
 
@@ -33,6 +39,7 @@ class ParquetTable:
     filters : rows to keep, as pyarrow takes them: ``[("month", "=", "2026-01")]``, a list of
         such lists for alternatives, or a `pyarrow.compute.Expression`. Partitions and row
         groups that cannot hold such rows are not read.
+    columns : those a scored table keeps, all by default; a fit reads what it needs
 
     Every column is cast to float64. The files are noted at the start of a fit, by size and
     modification time; a fit ends with an error if one of them changes under it.
@@ -40,6 +47,7 @@ class ParquetTable:
 
     path: str
     filters: Any = None
+    columns: tuple[str, ...] | None = None
 
     def dataset(self) -> tuple[ds.Dataset, Any]:
         """The pyarrow dataset and the filter expression; ConfigurationError if unreadable."""
@@ -70,26 +78,41 @@ class ParquetSource:
     def __init__(self, spark: SparkSession, table: ParquetTable, roles: Roles) -> None:
         self.spark = spark
         self.roles = roles
-        dataset, expression = table.dataset()
         for name in roles.names:
-            check_column(name, dataset.schema, table.path)
-        filter_columns = _referenced(table.filters, dataset.schema.names)
-        pieces = _pieces(dataset, expression)
-        self.rows_at_most = sum(rows for _, _, rows in pieces)
-        num_bytes = 8 * len(roles.names) * self.rows_at_most
-        cores = parallelism(spark)
-        waves = min(_MAX_WAVES, max(1, -(-num_bytes // (cores * _TASK_BYTES))))
-        tasks = _balanced(pieces, cores * int(waves))
-        self.num_tasks = max(1, len(tasks))
-        self.reader = ParquetReader(
-            dataset.filesystem, tasks, roles, expression, tuple(filter_columns)
-        )
+            check_column(name, table.schema(), table.path)
+        rows, self.rows_at_most = row_group_reader(spark, table, roles.names)
+        self.num_tasks = max(1, len(rows.tasks))
+        self.reader = ParquetReader(rows, roles)
 
     def frame(self) -> DataFrame:
-        return self.spark.range(0, len(self.reader.tasks), 1, self.num_tasks)
+        return task_numbers(self.spark, self.reader.rows)
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def row_group_reader(
+    spark: SparkSession, table: ParquetTable, names: tuple[str, ...]
+) -> tuple[RowGroupReader, int]:
+    """A reader of those columns with its tasks planned, and the rows it reads at most."""
+    dataset, expression = table.dataset()
+    pieces = _pieces(dataset, expression)
+    rows = sum(rows for _, _, rows in pieces)
+    cores = parallelism(spark)
+    waves = min(_MAX_WAVES, max(1, -(-8 * len(names) * rows // (cores * _TASK_BYTES))))
+    reader = RowGroupReader(
+        dataset.filesystem,
+        _balanced(pieces, cores * int(waves)),
+        names,
+        expression,
+        tuple(_referenced(table.filters, dataset.schema.names)),
+    )
+    return reader, rows
+
+
+def task_numbers(spark: SparkSession, reader: RowGroupReader) -> DataFrame:
+    """A frame of one row a task, in a partition of its own."""
+    return spark.range(0, len(reader.tasks), 1, max(1, len(reader.tasks)))
 
 
 def check_column(name: str, schema: pa.Schema, where: str) -> None:

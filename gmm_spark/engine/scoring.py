@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import array_features, batch_columns
+from gmm_spark.engine.blocks import RowGroupReader, array_features, batch_columns
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
@@ -158,12 +158,13 @@ class Scorer:
 class BatchScoring:
     """Adds the output columns to batches of rows, for `mapInArrow`.
 
-    `columns` are the names of what is in a batch, where they are numbered. `outputs` names
+    `columns` are the names of what is in a batch, where they may be numbered. `outputs` names
     prediction, probability, log density and uncertainty; an empty name leaves one out. Features
     are the columns `inputs`, or one column of arrays or vectors.
     """
 
     columns: tuple[str, ...]
+    kept: int  # so many of the columns, from the first, are in what comes out
     scorer: Scorer
     inputs: tuple[str, ...] | None
     features: str
@@ -185,7 +186,7 @@ class BatchScoring:
                 pa.array(scores.uncertainty, mask=skipped),
             )
             wanted = [array for array, name in zip(added, self.outputs, strict=True) if name]
-            arrays = [*batch.columns, *wanted]
+            arrays = [*batch.columns[: self.kept], *wanted]
             yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
 
     def _features(self, batch: pa.RecordBatch) -> Array:
@@ -216,3 +217,22 @@ def dense_vectors(values: Array, null: NDArray[np.bool_]) -> pa.Array:
         ["type", "size", "indices", "values"],
         mask=pa.array(null) if null.any() else None,
     )
+
+
+@dataclass(frozen=True)
+class TableScoring:
+    """Reads the row groups of a task and scores them, for `mapInArrow`."""
+
+    reader: RowGroupReader
+    types: pa.Schema  # of the columns that are kept, as Spark wants them
+    scoring: BatchScoring
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return self.scoring(self._cast(batch) for batch in self.reader(batches))
+
+    def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = list(batch.columns)
+        for index, kind in enumerate(self.types.types):
+            if arrays[index].type != kind:
+                arrays[index] = arrays[index].cast(kind)
+        return pa.RecordBatch.from_arrays(arrays, list(batch.schema.names))

@@ -41,24 +41,26 @@ def training_source(spark: SparkSession, settings: TrainSettings) -> ParquetTabl
     A catalog table, another format, a vector column, an SQL expression, a reader's option, or a
     store that only Spark has a way to make it a DataFrame.
     """
+    plain = settings.vector_column is None and not any(map(expression_name, settings.columns))
+    table = parquet_table(spark, settings.input) if plain else None
+    return table or with_expressions(read_table(spark, settings.input), settings.columns)
+
+
+def parquet_table(
+    spark: SparkSession, source: InputSettings, columns: Sequence[str] | None = None
+) -> ParquetTable | None:
+    """A table that the workers can read themselves; None where only Spark can read it."""
     from gmm_spark import ParquetTable
 
-    source = settings.input
-    if source.path is not None:
-        path = _checked_path(spark, source.path)
-        if (
-            source.format == "parquet"
-            and not source.options
-            and settings.vector_column is None
-            and not any(expression_name(column) for column in settings.columns)
-            and not _GLOB.search(path)
-            and files.reachable(path)
-        ):
-            filters = [
-                (column, _pyarrow_operator(op), value) for column, op, value in source.filters
-            ]
-            return ParquetTable(path, filters=filters or None)
-    return with_expressions(read_table(spark, source), settings.columns)
+    if source.path is None or source.format != "parquet" or source.options:
+        return None
+    path = _checked_path(spark, source.path)
+    if _GLOB.search(path) or not files.reachable(path):
+        return None
+    filters = [(column, _pyarrow_operator(op), value) for column, op, value in source.filters]
+    return ParquetTable(
+        path, filters=filters or None, columns=None if columns is None else tuple(columns)
+    )
 
 
 def _pyarrow_operator(operator: str) -> str:

@@ -16,7 +16,8 @@ from gmm_spark.mixture.parameters import Array, Standardisation, Structure
 SMALLEST_FLOOR = 1e-6
 # Rows farther from the median than this many scales do not take part in judging columns.
 FAR = 1e3
-# Share of rows with a recurring value from which a column that is no lattice has a step.
+# A column that is no lattice has a step where so many values recur, in such a share of the rows.
+_RECURRING_VALUES = 10
 _RECURRING = 0.05
 
 
@@ -98,8 +99,9 @@ def recording_step(values: Array) -> float:
     """The step in which a column was recorded, 0 where there is none to see.
 
     Where all values lie on a lattice (whole months, cents) it is the lattice constant. Where
-    they do not, but values recur (the logarithm of a count), it is the median distance from a
-    recurring value to the nearest other one, over rows.
+    they do not, but many values recur (the logarithm of a count), it is the median distance
+    from a recurring value to the nearest other one, over the rows that hold one, the most common
+    left out: a few point masses beside continuous values say nothing of a step.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if distinct.size < 2:
@@ -108,12 +110,14 @@ def recording_step(values: Array) -> float:
     if step > 0:
         return step
     recurring = counts > 1
-    if counts[recurring].sum() < _RECURRING * values.size:
+    recurring[counts.argmax()] = False
+    usual = counts[recurring]
+    if usual.size < _RECURRING_VALUES or usual.sum() < _RECURRING * values.size:
         return 0.0
     gaps = np.diff(distinct)
     nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))[recurring]
     order = np.argsort(nearest)
-    cumulated = np.cumsum(counts[recurring][order])
+    cumulated = np.cumsum(usual[order])
     return float(nearest[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
 
 

@@ -255,7 +255,7 @@ def test_row_groups_are_shared_out_evenly(spark, layouts) -> None:
     for layout in ("groups", "files"):
         source = parquet(spark, layouts[layout])
         sizes = []
-        for task in source.reader.tasks:
+        for task in source.reader.rows.tasks:
             files = [(pq.ParquetFile(part.file.path).metadata, part.groups) for part in task]
             sizes.append(sum(m.row_group(g).num_rows for m, groups in files for g in groups))
         assert sum(sizes) == N

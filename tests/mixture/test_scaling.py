@@ -71,10 +71,17 @@ class TestRecordingStep:
         # Between 10 and 35 neighbours are log(1 + 1 / count) apart.
         assert np.log(1 + 1 / 35) < step < np.log(1 + 1 / 10)
 
-    def test_of_continuous_values_with_a_point_mass_is_the_gap_beside_it(self):
-        values = np.where(np.arange(N) % 3 == 0, 0.0, 5 + np.abs(normal()))
-        gap = values[values > 0].min()
-        assert_allclose(recording_step(values), gap)
+    @pytest.mark.parametrize("masses", [[0.0], [-9.0, 0.0, 40.0]])
+    def test_of_continuous_values_with_point_masses_is_0(self, masses):
+        values = 5 + np.abs(normal())
+        for i, mass in enumerate(masses):
+            values[i::5] = mass
+        assert recording_step(values) == 0.0
+
+    def test_of_the_log_of_counts_is_that_of_the_others_where_a_third_hold_one_value(self):
+        counts = np.where(np.arange(N) % 3 == 0, 1.0, np.random.default_rng(0).poisson(20, N) + 1.0)
+        step = recording_step(np.log(counts))
+        assert np.log(1 + 1 / 35) < step < np.log(1 + 1 / 10)
 
     @pytest.mark.parametrize("values", [[], [1.5], [2.0, 2.0, 2.0]])
     def test_of_fewer_than_two_distinct_values_is_0(self, values):
