@@ -77,12 +77,10 @@ def test_a_file_that_is_added_between_passes_changes_nothing(
     assert more.exists()
 
 
-def shaken(value: float) -> float:
-    return value + np.random.default_rng().normal()
-
-
 def test_rows_that_differ_when_computed_again_end_the_fit(spark, frame, after_first_pass) -> None:
-    anew = F.udf(shaken, "double").asNondeterministic()
+    anew = F.udf(
+        lambda value: value + np.random.default_rng().normal(), "double"
+    ).asNondeterministic()
     moving = frame.select("x", anew("y").alias("y"))
     after_first_pass(spark.catalog.clearCache)
     with pytest.raises(FitError, match=r"the data changed under the fit: .* with other values"):
