@@ -202,10 +202,13 @@ class RowGroupReader:
     filter_columns: tuple[str, ...] = ()
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                for part in self.tasks[task]:
-                    yield from self._read(part)
+        numbers = (number for batch in batches for number in batch.column(0).to_pylist())
+        return self.of_tasks(self.tasks[number] for number in numbers)
+
+    def of_tasks(self, tasks: Iterable[tuple[RowGroups, ...]]) -> Iterator[pa.RecordBatch]:
+        for task in tasks:
+            for part in task:
+                yield from self._read(part)
 
     def _read(self, part: RowGroups) -> Iterator[pa.RecordBatch]:
         file = part.file
@@ -246,7 +249,13 @@ class ParquetReader:
     roles: Roles
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
-        for batch in self.rows(batches):
+        return self._blocks(self.rows(batches))
+
+    def of_tasks(self, tasks: Iterable[tuple[RowGroups, ...]]) -> Iterator[Block]:
+        return self._blocks(self.rows.of_tasks(tasks))
+
+    def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
+        for batch in batches:
             values, nulls = batch_columns(batch, self.roles.names)
             yield Block(values, nulls, self.roles)
 

@@ -1,4 +1,9 @@
-"""One Spark job over the blocks of a source: every task returns one row of bytes."""
+"""One Spark job over the blocks of a source: every task returns one row of bytes.
+
+On classic Spark a source may offer an RDD: a job over one takes 0.03 s before any work is done,
+a new plan of mapInArrow 0.08 s, which a pass of 0.3 s feels. Everything else, and Spark Connect,
+goes through mapInArrow.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 from pyspark import TaskContext
@@ -16,7 +21,10 @@ from pyspark.sql import functions as F
 from gmm_spark.engine.blocks import Block, Roles, TaskProblemError
 from gmm_spark.errors import FitError
 
-Reader = Callable[[Iterable[pa.RecordBatch]], Iterator[Block]]
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+Reader = Callable[[Iterable[Any]], Iterator[Block]]
 Work = Callable[[Iterator[Block]], bytes]
 Merge = Callable[[list[bytes]], bytes]
 
@@ -38,7 +46,10 @@ class Source(Protocol):
         """Turns a task's batches into blocks, on the executor."""
 
     def frame(self) -> DataFrame:
-        """What the tasks of a job are made of."""
+        """What the tasks of a job are made of: `reader` takes its batches."""
+
+    def rdd(self) -> tuple[RDD[Any], Reader] | None:
+        """The same on classic Spark, without a plan, and what reads its elements."""
 
     def close(self) -> None:
         """Give back what the source holds on the cluster."""
@@ -57,51 +68,113 @@ def run_job(
 
     `merge` combines payloads given in partition order; without it all go to the driver.
     """
+    payload_levels = _groups_per_level(source.num_tasks, payload_bytes, aggregation_depth)
+    levels = [] if merge is None else payload_levels
+    with _described(source.spark, description):
+        direct = None if is_connect(source.spark) else source.rdd()
+        if direct is None:
+            outcomes = _by_plan(source, work, merge, levels)
+        else:
+            outcomes = _by_rdd(*direct, work, merge, levels)
+    outcomes.sort(key=lambda outcome: outcome[0])
+    for _, problem, _ in outcomes:
+        if problem:
+            raise FitError(problem)
+    return [payload for _, _, payload in outcomes]
+
+
+# A task's number, the problem it met, its payload.
+Outcome = tuple[int, str | None, bytes]
+
+
+def _groups_per_level(count: int, payload_bytes: int, depth: int) -> list[int]:
+    """How many outcomes each stage of merging puts together, until the rest suits the driver."""
+    levels = []
+    for level in range(depth, 1, -1):
+        if count * payload_bytes <= DRIVER_BYTES:
+            break
+        levels.append(math.ceil(count ** (1 / level)))
+        count = math.ceil(count / levels[-1])
+    return levels
+
+
+def _outcome(number: int, work: Work, blocks: Iterator[Block]) -> Outcome:
+    try:
+        return number, None, work(blocks)
+    except TaskProblemError as found:
+        return number, str(found), b""
+
+
+def _together(outcomes: Iterable[Outcome], per_group: int, merge: Merge) -> Outcome:
+    ordered = sorted(outcomes, key=lambda outcome: outcome[0])
+    number = ordered[0][0] // per_group
+    for _, problem, _ in ordered:
+        if problem:
+            return number, problem, b""
+    return number, None, merge([payload for _, _, payload in ordered])
+
+
+def _by_rdd(
+    rdd: RDD[Any], reader: Reader, work: Work, merge: Merge | None, levels: list[int]
+) -> list[Outcome]:
+    def task(number: int, items: Iterable[Any]) -> Iterator[Outcome]:
+        yield _outcome(number, work, reader(items))
+
+    results = rdd.mapPartitionsWithIndex(task)
+    count = rdd.getNumPartitions()
+    for per_group in levels:
+        assert merge is not None
+        count = math.ceil(count / per_group)
+        grouped = results.keyBy(_group_of(per_group)).partitionBy(count, _identity)
+        results = grouped.mapPartitions(_merger(per_group, merge))
+    return results.collect()
+
+
+def _group_of(per_group: int) -> Callable[[Outcome], int]:
+    return lambda outcome: outcome[0] // per_group
+
+
+def _identity(number: int) -> int:
+    return number
+
+
+def _merger(
+    per_group: int, merge: Merge
+) -> Callable[[Iterable[tuple[int, Outcome]]], Iterator[Outcome]]:
+    def of_partition(pairs: Iterable[tuple[int, Outcome]]) -> Iterator[Outcome]:
+        yield _together([outcome for _, outcome in pairs], per_group, merge)
+
+    return of_partition
+
+
+def _by_plan(source: Source, work: Work, merge: Merge | None, levels: list[int]) -> list[Outcome]:
     reader = source.reader
 
     def task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
         number = 0 if context is None else context.partitionId()
-        problem: str | None = None
-        payload = b""
-        try:
-            payload = work(reader(batches))
-        except TaskProblemError as found:
-            problem = str(found)
-        yield _result(number, problem, payload)
+        yield _result(_outcome(number, work, reader(batches)))
 
     results = source.frame().mapInArrow(task, _RESULT_SCHEMA)
-    if merge is not None:
-        count = source.num_tasks
-        for level in range(aggregation_depth, 1, -1):
-            if count * payload_bytes <= DRIVER_BYTES:
-                break
-            per_group = math.ceil(count ** (1 / level))
-            results = _merged(results, per_group, merge)
-            count = math.ceil(count / per_group)
-    with _described(source.spark, description), _small_batches(source.spark):
+    for per_group in levels:
+        assert merge is not None
+        results = _merged(results, per_group, merge)
+    with _small_batches(source.spark):
         rows = results.collect()
-    problems = sorted((row["partition"], row["problem"]) for row in rows if row["problem"])
-    if problems:
-        raise FitError(problems[0][1])
-    return [bytes(row["payload"]) for row in sorted(rows, key=lambda row: row["partition"])]
+    return [(row["partition"], row["problem"], bytes(row["payload"])) for row in rows]
 
 
 def _merged(results: DataFrame, per_group: int, merge: Merge) -> DataFrame:
     def combine(table: pa.Table) -> pa.Table:
-        table = table.sort_by("partition")
-        problems = [text for text in table.column("problem").to_pylist() if text]
-        number = table.column("partition")[0].as_py() // per_group
-        if problems:
-            return pa.Table.from_batches([_result(number, problems[0], b"")])
-        merged = merge([item.as_py() for item in table.column("payload")])
-        return pa.Table.from_batches([_result(number, None, merged)])
+        outcomes = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return pa.Table.from_batches([_result(_together(outcomes, per_group, merge))])
 
     group = F.floor(F.col("partition") / per_group)
     return results.groupBy(group).applyInArrow(combine, _RESULT_SCHEMA)
 
 
-def _result(number: int, problem: str | None, payload: bytes) -> pa.RecordBatch:
+def _result(outcome: Outcome) -> pa.RecordBatch:
+    number, problem, payload = outcome
     return pa.RecordBatch.from_arrays(
         [
             pa.array([number], pa.int32()),

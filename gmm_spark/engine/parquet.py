@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -19,8 +19,11 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     RowGroups,
 )
-from gmm_spark.engine.jobs import parallelism
+from gmm_spark.engine.jobs import Reader, parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
 
 # A task reads at most about this much, so that a retry or a straggler costs little.
 _TASK_BYTES = 256 << 20
@@ -83,9 +86,18 @@ class ParquetSource:
         rows, self.rows_at_most = row_group_reader(spark, table, roles.names)
         self.num_tasks = max(1, len(rows.tasks))
         self.reader = ParquetReader(rows, roles)
+        self._rdd: RDD[Any] | None = None
 
     def frame(self) -> DataFrame:
         return task_numbers(self.spark, self.reader.rows)
+
+    def rdd(self) -> tuple[RDD[Any], Reader]:
+        # Made once; each task is sent its own row groups, not everyone's.
+        if self._rdd is None:
+            tasks = self.reader.rows.tasks
+            self._rdd = self.spark.sparkContext.parallelize(tasks, self.num_tasks)
+        without_tasks = replace(self.reader, rows=replace(self.reader.rows, tasks=()))
+        return self._rdd, without_tasks.of_tasks
 
     def close(self) -> None:
         """Nothing is held."""

@@ -27,8 +27,14 @@ from gmm_spark.mixture.sufficient import Layout, Statistics
 _LOG_ZERO = -1e300
 # Rounding the expansion may add to a log density near its component.
 _EXPANSION_ERROR = 1e-8
-# T(X) of one chunk should stay in the second-level cache with room for the rest.
+# T(X) of one chunk should stay near the second-level cache.
 _CHUNK_BYTES = 2 << 20
+# OpenBLAS multiplies small matrices without packing them first, up to this volume: for few
+# components that is twice as fast, 50 against 23 GFLOP/s for T(X) @ R.T at d = 16, k = 8.
+_SMALL_PRODUCT = 1e6
+_TILE_COLUMNS = 512
+# With more components than this, products are faster in one piece.
+_FEW_COMPONENTS = 32
 
 
 class SingularCovarianceError(ValueError):
@@ -166,7 +172,14 @@ class BlockKernel:
         self._features = np.empty((num_features, self._chunk))
         self._features[layout.d] = 1.0
         self._log_joint = np.empty((k, self._chunk))
+        self._transposed = np.empty((self._chunk, k))
         self._product = np.empty((num_features, k))
+        columns = max(_TILE_COLUMNS, int(_SMALL_PRODUCT / (k * num_features)))
+        self._tile_columns = columns = min(self._chunk, columns)
+        height = max(1, int(_SMALL_PRODUCT / (k * columns)))
+        self._tiles = [slice(a, a + height) for a in range(0, num_features, height)]
+        self._theta = [np.ascontiguousarray(evaluator.theta[:, tile]) for tile in self._tiles]
+        self._per_unit = 1.0 / evaluator.standardisation.scale[:, None]
         self._candidates = layout.candidates()
         self._moments = np.zeros((num_features, k))
         self._sizes = np.zeros(k)
@@ -224,7 +237,7 @@ class BlockKernel:
         features = self._features[:, :m]
         z = features[:d]
         np.subtract(chunk, evaluator.standardisation.centre[:, None], out=z)
-        z /= evaluator.standardisation.scale[:, None]
+        z *= self._per_unit
         if layout.kind == "full":
             at = d + 1
             for i in range(d):
@@ -235,12 +248,26 @@ class BlockKernel:
         elif layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
         log_joint = self._log_joint[:, :m]
-        np.matmul(evaluator.theta, features, out=log_joint)
+        self._linear_form(features, log_joint)
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
             distance = np.einsum("ij,ij->j", whitened, whitened)
             log_joint[component.index] = component.log_constant - 0.5 * distance
         return log_joint
+
+    def _linear_form(self, features: Array, out: Array) -> None:
+        """Theta @ T(X)."""
+        if out.shape[0] > _FEW_COMPONENTS:
+            np.matmul(self.evaluator.theta, features, out=out)
+            return
+        for columns in self._column_tiles(features.shape[1]):
+            np.matmul(self._theta[0], features[self._tiles[0], columns], out=out[:, columns])
+            for tile, theta in zip(self._tiles[1:], self._theta[1:], strict=True):
+                out[:, columns] += theta @ features[tile, columns]
+
+    def _column_tiles(self, m: int) -> list[slice]:
+        step = self._tile_columns
+        return [slice(a, min(a + step, m)) for a in range(0, m, step)]
 
     def _responsibilities(self, log_joint: Array, weights: Array | None) -> None:
         """Turn L into weighted responsibilities in place, and sum what depends on L."""
@@ -281,10 +308,22 @@ class BlockKernel:
             elif layout.kind == "spherical":
                 column[d + 1] += np.einsum("ij,ij->", weighted, deviation)
             share[:] = 0.0
-        np.matmul(features, responsibilities.T, out=self._product)
-        self._moments += self._product
+        if responsibilities.shape[0] > _FEW_COMPONENTS:
+            self._moments += np.matmul(features, responsibilities.T, out=self._product)
+        else:
+            self._add_products(features, responsibilities)
         self._rows += m
         self._weight += float(m) if weights is None else float(weights.sum())
+
+    def _add_products(self, features: Array, responsibilities: Array) -> None:
+        """Add T(X) @ R.T to the moments."""
+        m = features.shape[1]
+        transposed = self._transposed[:m]
+        transposed[:] = responsibilities.T
+        for columns in self._column_tiles(m):
+            for tile in self._tiles:
+                np.matmul(features[tile, columns], transposed[columns], out=self._product[tile])
+            self._moments += self._product
 
 
 def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:

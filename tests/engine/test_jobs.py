@@ -21,6 +21,10 @@ def numbers(batches: Iterable[Any]) -> Iterator[int]:
         yield from batch.column(0).to_pylist()
 
 
+def themselves(items: Iterable[int]) -> Iterator[int]:
+    yield from items
+
+
 def spelled(items: Iterator[int]) -> bytes:
     return b"".join(b"[%d]" % item for item in items)
 
@@ -33,31 +37,36 @@ def spelled_but_for_5_and_20(items: Iterator[int]) -> bytes:
     return spelled(items)
 
 
-def source(spark, tasks: int) -> Any:
+def source(spark, tasks: int, *, rdd: bool = False) -> Any:
     """A source of `tasks` partitions, of which each holds its own number."""
     return SimpleNamespace(
         spark=spark,
         num_tasks=tasks,
         reader=numbers,
         frame=lambda: spark.range(0, tasks, 1, tasks),
+        rdd=lambda: (
+            (spark.sparkContext.parallelize(range(tasks), tasks), themselves) if rdd else None
+        ),
     )
 
 
 EXPECTED = [b"[%d]" % i for i in range(27)]
 
 
-def test_payloads_come_in_the_order_of_partitions(spark) -> None:
-    assert run_job(source(spark, 27), spelled, "test") == EXPECTED
+@pytest.mark.parametrize("rdd", [False, True])
+def test_payloads_come_in_the_order_of_partitions(spark, rdd) -> None:
+    assert run_job(source(spark, 27, rdd=rdd), spelled, "test") == EXPECTED
 
 
+@pytest.mark.parametrize("rdd", [False, True])
 @pytest.mark.parametrize(("depth", "payloads"), [(1, 27), (2, 5), (3, 3)])
 def test_many_payloads_meet_in_as_many_stages_as_allowed(
-    spark, monkeypatch, depth, payloads
+    spark, monkeypatch, depth, payloads, rdd
 ) -> None:
     """27 go to the driver, or the merges of ceil(sqrt 27) = 6 each, or those of 3 of 3 each."""
     monkeypatch.setattr(jobs, "DRIVER_BYTES", 1)
     found = run_job(
-        source(spark, 27),
+        source(spark, 27, rdd=rdd),
         spelled,
         "test",
         merge=b"".join,
@@ -73,12 +82,15 @@ def test_few_payloads_go_to_the_driver_at_once(spark) -> None:
     assert run_job(source(spark, 5), spelled, "test", **job) == EXPECTED[:5]
 
 
+@pytest.mark.parametrize("rdd", [False, True])
 @pytest.mark.parametrize("limit", [1, 1 << 30])
-def test_a_problem_in_a_task_ends_the_job_with_what_was_found(spark, monkeypatch, limit) -> None:
+def test_a_problem_in_a_task_ends_the_job_with_what_was_found(
+    spark, monkeypatch, limit, rdd
+) -> None:
     monkeypatch.setattr(jobs, "DRIVER_BYTES", limit)
     with pytest.raises(FitError, match=r"^found 5$"):
         run_job(
-            source(spark, 27),
+            source(spark, 27, rdd=rdd),
             spelled_but_for_5_and_20,
             "test",
             merge=b"".join,
