@@ -1,21 +1,54 @@
-"""Synthetic mixtures written as Parquet tables, the same for the same name.
+"""The tables of the benchmarks: synthetic mixtures, and the real sets of the reference data.
 
 `sep1` 1M x 16 in 8 components: means N(0, 1), covariances A A' with A = G / sqrt(d) + I / 2,
 weights Dirichlet(5). `overlap` 1M x 8 in 5: means N(0, 0.4^2). `wide` 200k x 64 in 10.
-`big` is `sep1` with 10M rows.
+`small` and `big` are `sep1` with 100k and 10M rows. A mixture gives the same rows every time.
+
+`covertype`, `skin`, `magic` and `rfm` are read from the reference data, which are no part of the
+project; where these are not, the sets are absent.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 ROWS_PER_FILE = 250_000
 ROWS_PER_GROUP = 125_000
+# A small table keeps enough rows for every component.
+FEWEST_ROWS = 2_000
+
+
+class AbsentError(Exception):
+    """A set's source is not on this machine; the message says what is missing where."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet table to fit, and the number of components to fit to it."""
+
+    name: str
+    path: Path
+    k: int
+    columns: tuple[str, ...]
+    rows: int
+
+    @staticmethod
+    def at(path: Path, k: int) -> Table:
+        """A table that exists."""
+        files = sorted(path.glob("*.parquet"))
+        columns = tuple(pq.read_schema(files[0]).names)
+        return Table(path.name, path, k, columns, sum(pq.read_metadata(f).num_rows for f in files))
 
 
 @dataclass(frozen=True)
@@ -30,13 +63,37 @@ class Mixture:
     seed: int = 1
 
     @property
-    def columns(self) -> list[str]:
-        return [f"x{i}" for i in range(self.d)]
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"x{i}" for i in range(self.d))
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """A set of the reference data: `read` gives its columns (d, n) from `source`."""
+
+    name: str
+    k: int
+    columns: tuple[str, ...]
+    source: str
+    read: Callable[[Path], Array]
+
+
+def _npz(path: Path) -> Array:
+    with np.load(path, allow_pickle=False) as arrays:
+        return np.ascontiguousarray(arrays["X"].T, dtype=np.float64)
+
+
+def _log_rfm(path: Path) -> Array:
+    with path.open(newline="") as lines:
+        customers = list(csv.DictReader(lines))
+    names = ("recency_days", "frequency", "monetary")
+    return np.log1p(np.array([[float(row[name]) for row in customers] for name in names]))
 
 
 MIXTURES = {
     m.name: m
     for m in (
+        Mixture("small", 100_000, 16, 8),
         Mixture("sep1", 1_000_000, 16, 8),
         Mixture("overlap", 1_000_000, 8, 5, spread=0.4),
         Mixture("wide", 200_000, 64, 10),
@@ -44,19 +101,120 @@ MIXTURES = {
     )
 }
 
+REAL_SETS = {
+    s.name: s
+    for s in (
+        RealSet(
+            "covertype",
+            10,
+            (
+                "elevation",
+                "aspect",
+                "slope",
+                "horizontal_distance_to_hydrology",
+                "vertical_distance_to_hydrology",
+                "horizontal_distance_to_roadways",
+                "hillshade_9am",
+                "hillshade_noon",
+                "hillshade_3pm",
+                "horizontal_distance_to_fire_points",
+            ),
+            "big_covertype/10_cover.npz",
+            _npz,
+        ),
+        RealSet("skin", 6, ("blue", "green", "red"), "big_skin/33_skin.npz", _npz),
+        RealSet(
+            "magic",
+            5,
+            (
+                "f_length",
+                "f_width",
+                "f_size",
+                "f_conc",
+                "f_conc1",
+                "f_asym",
+                "f_m3_long",
+                "f_m3_trans",
+                "f_alpha",
+                "f_dist",
+            ),
+            "magic_gamma/22_magic.gamma.npz",
+            _npz,
+        ),
+        RealSet(
+            "rfm",
+            4,
+            ("log_recency_days", "log_frequency", "log_monetary"),
+            "online_retail/rfm_2010_2011.csv",
+            _log_rfm,
+        ),
+    )
+}
 
-def write_table(mixture: Mixture, folder: Path) -> Path:
-    """The mixture's table below `folder`, written once."""
-    path = folder / mixture.name
-    if (path / "_SUCCESS").exists():
-        return path
-    path.mkdir(parents=True, exist_ok=True)
+# `big` last: what is quick is known early.
+SETS = ("sep1", "overlap", "wide", *REAL_SETS, "small", "big")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Makes tables below `folder`, each once; `rows_factor` under 1 makes small ones."""
+
+    folder: Path
+    real: Path
+    rows_factor: float = 1.0
+
+    def named(self, name: str) -> Table:
+        """The table of a set; AbsentError where its source is not on this machine."""
+        if name in MIXTURES:
+            return self.of_mixture(MIXTURES[name])
+        return self._of_real_set(REAL_SETS[name])
+
+    def of_mixture(self, mixture: Mixture, files: int | None = None) -> Table:
+        """A table drawn from a mixture, in as many files as are asked for."""
+        mixture = replace(mixture, rows=self._scaled(mixture.rows))
+        per_file = min(ROWS_PER_FILE, -(-mixture.rows // 4))
+        name = f"{mixture.name}-{mixture.rows}"
+        if files is not None:
+            per_file = -(-mixture.rows // files)
+            name += f"-{files}-files"
+        path = self.folder / name
+        if not (path / "_SUCCESS").exists():
+            _write_mixture(mixture, path, per_file)
+        return Table(mixture.name, path, mixture.k, mixture.columns, mixture.rows)
+
+    def _of_real_set(self, found: RealSet) -> Table:
+        source = self.real / found.source
+        if not source.is_file():
+            raise AbsentError(
+                f"{found.source} is not among the reference data; --real says where these are"
+            )
+        values = found.read(source)
+        rows = self._scaled(values.shape[1])
+        if rows < values.shape[1]:
+            values = values[:, np.random.default_rng(1).permutation(values.shape[1])[:rows]]
+        path = self.folder / f"{found.name}-{rows}"
+        if not (path / "_SUCCESS").exists():
+            _start(path)
+            _write_file(path, 0, found.columns, values, rows_per_group=-(-rows // 8))
+            (path / "_SUCCESS").touch()
+        return Table(found.name, path, found.k, found.columns, rows)
+
+    def _scaled(self, rows: int) -> int:
+        return max(min(rows, FEWEST_ROWS), round(rows * self.rows_factor))
+
+
+def _start(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)  # what an interrupted run left
+    path.mkdir(parents=True)
+
+
+def _write_mixture(mixture: Mixture, path: Path, per_file: int) -> None:
+    _start(path)
     rng = np.random.default_rng(mixture.seed)
     d, k = mixture.d, mixture.k
     weights = rng.dirichlet(np.full(k, 5.0))
     means = rng.normal(scale=mixture.spread, size=(k, d))
     factors = rng.normal(size=(k, d, d)) / np.sqrt(d) + np.eye(d) / 2
-    per_file = min(ROWS_PER_FILE, mixture.rows // 4)
     for number in range(-(-mixture.rows // per_file)):
         rows = min(per_file, mixture.rows - number * per_file)
         component = rng.choice(k, rows, p=weights)
@@ -65,9 +223,18 @@ def write_table(mixture: Mixture, folder: Path) -> Path:
         for c in range(k):
             mine = component == c
             values[:, mine] = means[c][:, None] + factors[c] @ noise[mine].T
-        table = pa.table(dict(zip(mixture.columns, values, strict=True)))
-        pq.write_table(
-            table, path / f"part-{number:04d}.parquet", row_group_size=min(ROWS_PER_GROUP, per_file)
-        )
+        _write_file(path, number, mixture.columns, values, min(ROWS_PER_GROUP, per_file))
     (path / "_SUCCESS").touch()
-    return path
+
+
+def _write_file(
+    path: Path, number: int, columns: tuple[str, ...], values: Array, rows_per_group: int
+) -> None:
+    table = pa.table(dict(zip(columns, values, strict=True)))
+    pq.write_table(table, path / f"part-{number:04d}.parquet", row_group_size=rows_per_group)
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> Array:
+    """A whole table in memory, (n, d): where the in-memory peers begin."""
+    table = pq.read_table(path, columns=list(columns))
+    return np.column_stack([column.to_numpy() for column in table.columns])

@@ -1,265 +1,387 @@
-"""Benchmarks against pyspark.ml: `python -m benchmarks.run [passes] [scoring] [memory]`.
+"""Benchmarks beside the peers: `python -m benchmarks.run [names] [options]`.
 
-Every figure is taken in one process that runs both sides in turn, after a warm-up of each, and
-what counts is the ratio. Results are printed and written to benchmarks/results/.
+fits        whole fits of every set, every system in a process of its own
+passes      one pass or iteration of every system
+seeds       ten seeds on every set: the spread of what they reach
+search      k = 2 to 12 at once, against a fit of the largest k
+growth      one pass against components (growth-k), columns (growth-d) and partitions
+            (growth-partitions); against rows, the fits of small, sep1 and big say it
+scoring     Parquet to Parquet
+memory      the fit of 10M rows alone
+
+What is done is written at once, one file a benchmark and set; `python -m benchmarks.report`
+makes the tables and charts of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
+import shlex
 import statistics
-import sys
-import threading
-import time
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+import numpy as np
 
-import pyspark
-from pyspark.ml.clustering import GaussianMixture as PeerMixture
-from pyspark.ml.feature import VectorAssembler
-from pyspark.sql import SparkSession
-
-from benchmarks.data import MIXTURES, Mixture, write_table
-from gmm_spark import GaussianMixture, ParquetTable
+from benchmarks.data import MIXTURES, SETS, AbsentError, Mixture, Table, Tables
+from benchmarks.evaluation import (
+    DegenerateError,
+    column_deviations,
+    mean_log_likelihood,
+    narrowest,
+)
+from benchmarks.processes import ONEDAL_PACKAGES, ROOT, Outcome, Processes, note
 
 RESULTS = Path(__file__).parent / "results"
-REPEATS = 3
+REFERENCE_DATA = ROOT.parent / "shared" / "data"
+
+FITTED = (
+    "gmm_spark",
+    "gmm_spark-dataframe",
+    "gmm_spark-plain",
+    "pyspark.ml",
+    "scikit-learn",
+    "onedal",
+)
+STEPPED = ("gmm_spark", "gmm_spark-dataframe", "pyspark.ml", "scikit-learn", "onedal")
+# The best of five starts is one run of scikit-learn's and 20 trials are one of oneDAL's.
+ONE_RUN = ("scikit-learn", "onedal")
+TEN_SEEDS = list(range(1, 11))
+SEARCHED_TO = 12
+GROWTH_K = (8, 16, 32, 64, 128, 256)
+GROWTH_D = (16, 32, 64, 128, 256)
+GROWTH_PARTITIONS = (8, 80, 400, 2000)
+ROUNDS = 3
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="*", help="names; all by default")
-    parser.add_argument("--data", default="/tmp/gmm_spark_benchmarks", help="folder for tables")
-    parser.add_argument("--cores", type=int, default=2)
-    arguments = parser.parse_args()
-    benchmarks = {
-        "passes": passes,
-        "passes-others": partial(passes, tables=("overlap", "wide")),
-        "scoring": scoring,
-        "memory": memory,
-    }
-    folder = Path(arguments.data)
-    for name in arguments.which or benchmarks:
-        result = {
-            "command": f"python -m benchmarks.run {name}",
-            "machine": machine(arguments.cores),
-            **benchmarks[name](folder, arguments.cores),
+@dataclass(frozen=True)
+class Bench:
+    """What every benchmark needs: where tables come from, who runs, where results go."""
+
+    tables: Tables
+    processes: Processes
+    out: Path
+    sets: tuple[str, ...] | None
+    systems: tuple[str, ...] | None
+    seeds: int
+    command: str
+
+    def tables_of(self, default: tuple[str, ...]) -> Iterator[Table]:
+        """Those sets, or the ones asked for, that are on this machine."""
+        for name in self.sets or default:
+            try:
+                yield self.tables.named(name)
+            except AbsentError as error:
+                note(f"{name} is skipped: {error}")
+
+    def systems_of(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Those systems that are asked for."""
+        return tuple(s for s in default if self.systems is None or s in self.systems)
+
+    def record(self, name: str, table: Table | None = None) -> Record:
+        """A new result under that name."""
+        content: dict[str, Any] = {
+            "benchmark": name,
+            "command": f"python -m benchmarks.run {self.command}",
+            "machine": machine(self.processes.cores),
         }
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-        print(json.dumps(result, indent=2))
+        if table is not None:
+            name = f"{name}-{table.name}"
+            content["set"] = described(table)
+        return Record(self.out / f"{name}.json", content)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A result that is written whenever something is added."""
+
+    path: Path
+    content: dict[str, Any]
+
+    def save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.content, indent=1) + "\n")
+        partial.replace(self.path)
+
+
+def fits(bench: Bench) -> None:
+    """Whole fits, from Parquet to model."""
+    for table in bench.tables_of(SETS):
+        record = bench.record("fits", table)
+        systems = record.content["systems"] = {}
+        for system in bench.systems_of(FITTED):
+            seeds = [1] if system in ONE_RUN else list(range(1, bench.seeds + 1))
+            systems[system] = fitted(bench, system, table, seeds)
+            record.save()
+
+
+def seeds(bench: Bench) -> None:
+    """Ten seeds on every set."""
+    record = bench.record("seeds")
+    sets = record.content["sets"] = {}
+    for table in bench.tables_of(SETS):
+        sets[table.name] = {
+            **described(table),
+            **fitted(bench, "gmm_spark", table, TEN_SEEDS, keep_history=False),
+        }
+        record.save()
+
+
+def search(bench: Bench) -> None:
+    """All k from 2 to the largest in one search, against one fit of the largest."""
+    for table in bench.tables_of(("sep1",)):
+        table = replace(table, k=SEARCHED_TO)
+        record = bench.record("search", table)
+        systems = record.content["systems"] = {}
+        for system in bench.systems_of(("gmm_spark", "gmm_spark-search")):
+            systems[system] = fitted(bench, system, table, list(range(1, bench.seeds + 1)))
+            record.save()
+
+
+def memory(bench: Bench) -> None:
+    """The largest table with a small heap."""
+    for table in bench.tables_of(("big",)):
+        record = bench.record("memory", table)
+        record.content["systems"] = {"gmm_spark": fitted(bench, "gmm_spark", table, [1])}
+        record.save()
+
+
+def passes(bench: Bench) -> None:
+    """One pass or iteration; systems take turns, so that a slow spell hits all alike."""
+    for table in bench.tables_of(("sep1",)):
+        record = bench.record("passes", table)
+        systems: dict[str, Any] = {}
+        record.content["systems"] = systems
+        for number in range(ROUNDS):
+            for system in bench.systems_of(STEPPED):
+                entry = systems.setdefault(system, {"seconds": []})
+                if "failed" in entry:
+                    continue
+                outcome = bench.processes.run("step", system, table, repeats=1)
+                _keep_steps(entry, outcome)
+                note(f"passes, {table.name}, round {number + 1}, {system}: {_told(entry)}")
+                record.save()
+
+
+def growth_k(bench: Bench) -> None:
+    """One pass of 1M x 16 against the number of components."""
+    table = bench.tables.of_mixture(MIXTURES["sep1"])
+    points = [("gmm_spark", "k", k, replace(table, k=k), None) for k in GROWTH_K]
+    _grow(bench, "growth-k", points)
+
+
+def growth_d(bench: Bench) -> None:
+    """One pass of 100k rows, k = 8, against the number of columns."""
+    made = ((d, Mixture(f"columns-{d}", 100_000, d, 8)) for d in GROWTH_D)
+    points = (("gmm_spark", "d", d, bench.tables.of_mixture(m), None) for d, m in made)
+    _grow(bench, "growth-d", points)
+
+
+def growth_partitions(bench: Bench) -> None:
+    """One pass of 1M x 16 against the number of files, and of a DataFrame's partitions."""
+
+    def points() -> Iterator[Point]:
+        for number in GROWTH_PARTITIONS:
+            table = bench.tables.of_mixture(MIXTURES["sep1"], files=number)
+            yield "gmm_spark", "partitions", number, table, None
+            yield "gmm_spark-dataframe", "partitions", number, table, number
+
+    _grow(bench, "growth-partitions", points())
+
+
+Point = tuple[str, str, int, Table, int | None]
+
+
+def _grow(bench: Bench, name: str, points: Any) -> None:
+    record = bench.record(name)
+    found = record.content["points"] = []
+    for system, axis, value, table, partitions in points:
+        if system not in bench.systems_of((system,)):
+            continue
+        entry: dict[str, Any] = {"system": system, axis: value, **described(table), "seconds": []}
+        outcome = bench.processes.run("step", system, table, repeats=2, partitions=partitions)
+        _keep_steps(entry, outcome)
+        note(f"{name}, {axis} = {value}, {system}: {_told(entry)}")
+        found.append(entry)
+        record.save()
+
+
+def scoring(bench: Bench) -> None:
+    """Parquet to Parquet, ours and pyspark.ml's in turn in one session."""
+    for table in bench.tables_of(("sep1",)):
+        record = bench.record("scoring", table)
+        outcome = bench.processes.run("scoring", "gmm_spark", table, repeats=2 * ROUNDS)
+        record.content.update(outcome.results[0] if outcome.results else {})
+        if outcome.failed:
+            record.content["failed"] = outcome.failed
+        note(f"scoring, {table.name}: {outcome.failed or _medians(record.content['seconds'])}")
+        record.save()
+
+
+def fitted(
+    bench: Bench, system: str, table: Table, seeds: list[int], *, keep_history: bool = True
+) -> dict[str, Any]:
+    """Fits of one system, judged by the common evaluator."""
+    outcome = bench.processes.run("fits", system, table, seeds=seeds)
+    judged = [_judged(fit, table) for fit in outcome.results]
+    if not keep_history:
+        judged = [{key: fit[key] for key in fit if key != "history"} for fit in judged]
+    entry: dict[str, Any] = {"fits": judged, "peak_mib": outcome.peak_mib}
+    if outcome.failed:
+        entry["failed"] = outcome.failed
+    told = [f"{fit['seconds']:.2f} s to {fit['mean_log_likelihood']}" for fit in judged]
+    note(f"{table.name}, k = {table.k}, {system}: {'; '.join(told)} {outcome.failed or ''}")
+    return entry
+
+
+def _judged(fit: dict[str, Any], table: Table) -> dict[str, Any]:
+    parameters = {name: np.array(value) for name, value in fit.pop("parameters").items()}
+    try:
+        reached: float | None = mean_log_likelihood(table.path, table.columns, **parameters)
+        narrow: float | None = narrowest(parameters["covariances"], _deviations(table))
+    except DegenerateError as error:
+        reached = narrow = None
+        fit["degenerate"] = str(error)
+    return {**fit, "mean_log_likelihood": reached, "narrowest": narrow}
+
+
+@functools.cache
+def _deviations(table: Table) -> Any:
+    return column_deviations(table.path, table.columns)
+
+
+def _keep_steps(entry: dict[str, Any], outcome: Outcome) -> None:
+    for result in outcome.results:
+        entry["seconds"] += result["seconds"]
+    entry["peak_mib"] = outcome.peak_mib
+    if outcome.failed:
+        entry["failed"] = outcome.failed
+
+
+def _told(entry: dict[str, Any]) -> str:
+    if "failed" in entry:
+        return str(entry["failed"])
+    return f"{statistics.median(entry['seconds']):.3f} s"
+
+
+def _medians(seconds: dict[str, list[float]]) -> str:
+    return ", ".join(f"{name} {statistics.median(s):.2f} s" for name, s in seconds.items())
+
+
+def described(table: Table) -> dict[str, Any]:
+    """The table without its place on this machine."""
+    return {"name": table.name, "rows": table.rows, "d": len(table.columns), "k": table.k}
 
 
 def machine(cores: int) -> dict[str, Any]:
+    """What the figures were taken on and with."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
+    found: dict[str, Any] = {
         "cores": cores,
         "memory_gib": round(memory),
         "python": platform.python_version(),
-        "spark": pyspark.__version__,
+        "commit": _commit(),
     }
-
-
-@contextmanager
-def session(cores: int, driver_memory: str) -> Iterator[SparkSession]:
-    spark = (
-        SparkSession.builder.master(f"local[{cores}]")
-        .config("spark.driver.memory", driver_memory)
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.python.unix.domain.socket.enabled", "true")
-        .getOrCreate()
-    )
-    spark.sparkContext.setLogLevel("ERROR")
-    try:
-        yield spark
-    finally:
-        spark.stop()
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    started = time.monotonic()
-    run()
-    return time.monotonic() - started
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def passes(folder: Path, cores: int, tables: tuple[str, ...] = ("sep1",)) -> dict[str, Any]:
-    """One EM pass of ours, from Parquet and from a DataFrame, against one iteration of theirs."""
-    figures = {}
-    with session(cores, "6g") as spark:
-        for name in tables:
-            figures[name] = _passes_of(spark, MIXTURES[name], write_table(MIXTURES[name], folder))
-    return {"seconds a pass": figures}
-
-
-def _passes_of(spark: SparkSession, mixture: Mixture, path: Path) -> dict[str, Any]:
-    frame = spark.read.parquet(str(path))
-    assembled = VectorAssembler(inputCols=mixture.columns, outputCol="features").transform(frame)
-    vectors = assembled.select("features").cache()
-    vectors.count()
-    # Any start will do: a small sample finds one soon.
-    ours = GaussianMixture(k=mixture.k, inputCols=mixture.columns, seed=1, numInit=1, maxIter=1)
-    start = ours.setSampleSize(10_000).fit(ParquetTable(str(path)))
-    # A start away from the optimum, so that no side stops early.
-    ours = ours.setTol(0.0).setInitialModel(_blurred(start)).setMaxIter(6)
-
-    def own(data: Any) -> list[float]:
-        return [record["seconds"] for record in ours.fit(data).summary.history[1:]]
-
-    def peer(iterations: int) -> tuple[float, int]:
-        estimator = PeerMixture(k=mixture.k, seed=1, tol=0.0, maxIter=iterations)
-        started = time.monotonic()
-        done = estimator.fit(vectors).summary.numIter
-        return time.monotonic() - started, done
-
-    peer(2)
-    parquet: list[float] = []
-    packed: list[float] = []
-    theirs: list[float] = []
-    for _ in range(REPEATS):
-        parquet += own(ParquetTable(str(path)))
-        (short, first), (long, last) = peer(2), peer(7)
-        if last > first:
-            theirs.append((long - short) / (last - first))
-        packed += own(frame)
-    vectors.unpersist()
-    figures: dict[str, Any] = {
-        "gmm_spark, Parquet": _spread(parquet),
-        "gmm_spark, DataFrame": _spread(packed),
-    }
-    if not theirs:
-        return {**figures, "pyspark.ml": f"gives up after {last} iterations of 7"}
-    middle = statistics.median(theirs)
-    return {
-        **figures,
-        "pyspark.ml": _spread(theirs),
-        "ratio, Parquet": round(middle / statistics.median(parquet), 2),
-        "ratio, DataFrame": round(middle / statistics.median(packed), 2),
-    }
-
-
-def _blurred(model: Any) -> Any:
-    return model.fromParameters(
-        model.weights, model.means, 2 * model.covariances, inputCols=model.getInputCols()
-    )
-
-
-def scoring(folder: Path, cores: int) -> dict[str, Any]:
-    """Parquet to Parquet: prediction and probability of every row, ours against theirs."""
-    mixture = MIXTURES["sep1"]
-    path = str(write_table(mixture, folder))
-    out = str(folder / "scored")
-    with session(cores, "6g") as spark:
-        frame = spark.read.parquet(path)
-        assembler = VectorAssembler(inputCols=mixture.columns, outputCol="features")
-        vectors = assembler.transform(frame.limit(50_000))
-        theirs = PeerMixture(k=mixture.k, seed=1, maxIter=3).fit(vectors)
-        ours = GaussianMixture(k=mixture.k, inputCols=mixture.columns, seed=1, numInit=1)
-        model = ours.setMaxIter(2).fit(ParquetTable(path))
-
-        def write(scored: Any) -> None:
-            scored.select("prediction", "probability").write.mode("overwrite").parquet(out)
-
-        def own() -> None:
-            write(model.transform(ParquetTable(path, columns=())))
-
-        def own_frame() -> None:
-            write(model.transform(spark.read.parquet(path)))
-
-        def peer() -> None:
-            write(theirs.transform(assembler.transform(spark.read.parquet(path))))
-
-        own(), own_frame(), peer()
-        table, dataframe, theirs_seconds = [], [], []
-        for _ in range(2 * REPEATS):
-            table.append(seconds(own))
-            theirs_seconds.append(seconds(peer))
-            dataframe.append(seconds(own_frame))
-    middle = statistics.median(theirs_seconds)
-    return {
-        "rows": mixture.rows,
-        "gmm_spark, ParquetTable": _spread(table),
-        "gmm_spark, DataFrame": _spread(dataframe),
-        "pyspark.ml": _spread(theirs_seconds),
-        "ratio, ParquetTable": round(middle / statistics.median(table), 2),
-        "ratio, DataFrame": round(middle / statistics.median(dataframe), 2),
-    }
-
-
-def memory(folder: Path, cores: int) -> dict[str, Any]:
-    """10M x 16, k = 8, from Parquet with a driver heap of 2 GiB: peak memory of the workers."""
-    mixture = MIXTURES["big"]
-    path = str(write_table(mixture, folder))
-    peaks: dict[int, int] = {}
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.05):
-            for pid in _python_workers():
-                peaks[pid] = max(peaks.get(pid, 0), _resident(pid))
-
-    with session(cores, "2g") as spark:
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        estimator = GaussianMixture(k=mixture.k, inputCols=mixture.columns, seed=1)
-        started = time.monotonic()
-        model = estimator.fit(ParquetTable(path))
-        took = time.monotonic() - started
-        cached = int(spark.sparkContext._jsc.sc().getRDDStorageInfo().__len__())
-        stop.set()
-        watcher.join()
-    summary = model.summary
-    return {
-        "rows": summary.numRows,
-        "driver heap": "2g",
-        "seconds": round(took, 1),
-        "passes": summary.numPasses,
-        "converged": summary.converged,
-        "mean log-likelihood": round(summary.meanLogLikelihood, 6),
-        "seconds a pass": _spread([record["seconds"] for record in summary.history]),
-        "peak MiB of a worker": round(max(peaks.values()) / 2**20),
-        "cached RDDs": cached,
-    }
-
-
-def _python_workers() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"pyspark.daemon" in command:
-                found.append(int(entry.name))
+    for package in ("pyspark", "numpy", "pyarrow", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    found["daal4py"] = ONEDAL_PACKAGES[0].partition("==")[2]
     return found
 
 
-def _resident(pid: int) -> int:
+def _commit() -> str | None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        for line in (Path("/proc") / str(pid) / "status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "gmm_spark")
+        return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {
+    "passes": (passes,),
+    "fits": (fits,),
+    "seeds": (seeds,),
+    "search": (search,),
+    "growth": (growth_k, growth_d, growth_partitions),
+    "growth-k": (growth_k,),
+    "growth-d": (growth_d,),
+    "growth-partitions": (growth_partitions,),
+    "scoring": (scoring,),
+    "memory": (memory,),
+}
+ALL = ("passes", "fits", "seeds", "search", "growth", "scoring")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # Not choices: argparse would check the default, a list, as if it were one of them.
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--sets", nargs="+", choices=SETS, help="instead of a benchmark's own")
+    parser.add_argument("--systems", nargs="+", help="only these of a benchmark's own")
+    parser.add_argument("--seeds", type=int, default=5, help="fits of gmm_spark and pyspark.ml")
+    parser.add_argument("--rows-factor", type=float, default=1.0, help="0.02: all, but small")
+    parser.add_argument("--timeout", type=float, default=3600, help="seconds a process at most")
+    parser.add_argument("--cores", type=int, default=2)
+    temporary = Path(tempfile.gettempdir()) / "gmm_spark_benchmarks"
+    places = {"data": temporary, "real": REFERENCE_DATA, "out": None}
+    parser.add_argument("--data", type=Path, default=places["data"], help="folder for tables")
+    parser.add_argument("--real", type=Path, default=places["real"], help="the reference data")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for results, results/ by default; with a --rows-factor, below --data",
+    )
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    small = arguments.rows_factor != 1
+    tables = Tables(arguments.data, arguments.real, arguments.rows_factor)
+    warm = Tables(arguments.data, arguments.real).of_mixture(Mixture("warm", 100_000, 16, 8))
+    bench = Bench(
+        tables=tables,
+        processes=Processes(arguments.cores, arguments.timeout, warm),
+        out=arguments.out or (arguments.data / "results" if small else RESULTS),
+        sets=tuple(arguments.sets) if arguments.sets else None,
+        systems=tuple(arguments.systems) if arguments.systems else None,
+        seeds=arguments.seeds,
+        command=_command(parser, arguments, tuple(places)),
+    )
+    for name in arguments.names or ALL:
+        for benchmark in BENCHMARKS[name]:
+            benchmark(bench)
+    note(f"results are in {bench.out}")
+
+
+def _command(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, places: tuple[str, ...]
+) -> str:
+    """The arguments again, without this machine's folders."""
+    words = list(arguments.names)
+    for name, value in vars(arguments).items():
+        if name == "names" or name in places or value == parser.get_default(name):
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The log-likelihood a mixture reaches on a table, evaluated alike for every system.
+
+Log-sum-exp over components, each by a Cholesky factor of its covariance; in the user's units and
+over all rows. No code of gmm_spark's is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
+
+Array = NDArray[np.float64]
+
+ROWS_PER_CHUNK = 65_536
+
+
+class DegenerateError(ValueError):
+    """The parameters have no density: a covariance is not positive definite, or not finite."""
+
+
+def log_density(rows: Array, weights: Array, means: Array, covariances: Array) -> Array:
+    """Log density of each row (n, d) under weights (k,), means (k, d), covariances (k, d, d)."""
+    return _Evaluator(weights, means, covariances).log_density(rows)
+
+
+def mean_log_likelihood(
+    path: Path, columns: tuple[str, ...], weights: Array, means: Array, covariances: Array
+) -> float:
+    """Mean log density of all rows of a Parquet table; DegenerateError if there is none."""
+    evaluator = _Evaluator(weights, means, covariances)
+    total, count = 0.0, 0
+    for rows in _chunks(path, columns):
+        total += float(evaluator.log_density(rows).sum())
+        count += len(rows)
+    return total / count
+
+
+def column_deviations(path: Path, columns: tuple[str, ...]) -> Array:
+    """Standard deviation of each column of a table, (d,)."""
+    origin: Array | None = None
+    sums, squares, count = np.zeros(len(columns)), np.zeros(len(columns)), 0
+    for rows in _chunks(path, columns):
+        origin = rows.mean(axis=0) if origin is None else origin
+        centred = rows - origin
+        sums += centred.sum(axis=0)
+        squares += np.einsum("nd,nd->d", centred, centred)
+        count += len(rows)
+    deviations: Array = np.sqrt(squares / count - (sums / count) ** 2)
+    return deviations
+
+
+def narrowest(covariances: Array, deviations: Array) -> float:
+    """Smallest standard deviation of a component along any direction, columns at unit deviation.
+
+    Far below 1, a component sits on a repeated value, where any likelihood can be had.
+    """
+    scaled = covariances / np.multiply.outer(deviations, deviations)
+    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(scaled).min())))
+
+
+class _Evaluator:
+    def __init__(self, weights: Array, means: Array, covariances: Array) -> None:
+        if not all(np.isfinite(part).all() for part in (weights, means, covariances)):
+            raise DegenerateError("parameters that are not finite")
+        alive = weights > 0  # the logarithm of an empty component's weight is of no use
+        self._log_weights = np.log(weights[alive])
+        self._means = means[alive]
+        self._factors = []
+        for number, covariance in zip(np.flatnonzero(alive), covariances[alive], strict=True):
+            try:
+                self._factors.append(np.linalg.cholesky(covariance))
+            except np.linalg.LinAlgError:
+                raise DegenerateError(
+                    f"the covariance of component {number} is not positive definite"
+                ) from None
+
+    def log_density(self, rows: Array) -> Array:
+        n, d = rows.shape
+        joint = np.empty((len(self._factors), n))
+        for c, factor in enumerate(self._factors):
+            whitened = solve_triangular(factor, (rows - self._means[c]).T, lower=True)
+            log_determinant = 2 * np.log(np.diag(factor)).sum()
+            distance = np.einsum("in,in->n", whitened, whitened)
+            joint[c] = self._log_weights[c] - (distance + log_determinant) / 2
+        result: Array = logsumexp(joint, axis=0) - d / 2 * np.log(2 * np.pi)
+        return result
+
+
+def _chunks(path: Path, columns: tuple[str, ...]) -> Iterator[Array]:
+    dataset: Any = ds.dataset(path, format="parquet")
+    for batch in dataset.to_batches(columns=list(columns), batch_size=ROWS_PER_CHUNK):
+        if batch.num_rows:
+            yield np.column_stack([column.to_numpy() for column in batch.columns])

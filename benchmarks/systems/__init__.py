@@ -1,0 +1,40 @@
+"""The systems compared. One module each, with the same two functions:
+
+`fits(table, seeds, ...)` yields a dictionary a fit, from Parquet to model; `step(table, ...)`
+gives seconds of one pass or iteration. A module imports its system only when it is used: every
+system runs in a process of its own, oneDAL in an environment of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class System:
+    """A system under one name; `variant` says what of gmm_spark."""
+
+    name: str
+    label: str
+    module: str
+    variant: str | None = None
+
+    @property
+    def on_spark(self) -> bool:
+        return self.module in ("ours", "mllib")
+
+
+SYSTEMS = {
+    s.name: s
+    for s in (
+        System("gmm_spark", "gmm_spark", "ours", "parquet"),
+        System("gmm_spark-dataframe", "gmm_spark, DataFrame", "ours", "dataframe"),
+        System("gmm_spark-plain", "gmm_spark, plain EM", "ours", "plain"),
+        System("gmm_spark-search", "gmm_spark, k = 2 to 12", "ours", "search"),
+        System("pyspark.ml", "pyspark.ml", "mllib"),
+        System("scikit-learn", "scikit-learn", "scikit_learn"),
+        System("onedal", "oneDAL", "onedal"),
+    )
+}
+
+PEERS = ("pyspark.ml", "scikit-learn", "onedal")

@@ -1,0 +1,141 @@
+"""gmm_spark: from a Parquet table, from a DataFrame, without acceleration, and many k at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.data import Table, read_rows
+from benchmarks.systems.spark import cached_tables, session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Enough for a DataFrame packed into the cache; a Parquet table needs none of it.
+HEAP = {"dataframe": "6g"}
+SMALL_HEAP = "2g"
+SEARCHED = range(2, 13)
+
+
+class NotYetError(Exception):
+    """This version of gmm_spark cannot do what is measured."""
+
+
+def fits(
+    table: Table, seeds: list[int], *, variant: str, warm: Table, cores: int
+) -> Iterator[dict[str, Any]]:
+    """One fit a seed; variants: parquet, dataframe, plain (EM without acceleration), search."""
+    with session(cores, HEAP.get(variant, SMALL_HEAP)) as spark:
+        _fit(spark, warm, 0, variant)
+        for seed in seeds:
+            yield _fit(spark, table, seed, variant)
+
+
+def step(
+    table: Table,
+    *,
+    variant: str,
+    warm: Table,
+    cores: int,
+    repeats: int,
+    partitions: int | None = None,
+) -> list[float]:
+    """Seconds of each pass after the first, over fits from one start away from the optimum."""
+    with session(cores, HEAP.get(variant, SMALL_HEAP)) as spark:
+        _fit(spark, warm, 0, variant)
+        estimator = _estimator(table, seed=1, plain=True).setTol(0.0).setMaxIter(4)
+        estimator.setInitialModel(_rough_start(table)).setSampleSize(10_000)
+        seconds: list[float] = []
+        for _ in range(repeats):
+            data = _data(spark, table, variant)
+            if partitions is not None:
+                data = data.repartition(partitions)
+            history = estimator.fit(data).summary.history
+            seconds += [record["seconds"] for record in history[1:]]
+    return seconds
+
+
+def _fit(spark: SparkSession, table: Table, seed: int, variant: str) -> dict[str, Any]:
+    estimator = _searcher(table, seed) if variant == "search" else None
+    estimator = estimator or _estimator(table, seed, plain=variant == "plain")
+    started = time.monotonic()
+    found = estimator.fit(_data(spark, table, variant))
+    seconds = time.monotonic() - started
+    model = getattr(found, "bestModel", found)
+    summary = model.summary
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "iterations": summary.numIter,
+        "passes": summary.numPasses,
+        "converged": summary.converged,
+        "reason": summary.reason,
+        "reported": summary.meanLogLikelihood,
+        "k": summary.k,
+        "history": [
+            {
+                "kind": record["kind"],
+                "seconds": record["seconds"],
+                "mean_log_likelihood": record["meanLogLikelihood"],
+            }
+            for record in summary.history
+        ],
+        "warnings": list(summary.warnings),
+        "cached": cached_tables(spark),
+        "parameters": {
+            "weights": model.weights.tolist(),
+            "means": model.means.tolist(),
+            "covariances": model.covariances.tolist(),
+        },
+    }
+
+
+def _estimator(table: Table, seed: int, plain: bool) -> Any:
+    from gmm_spark import GaussianMixture
+
+    estimator = GaussianMixture(k=table.k, inputCols=list(table.columns), seed=seed)
+    if plain and estimator.hasParam("acceleration"):
+        estimator._set(acceleration="none")
+    return estimator
+
+
+def _searcher(table: Table, seed: int) -> Any:
+    try:
+        from gmm_spark import GaussianMixtureSearch  # type: ignore[attr-defined, unused-ignore]
+    except ImportError:
+        raise NotYetError("this version has no GaussianMixtureSearch") from None
+    searcher = GaussianMixtureSearch(
+        k=list(SEARCHED),
+        covarianceType=["full"],
+        criterion="bic",
+        inputCols=list(table.columns),
+    )
+    return searcher._set(seed=seed) if searcher.hasParam("seed") else searcher
+
+
+def _data(spark: SparkSession, table: Table, variant: str) -> Any:
+    if variant == "dataframe":
+        return spark.read.parquet(str(table.path))
+    from gmm_spark import ParquetTable
+
+    return ParquetTable(str(table.path))
+
+
+def _rough_start(table: Table) -> Any:
+    """Rows of the table as means, and the whole table's covariance: far from any optimum."""
+    from gmm_spark import GaussianMixtureModel
+
+    rows = read_rows(next(iter(sorted(table.path.glob("*.parquet")))), table.columns)
+    rng = np.random.default_rng(1)
+    means = rows[rng.choice(len(rows), table.k, replace=len(rows) < table.k)]
+    # A few rows of a wide table have no regular covariance of their own.
+    covariance = np.cov(rows.T) + 0.1 * np.diag(rows.var(axis=0))
+    return GaussianMixtureModel.fromParameters(
+        np.full(table.k, 1 / table.k),
+        means + 0.01 * rng.normal(size=means.shape),
+        np.repeat(covariance[None], table.k, axis=0),
+        inputCols=list(table.columns),
+    )
