@@ -19,11 +19,13 @@ from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.mixture.fitting import Fit, PassRecord, fit
+from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, fit
 from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
-from gmm_spark.mixture.starting import INIT_MODES, from_labels, search
+from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.starting import INIT_MODES, from_labels
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
@@ -31,9 +33,11 @@ from gmm_spark.summary import summarise
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE_ROWS = (20_000, 100_000)  # at least, at most
-_SAMPLE_ROWS_PER_PARAMETER = 50
-_SAMPLE_BYTES = 256 << 20
+# The sample: so many bytes, more where a mixture has many parameters, and rows at most.
+_SAMPLE_BYTES = 24 << 20
+_SAMPLE_BYTES_AT_MOST = 64 << 20
+_SAMPLE_ROWS_PER_PARAMETER = 10
+_SAMPLE_ROWS_AT_MOST = 300_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         initialModel: GaussianMixtureModel | None = None,
         initialLabelCol: str | None = None,
         covarianceFloor: str | float = "auto",
+        acceleration: str = "anderson",
         missing: str = "error",
         logLikelihoodCol: str = "",
         uncertaintyCol: str = "",
@@ -109,6 +114,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         initialModel: GaussianMixtureModel | None = None,
         initialLabelCol: str | None = None,
         covarianceFloor: str | float = "auto",
+        acceleration: str = "anderson",
         missing: str = "error",
         logLikelihoodCol: str = "",
         uncertaintyCol: str = "",
@@ -171,6 +177,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         require(self.getNumInit() >= 1, "numInit", "at least 1")
         require(self.getSampleSize() >= 0, "sampleSize", "at least 0")
         require(self.getOrDefault("aggregationDepth") >= 1, "aggregationDepth", "at least 1")
+        require(
+            self.getAcceleration() in ACCELERATIONS,
+            "acceleration",
+            f"one of {', '.join(ACCELERATIONS)}",
+        )
         require(self.getInitMode() in INIT_MODES, "initMode", f"one of {', '.join(INIT_MODES)}")
         floor = self.getCovarianceFloor()
         require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
@@ -255,7 +266,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
             # one and in 8 s with two, on a machine whose other cores had work.
             with threadpool_limits(1):
-                start = self._start(engine, scanned, columns, plan, floor, seed)
+                sample = Sample(
+                    scanned.sample, scanned.sample_weights, columns.standardisation, floor
+                )
+                start = self._start(engine, scanned, sample, plan, seed)
                 found = fit(
                     engine.run_pass,
                     start,
@@ -263,6 +277,8 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                     floor=floor,
                     tol=self.getTol(),
                     max_iter=self.getMaxIter(),
+                    acceleration=self.getAcceleration(),
+                    run_sample=sample.run_pass,
                     listener=_log_pass,
                 )
         except SingularCovarianceError:
@@ -276,9 +292,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     def _sample_rows(self, plan: _Plan, d: int) -> int:
         if self.getSampleSize():
             return self.getSampleSize()
-        least, most = _SAMPLE_ROWS
         wanted = _SAMPLE_ROWS_PER_PARAMETER * plan.structure.num_free_parameters(plan.k, d)
-        return min(max(least, min(wanted, most)), max(1000, _SAMPLE_BYTES // (8 * d)))
+        rows = max(_SAMPLE_BYTES // (8 * d), min(wanted, _SAMPLE_BYTES_AT_MOST // (8 * d)))
+        return max(1000, min(rows, _SAMPLE_ROWS_AT_MOST))
 
     def _refuse_singular(self, columns: Columns, plan: _Plan, names: tuple[str, ...]) -> None:
         if plan.floor != 0 or plan.structure.shape == "spherical":
@@ -300,12 +316,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         self,
         engine: SparkEngine,
         scanned: Scan,
-        columns: Columns,
+        sample: Sample,
         plan: _Plan,
-        floor: Any,
         seed: int,
     ) -> Parameters:
-        by = columns.standardisation
+        by = sample.standardisation
         given = self.getInitialModel()
         if given is not None:
             return as_structure(given.parameters, plan.structure).standardised(by)
@@ -318,14 +333,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 )
             blank = Parameters.unit(plan.structure, plan.k, scanned.sample.shape[0])
             statistics = engine.run_labelled(natural_parameters([blank], by))
-            return from_labels(statistics, plan.structure, plan.k, floor)
+            return from_labels(statistics, plan.structure, plan.k, sample.floor)
         return search(
-            scanned.sample,
-            scanned.sample_weights,
+            sample,
             plan.k,
             plan.structure,
-            by,
-            floor,
             init_mode=self.getInitMode(),  # type: ignore[arg-type]
             num_init=self.getNumInit(),
             seed=seed,
@@ -414,6 +426,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     def setCovarianceFloor(self, value: str | float) -> GaussianMixture:
         """Sets the covariance floor: auto, a fraction of the columns' own deviation, or 0."""
         return self._set(covarianceFloor=value)
+
+    def setAcceleration(self, value: str) -> GaussianMixture:
+        """Sets whether longer steps than EM's are tried: anderson or none."""
+        return self._set(acceleration=value)
 
     def setMissing(self, value: str) -> GaussianMixture:
         """Sets what becomes of rows with gaps: error or skip."""

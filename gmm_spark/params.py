@@ -59,6 +59,11 @@ class GaussianMixtureParams(
         "columns' own; auto: the recording resolution; 0: none",
         _floor_converter,
     )
+    acceleration = _own(
+        "acceleration",
+        "anderson: steps longer than EM's where they raise the likelihood, on the sample and "
+        "between passes; none: plain EM",
+    )
     missing = _own(
         "missing",
         "rows with null or NaN in a feature: error; skip (left out of the fit, null when scored); "
@@ -72,7 +77,7 @@ class GaussianMixtureParams(
     )
     sampleSize = _own(
         "sampleSize",
-        "rows sampled for starts and scales; 0: by the number of parameters",
+        "rows sampled for starts, scales and steps between passes; 0: by width, 24 MiB or so",
         TypeConverters.toInt,
     )
 
@@ -89,6 +94,7 @@ class GaussianMixtureParams(
             # Not HasSeed's own: a hash of the class name, which Python salts anew each process.
             seed=0,
             covarianceFloor="auto",
+            acceleration="anderson",
             missing="error",
             logLikelihoodCol="",
             uncertaintyCol="",
@@ -123,6 +129,10 @@ class GaussianMixtureParams(
     def getCovarianceFloor(self) -> str | float:
         """Gets the value of covarianceFloor or its default."""
         return self.getOrDefault(self.covarianceFloor)
+
+    def getAcceleration(self) -> str:
+        """Gets the value of acceleration or its default."""
+        return self.getOrDefault(self.acceleration)
 
     def getMissing(self) -> str:
         """Gets the value of missing or its default."""

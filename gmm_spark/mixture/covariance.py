@@ -9,7 +9,7 @@ falls, and a fit that does not touch the floor is the plain maximum likelihood f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,14 @@ def m_step(
     return MStep(parameters, floored, tuple(int(i) for i in np.flatnonzero(~alive)))
 
 
+def above_floor(parameters: Parameters, floor: Array) -> Parameters:
+    """The parameters with covariances lifted to the floor where they are under it."""
+    shared = parameters.structure.shared
+    covariances = parameters.covariances[None] if shared else parameters.covariances
+    lifted, _ = _apply_floor(covariances, floor, parameters.structure, parameters.weights > 0)
+    return replace(parameters, covariances=lifted[0] if shared else lifted)
+
+
 def _pooled(
     statistics: Statistics,
     components: slice,
@@ -146,6 +154,10 @@ def _apply_floor(
 ) -> tuple[Array, tuple[Floored, ...]]:
     covariances = np.array(covariances)
     floored = []
+    if structure.shape == "full" and (floor > 0).all():
+        covariances = (covariances + covariances.swapaxes(1, 2)) / 2
+        if _all_above(covariances, floor):
+            return covariances, ()
     for index in range(covariances.shape[0]):
         if not structure.shared and not alive[index]:
             continue
@@ -167,6 +179,21 @@ def _apply_floor(
         if columns:
             floored.append(Floored(index, columns))
     return covariances, tuple(floored)
+
+
+def _all_above(covariances: Array, floor: Array) -> bool:
+    """Whether no matrix needs lifting: what is usual, in one call for all of them."""
+    deviations = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0))
+    if not (deviations > 0).all():
+        return False
+    correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
+    eye = np.eye(len(floor))
+    try:
+        np.linalg.cholesky(covariances / np.outer(floor, floor) - eye)
+        np.linalg.cholesky(correlations - _SMALLEST_EIGENVALUE * eye)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _floor_matrix(covariance: Array, floor: Array, index: int) -> tuple[Array, tuple[int, ...]]:

@@ -6,12 +6,13 @@ standardised coordinates throughout; nothing here reads a clock or writes a file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from gmm_spark.mixture.accelerating import Anderson, RunPass, anchored
 from gmm_spark.mixture.covariance import Floored, m_step, scatter_about_origin
 from gmm_spark.mixture.kernel import (
     BlockKernel,
@@ -22,21 +23,35 @@ from gmm_spark.mixture.kernel import (
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.sufficient import Statistics
 
-RunPass = Callable[[Evaluator], Statistics]
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
+Acceleration = Literal["anderson", "none"]
+ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
+PassKind = Literal["em", "accelerated", "anchored", "rejected", "confirming"]
 
 # A fall of the mean log-likelihood by less than this, relative, is rounding.
 _ROUNDING = 1e-9
 # Plain EM passes in a row whose gain must be under tol.
 _CONFIRMATIONS = 2
+# Steps on the sample between two passes over all the rows: at least, at most, and as many as
+# read this many times the rows, a pass costing as much as so many rows before it reads one.
+_SAMPLE_STEPS = 20, 200
+_SAMPLE_SHARE = 8
+_PASS_COSTS_ROWS = 300_000
+# How much finer than the last gain these steps are taken: the anchor moves anyway.
+_SAMPLE_PRECISION = 0.01
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One pass over the data: the parameters it was asked about, and what it found."""
+    """One pass over the data: the parameters it was asked about, and what it found.
+
+    `kind` says where they came from: "em", a step of EM; "accelerated", an extrapolation of
+    steps; "anchored", steps on the sample; "confirming", a step of EM after which the fit may
+    stop. "rejected" is a pass at which the log-likelihood had fallen: EM goes on from before it.
+    """
 
     number: int
-    kind: str
+    kind: PassKind
     mean_log_likelihood: float
     gain: float | None
     parameters: Parameters
@@ -73,33 +88,62 @@ def array_pass(block: Array, weights: Array | None = None) -> RunPass:
 
 
 def fit(
-    run_pass: RunPass,
+    run_pass: RunPass, start: Parameters, standardisation: Standardisation, **options: Any
+) -> Fit:
+    """Expectation-maximisation from `start` by `run_pass`; the options are those of `passes`."""
+    climb = passes(start, standardisation, **options)
+    try:
+        evaluator = next(climb)
+        while True:
+            try:
+                statistics = run_pass(evaluator)
+            except SingularCovarianceError as error:
+                evaluator = climb.throw(error)
+            else:
+                evaluator = climb.send(statistics)
+    except StopIteration as stop:
+        found: Fit = stop.value
+        return found
+
+
+def passes(
     start: Parameters,
     standardisation: Standardisation,
     *,
     floor: Array,
     tol: float = 1e-6,
     max_iter: int = 100,
+    acceleration: Acceleration = "none",
+    run_sample: RunPass | None = None,
+    scatter: Array | None = None,
     listener: Callable[[PassRecord], None] | None = None,
-) -> Fit:
-    """Expectation-maximisation from `start` (Dempster, Laird and Rubin 1977).
+) -> Generator[Evaluator, Statistics, Fit]:
+    """Expectation-maximisation from `start` (Dempster, Laird and Rubin 1977), as a generator.
+
+    It yields what to evaluate on all the rows, is sent their statistics, and returns the fit, so
+    that several fits can share a scan.
 
     Parameters
     ----------
-    run_pass : evaluates parameters on all rows
     start : in standardised coordinates
     floor : (d,) smallest standard deviation along each column, standardised; 0 is no floor
-    tol : the fit has converged after two passes in a row whose gain of the mean log-likelihood
-        per unit weight is under this
+    tol : the fit has converged after two passes of plain EM in a row whose gain of the mean
+        log-likelihood per unit weight is under this
     max_iter : passes at most, at least 1
+    acceleration : "anderson" tries longer steps than EM's; where one lowers the log-likelihood,
+        EM goes on from before it. "none" is plain EM.
+    run_sample : evaluates parameters on a sample; with acceleration, steps are taken on it
+        between passes, corrected by the last pass
+    scatter : (d, d) weighted sum of z z', where it is known; only shared covariances need it
     listener : called with the record of every pass
     """
     history: list[PassRecord] = []
-    scatter: Array | None = None
+    leap = _Leap(floor, standardisation, tol, run_sample) if acceleration == "anderson" else None
     parameters = start
+    kind: PassKind = "em"
     floored: tuple[Floored, ...] = ()
     dead: tuple[int, ...] = ()
-    best: tuple[Parameters, Statistics, float] | None = None
+    best: _Visit | None = None
     confirmations = 0
     reason: Reason = "max_iterations"
     while len(history) < max(1, max_iter):
@@ -107,12 +151,16 @@ def fit(
             evaluator = natural_parameters(
                 [parameters], standardisation, linear=scatter is not None
             )
+            statistics = yield evaluator
         except SingularCovarianceError:
             if best is None:
                 raise
+            if leap is not None and kind in ("accelerated", "anchored"):
+                leap.rejected(kind)
+                parameters, floored, dead, kind = *best.step, "em"
+                continue
             reason = "singular"
             break
-        statistics = run_pass(evaluator)
         log_likelihood = float(evaluator.log_likelihoods(statistics, scatter)[0])
         log_likelihood -= statistics.weight * standardisation.log_volume
         if not np.isfinite(log_likelihood):
@@ -120,101 +168,149 @@ def fit(
                 f"the log-likelihood is {log_likelihood} at pass {len(history) + 1}"
             )
         mean = log_likelihood / statistics.weight
-        gain = mean - history[-1].mean_log_likelihood if history else None
-        record = PassRecord(len(history) + 1, "em", mean, gain, parameters, floored, dead)
+        gain = None if best is None else mean - best.record.mean_log_likelihood
+        noise = float(parameters.weights @ evaluator.rounding)
+        fell = gain is not None and gain < -_ROUNDING * max(1.0, abs(mean)) - noise
+        reject = fell and leap is not None and kind in ("accelerated", "anchored")
+        record = PassRecord(
+            len(history) + 1,
+            "rejected" if reject else kind,
+            mean,
+            gain,
+            parameters,
+            floored,
+            dead,
+        )
         history.append(record)
         if listener is not None:
             listener(record)
-        noise = float(parameters.weights @ evaluator.rounding)
-        if gain is not None and gain < -_ROUNDING * max(1.0, abs(mean)) - noise:
+        if reject:
+            assert leap is not None
+            assert best is not None
+            leap.rejected(kind)
+            parameters, floored, dead, kind = *best.step, "em"
+            continue
+        if fell:
             reason = "decreased"
             break
-        best = parameters, statistics, log_likelihood
-        confirmations = confirmations + 1 if gain is not None and gain < max(tol, noise) else 0
-        if confirmations == _CONFIRMATIONS:
-            reason = "converged"
-            break
+        small = gain is not None and gain < max(tol, noise)
+        confirmations = confirmations + 1 if small and kind in ("em", "confirming") else 0
         if parameters.structure.shared and scatter is None:
             scatter = scatter_about_origin(statistics)
+        if confirmations == _CONFIRMATIONS:
+            best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))
+            reason = "converged"
+            break
         try:
             step = m_step(statistics, slice(0, parameters.k), parameters, floor, scatter)
         except SingularCovarianceError:
+            best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))
             reason = "singular"
             break
-        parameters, floored, dead = step.parameters, step.floored, step.dead
+        best = _Visit(
+            record, statistics, log_likelihood, (step.parameters, step.floored, step.dead)
+        )
+        leapt = None
+        if leap is not None and confirmations == 0:
+            leapt = leap.propose(evaluator, best, small, scatter)
+        if leapt is None:
+            parameters, floored, dead = best.step
+            kind = "confirming" if small or (leap is not None and leap.arrived) else "em"
+        else:
+            parameters, kind = leapt
+            floored = dead = ()
     assert best is not None
-    parameters, statistics, log_likelihood = best
-    last = next(r for r in reversed(history) if r.parameters is parameters)
     return Fit(
-        parameters=parameters,
-        log_likelihood=log_likelihood,
-        log_assignment=float(statistics.log_assignments[0]),
-        cluster_sizes=np.array(statistics.cluster_sizes),
-        weight=statistics.weight,
-        num_rows=statistics.num_rows,
+        parameters=best.record.parameters,
+        log_likelihood=best.log_likelihood,
+        log_assignment=float(best.statistics.log_assignments[0]),
+        cluster_sizes=np.array(best.statistics.cluster_sizes),
+        weight=best.statistics.weight,
+        num_rows=best.statistics.num_rows,
         converged=reason == "converged",
         reason=reason,
         history=tuple(history),
-        floored=last.floored,
-        dead=last.dead,
+        floored=best.record.floored,
+        dead=best.record.dead,
     )
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One of several fits that advance together; `score` is its mean log-likelihood."""
+class _Visit:
+    """An accepted pass, and the step of EM from there with what it did to covariances."""
 
-    parameters: Parameters
-    score: float = -np.inf
-    previous_score: float = -np.inf
-
-    @property
-    def gain(self) -> float:
-        return self.score - self.previous_score if np.isfinite(self.previous_score) else np.inf
+    record: PassRecord
+    statistics: Statistics
+    log_likelihood: float
+    step: tuple[Parameters, tuple[Floored, ...], tuple[int, ...]]
 
 
-def advance(
-    run_pass: RunPass,
-    candidates: Sequence[Candidate],
-    standardisation: Standardisation,
-    *,
-    floor: Array,
-    steps: int,
-    tol: float = 0.0,
-) -> list[Candidate]:
-    """Advance candidates by EM steps, all in one scan each; singular ones are dropped.
+class _Leap:
+    """Where to look next when a step of EM would be a short one."""
 
-    Stops before `steps` when no candidate gains more than `tol`. Scores are of the parameters
-    before the last M-step.
-    """
-    current = list(candidates)
-    for _ in range(steps):
+    def __init__(
+        self,
+        floor: Array,
+        standardisation: Standardisation,
+        tol: float,
+        run_sample: RunPass | None,
+    ) -> None:
+        self._floor, self._standardisation, self._tol = floor, standardisation, tol
+        self._run_sample = run_sample
+        self._anderson = Anderson(floor)
+        self._steps = self._taken = _SAMPLE_STEPS[1]
+        # The sample has nothing more to say at this point.
+        self.arrived = False
+
+    def rejected(self, kind: PassKind) -> None:
+        """A proposal lowered the log-likelihood."""
+        if kind == "anchored":
+            self._shorten()
+        self._anderson.clear()
+
+    def _shorten(self) -> None:
+        self._steps = self._taken // 4
+        if self._steps < 2:
+            self._run_sample = None
+
+    def propose(
+        self, evaluator: Evaluator, visit: _Visit, small: bool, scatter: Array | None
+    ) -> tuple[Parameters, PassKind] | None:
+        """Parameters and the kind of the pass there; None where a plain step is as good.
+
+        `small` says that the last gain was under tol.
+        """
+        at, step = visit.record.parameters, visit.step[0]
+        if self._run_sample is None:
+            leapt = self._anderson.propose(at, step)
+            self.arrived = small
+            return None if small or leapt is None else (leapt, "accelerated")
+        gain = visit.record.gain
+        if visit.record.kind == "anchored":
+            self._steps = min(4 * self._steps, _SAMPLE_STEPS[1])
+        tol = self._tol / 4 if gain is None else max(self._tol / 4, _SAMPLE_PRECISION * gain)
+        linear = evaluator.layout.kind == "linear"
         try:
-            evaluator = natural_parameters([c.parameters for c in current], standardisation)
-        except SingularCovarianceError:
-            current = [c for c in current if _is_regular(c.parameters, standardisation)]
-            if not current:
-                return []
-            evaluator = natural_parameters([c.parameters for c in current], standardisation)
-        statistics = run_pass(evaluator)
-        scores = evaluator.log_likelihoods(statistics, None) / statistics.weight
-        advanced = []
-        pairs = zip(current, evaluator.layout.candidates(), scores, strict=True)
-        for candidate, components, score in pairs:
-            try:
-                step = m_step(statistics, components, candidate.parameters, floor)
-            except SingularCovarianceError:
-                continue
-            advanced.append(Candidate(step.parameters, float(score), candidate.score))
-        current = advanced
-        if not current or all(c.gain < tol for c in current):
-            break
-    return current
-
-
-def _is_regular(parameters: Parameters, standardisation: Standardisation) -> bool:
-    try:
-        natural_parameters([parameters], standardisation)
-    except SingularCovarianceError:
-        return False
-    return True
+            run_anchored, sample_rows = anchored(
+                self._run_sample, evaluator, visit.statistics, self._floor
+            )
+            affordable = (
+                _SAMPLE_SHARE * (visit.statistics.num_rows + _PASS_COSTS_ROWS) / sample_rows
+            )
+            on_sample = fit(
+                run_anchored,
+                at,
+                self._standardisation,
+                floor=self._floor,
+                tol=tol,
+                max_iter=min(self._steps, max(_SAMPLE_STEPS[0], int(affordable))),
+                acceleration="anderson",
+                scatter=scatter if linear else None,
+            )
+        except (SingularCovarianceError, FloatingPointError):
+            self._shorten()
+            return None
+        self._taken = len(on_sample.history)
+        first, last = on_sample.history[0], on_sample.history[-1]
+        self.arrived = last.mean_log_likelihood - first.mean_log_likelihood < self._tol
+        return None if self.arrived else (on_sample.parameters, "anchored")

@@ -147,6 +147,15 @@ def natural_parameters(
 def _whitening(covariances: Array, deviations: Array) -> Array:
     """Inverses of the lower Cholesky factors, (K, d, d)."""
     eye = np.eye(covariances.shape[-1])
+    try:
+        correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
+        factors = np.linalg.cholesky(correlations)
+        if np.isfinite(factors).all():
+            solved: Array = np.linalg.solve(factors, np.broadcast_to(eye, factors.shape))
+            return solved / deviations[:, None, :]
+    except np.linalg.LinAlgError:
+        pass
+    # One of them is not positive definite: which?
     whitening = np.empty_like(covariances)
     for index, (covariance, deviation) in enumerate(zip(covariances, deviations, strict=True)):
         correlation = covariance / np.outer(deviation, deviation)

@@ -1,4 +1,4 @@
-"""Starting values, found on a sample in memory: many starts at once, the best goes on."""
+"""Starting values: k-means, Ward's linkage, random rows, given labels."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import Candidate, advance, array_pass
 from gmm_spark.mixture.kernel import (
     BlockKernel,
     SingularCovarianceError,
     natural_parameters,
 )
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, Structure
+from gmm_spark.mixture.parameters import Array, Parameters, Structure
 from gmm_spark.mixture.scaling import FAR, mode_width
 from gmm_spark.mixture.sufficient import Statistics
 
 InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
 INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)
 
-_SEARCH_ROWS = 4096  # rows of the first round
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
-_KMEANS_ROWS = 20_000
-_FIRST_STEPS = 10
-_LAST_STEPS = 100
 
 Labels = NDArray[np.intp]
 
@@ -38,69 +34,6 @@ def from_labels(statistics: Statistics, structure: Structure, k: int, floor: Arr
     """The M-step of rows that each belong wholly to one component."""
     blank = Parameters.unit(structure, k, statistics.layout.d)
     return m_step(statistics, slice(0, k), blank, floor).parameters
-
-
-def search(
-    sample: Array,
-    weights: Array | None,
-    k: int,
-    structure: Structure,
-    standardisation: Standardisation,
-    floor: Array,
-    *,
-    init_mode: InitMode = "k-means",
-    num_init: int = 16,
-    seed: int = 0,
-    tol: float = 1e-6,
-) -> Parameters:
-    """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
-
-    All starts advance stacked in one kernel; after every round the better half goes on, on
-    twice as many rows. A start in which a component holds fewer rows than it needs for its
-    covariance (d + 1 where that is full, else 2) gives way to one where none does.
-
-    Parameters
-    ----------
-    sample : (d, n), in the user's units, in random order
-    weights : (n,) or None
-    floor : (d,), standardised
-    seed : the same sample and seed give the same start
-
-    Raises InputDataError where the sample has fewer distinct rows than k, and
-    SingularCovarianceError where every start is singular.
-    """
-    require_distinct_rows(sample, k)
-    n, d = sample.shape[1], sample.shape[0]
-    rows = min(n, max(_SEARCH_ROWS, 10 * k * d))
-    candidates = []
-    for index in range(num_init):
-        rng = np.random.default_rng([seed, index])
-        start = _start(
-            sample[:, : min(n, max(rows, _KMEANS_ROWS))],
-            weights,
-            k,
-            structure,
-            standardisation,
-            floor,
-            init_mode,
-            index,
-            rng,
-        )
-        if start is not None:
-            candidates.append(Candidate(start))
-    steps = _FIRST_STEPS
-    while len(candidates) > 1:
-        candidates = _advance(
-            sample[:, :rows], weights, candidates, standardisation, floor, steps, tol
-        )
-        keep = max(1, len(candidates) // 2)
-        candidates = _ranked(candidates, min(rows, n), structure)[:keep]
-        rows, steps = min(n, 2 * rows), min(2 * steps, _LAST_STEPS)
-    if candidates:
-        candidates = _advance(sample, weights, candidates, standardisation, floor, _LAST_STEPS, tol)
-    if not candidates:
-        raise SingularCovarianceError(0)
-    return candidates[0].parameters
 
 
 def require_distinct_rows(sample: Array, k: int) -> None:
@@ -115,45 +48,13 @@ def require_distinct_rows(sample: Array, k: int) -> None:
     )
 
 
-def _advance(
-    sample: Array,
-    weights: Array | None,
-    candidates: list[Candidate],
-    standardisation: Standardisation,
-    floor: Array,
-    steps: int,
-    tol: float,
-) -> list[Candidate]:
-    run_pass = array_pass(sample, None if weights is None else weights[: sample.shape[1]])
-    # Scores of earlier rounds are of fewer rows: not to be compared with.
-    fresh = [Candidate(c.parameters) for c in candidates]
-    return advance(run_pass, fresh, standardisation, floor=floor, steps=steps, tol=tol)
-
-
-def _ranked(candidates: list[Candidate], rows: int, structure: Structure) -> list[Candidate]:
-    def key(candidate: Candidate) -> tuple[bool, float]:
-        needed = candidate.parameters.d + 1 if structure.shape == "full" else 2
-        if structure.shared:
-            needed = 1
-        sound = bool((candidate.parameters.weights * rows >= needed).all())
-        return sound, candidate.score
-
-    return sorted(candidates, key=key, reverse=True)
-
-
-def _start(
-    sample: Array,
-    weights: Array | None,
-    k: int,
-    structure: Structure,
-    standardisation: Standardisation,
-    floor: Array,
-    init_mode: InitMode,
-    index: int,
-    rng: np.random.Generator,
+def starting_values(
+    sample: Sample, k: int, structure: Structure, init_mode: InitMode, index: int, seed: int
 ) -> Parameters | None:
-    """One start, or None where it is singular."""
-    z = (sample - standardisation.centre[:, None]) / standardisation.scale[:, None]
+    """The start of that number in standardised coordinates, or None where it is singular."""
+    rng = np.random.default_rng([seed, index])
+    by = sample.standardisation
+    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
     near = (np.abs(z) < FAR).all(axis=0)
     # Every other pair of starts gives far rows a component of their own: shared out among the
     # others, a handful of them would blow up every covariance.
@@ -166,15 +67,13 @@ def _start(
     }[init_mode]
     try:
         if init_mode == "random":
-            return _random_start(sample, weights, k, structure, standardisation, floor, rng)
+            return _random_start(sample, k, structure, rng)
         if aside:
             labels = np.full(z.shape[1], k - 1, dtype=np.intp)
             labels[near] = finder(_metric(z[:, near], k, structure, index), k - 1, index, rng)
         else:
             labels = finder(_metric(z, k, structure, index), k, index, rng)
-        return _labelled_start(
-            sample, weights, labels, k, structure, standardisation, floor, aside=aside
-        )
+        return _labelled_start(sample, labels, k, structure, aside=aside)
     except SingularCovarianceError:
         return None
 
@@ -196,20 +95,12 @@ def _metric(z: Array, k: int, structure: Structure, index: int) -> Array:
 
 
 def _labelled_start(
-    sample: Array,
-    weights: Array | None,
-    labels: Labels,
-    k: int,
-    structure: Structure,
-    standardisation: Standardisation,
-    floor: Array,
-    *,
-    aside: bool = False,
+    sample: Sample, labels: Labels, k: int, structure: Structure, *, aside: bool = False
 ) -> Parameters:
-    d = sample.shape[0]
-    kernel = BlockKernel(natural_parameters([Parameters.unit(structure, k, d)], standardisation))
-    row_weights = None if weights is None else weights[: sample.shape[1]]
-    kernel.add_labelled(sample, labels, row_weights)
+    d, floor = sample.d, sample.floor
+    blank = Parameters.unit(structure, k, d)
+    kernel = BlockKernel(natural_parameters([blank], sample.standardisation))
+    kernel.add_labelled(sample.values, labels, sample.weights)
     statistics = kernel.statistics()
     if structure.shared:
         return from_labels(statistics, structure, k, floor)
@@ -228,20 +119,15 @@ def _labelled_start(
 
 
 def _random_start(
-    sample: Array,
-    weights: Array | None,
-    k: int,
-    structure: Structure,
-    standardisation: Standardisation,
-    floor: Array,
-    rng: np.random.Generator,
+    sample: Sample, k: int, structure: Structure, rng: np.random.Generator
 ) -> Parameters:
     """Means at k rows drawn at random, the covariance of all rows for every component."""
-    everything = np.zeros(sample.shape[1], dtype=np.intp)
-    whole = _labelled_start(sample, weights, everything, 1, structure, standardisation, floor)
-    distinct = np.unique(sample, axis=1)
+    everything = np.zeros(sample.num_rows, dtype=np.intp)
+    whole = _labelled_start(sample, everything, 1, structure)
+    distinct = np.unique(sample.values, axis=1)
     chosen = distinct[:, rng.choice(distinct.shape[1], k, replace=False)]
-    means = (chosen.T - standardisation.centre) / standardisation.scale
+    by = sample.standardisation
+    means = (chosen.T - by.centre) / by.scale
     covariances = whole.covariances
     if not structure.shared:
         covariances = np.repeat(covariances, k, axis=0)

@@ -68,6 +68,16 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(self.layout, self.origins, self.values + other.values)
 
+    def replaced(
+        self, layout: Layout, origins: Array, log_likelihood: float, moments: Array
+    ) -> Statistics:
+        """Statistics of the same rows with another log-likelihood and other moments; what is
+        known of single rows' assignments is 0."""
+        values = np.zeros(layout.size)
+        values[:3] = self.values[0], self.values[1], log_likelihood
+        values[-moments.size :] = moments.ravel()
+        return Statistics(layout, origins, values)
+
     @property
     def num_rows(self) -> int:
         return round(float(self.values[0]))
@@ -96,25 +106,26 @@ class Statistics:
         return self.values[2 + 2 * c : 2 + 2 * c + k]
 
     @property
-    def _moments(self) -> Array:
+    def moments(self) -> Array:
+        """Weighted sums of responsibilities times T(z - origin), (M, K)."""
         k = self.layout.num_components
         return self.values[-k * self.layout.num_features :].reshape(self.layout.num_features, k)
 
     @property
     def counts(self) -> Array:
         """Weighted sum of responsibilities, (K,)."""
-        return self._moments[self.layout.d]
+        return self.moments[self.layout.d]
 
     @property
     def first(self) -> Array:
         """Weighted sum of r (z - origin), (K, d)."""
-        return self._moments[: self.layout.d].T
+        return self.moments[: self.layout.d].T
 
     @property
     def second(self) -> Array:
         """Weighted sum of r times products of z - origin: full (K, d, d), diagonal (K, d),
         spherical (K,)."""
-        packed = self._moments[self.layout.d + 1 :].T
+        packed = self.moments[self.layout.d + 1 :].T
         if self.layout.kind == "diagonal":
             return packed
         if self.layout.kind == "spherical":

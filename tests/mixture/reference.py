@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
-from gmm_spark.mixture import fitting, scaling, starting
+from gmm_spark.mixture import candidates, fitting, scaling, starting
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation, Structure
+from gmm_spark.mixture.searching import search
 
 CODES = tuple(STRUCTURES)
 # The columns mclust's reference runs were fitted to.
@@ -215,7 +216,7 @@ def fit_by_default(block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, 
     columns = scaling.describe_columns(block, block.min(1), block.max(1), structure, None)
     by = columns.standardisation
     floor = columns.floor / by.scale
-    start = starting.search(block, None, k, structure, by, floor, seed=seed, **options)
+    start = search(candidates.Sample(block, None, by, floor), k, structure, seed=seed, **options)
     return fitting.fit(fitting.array_pass(block), start, by, floor=floor), columns
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture import fitting
+from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import Candidate, array_pass, fit
+from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
@@ -398,8 +398,7 @@ class TestAdvance:
         starts = [start_from_labels(block, halves(block, k), STRUCTURES["VVV"], by) for k in (2, 4)]
         floor = np.full(3, 1e-3)
         run_pass = array_pass(block)
-        options = {"floor": floor, "steps": 5}
-        both = fitting.advance(run_pass, [Candidate(s) for s in starts], by, **options)
+        both = advance(Sample(block, None, by, floor), [Candidate(s) for s in starts], steps=5)
         for start, candidate in zip(starts, both, strict=True):
             alone = fit(run_pass, start, by, floor=floor, max_iter=6, tol=0.0)
             assert_same(candidate.parameters, alone.parameters)
@@ -412,13 +411,8 @@ class TestAdvance:
         by = plain_scales(block, STRUCTURES["VVV"])
         sound = start_from_labels(block, halves(block, 2), STRUCTURES["VVV"], by)
         flat = replace(sound, covariances=np.stack([np.eye(3), np.ones((3, 3))]))
-        left = fitting.advance(
-            array_pass(block),
-            [Candidate(flat), Candidate(sound)],
-            by,
-            floor=np.zeros(3),
-            steps=3,
-        )
+        sample = Sample(block, None, by, np.zeros(3))
+        left = advance(sample, [Candidate(flat), Candidate(sound)], steps=3)
         assert len(left) == 1
         alone = fit(array_pass(block), sound, by, floor=np.zeros(3), max_iter=4, tol=0.0)
         assert_same(left[0].parameters, alone.parameters)
@@ -432,7 +426,7 @@ class TestAdvance:
         assert alone.reason == "singular"
         steps = len(alone.history)
         candidates = [Candidate(collapsing), Candidate(sound)]
-        left = fitting.advance(array_pass(block), candidates, by, floor=np.zeros(2), steps=steps)
+        left = advance(Sample(block, None, by, np.zeros(2)), candidates, steps=steps)
         assert len(left) == 1
         other = fit(array_pass(block), sound, by, floor=np.zeros(2), tol=0.0, max_iter=steps + 1)
         assert_same(left[0].parameters, other.parameters)
@@ -442,7 +436,7 @@ class TestAdvance:
         by = plain_scales(block, STRUCTURES["VVV"])
         sound = start_from_labels(block, halves(block, 2), STRUCTURES["VVV"], by)
         only = [Candidate(replace(sound, covariances=np.ones((2, 3, 3))))]
-        assert fitting.advance(array_pass(block), only, by, floor=np.zeros(3), steps=3) == []
+        assert advance(Sample(block, None, by, np.zeros(3)), only, steps=3) == []
 
 
 def test_one_component_is_the_mean_and_covariance_of_all_rows(shared_data):

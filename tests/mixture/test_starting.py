@@ -10,9 +10,11 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture import scaling, starting
+from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
+from gmm_spark.mixture.searching import search
 from tests.mixture.reference import (
     CODES,
     assigned,
@@ -29,7 +31,7 @@ def searched(block, k, code="VVV", weights=None, floor=None, **options):
     structure = STRUCTURES[code]
     by = plain_scales(block, structure)
     floor = np.full(block.shape[0], 1e-3 if floor is None else floor)
-    return starting.search(block, weights, k, structure, by, floor, **options), by, floor
+    return search(Sample(block, weights, by, floor), k, structure, **options), by, floor
 
 
 class TestKnownOptima:

@@ -1,0 +1,148 @@
+"""Several mixtures that advance together on a sample, in one scan each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gmm_spark.mixture.accelerating import RunPass
+from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.fitting import array_pass
+from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+
+# A component on the floor that holds less than this share of the rows is spurious.
+_SMALL = 0.01
+# Eigenvalues in units of the floor up to this are on it.
+_ON_THE_FLOOR = 1 + 1e-6
+# Candidates whose scores and weights differ by less than this are in one basin.
+_SAME_SCORE, _SAME_WEIGHT = 1e-4, 0.01
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows in random order, so that its beginning is a sample too, and how they are seen."""
+
+    values: Array  # (d, n), in the user's units
+    weights: Array | None  # (n,)
+    standardisation: Standardisation
+    floor: Array  # (d,) standardised
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def d(self) -> int:
+        return int(self.values.shape[0])
+
+    def first(self, rows: int) -> Sample:
+        """The first rows, or all there are."""
+        weights = None if self.weights is None else self.weights[:rows]
+        return replace(self, values=self.values[:, :rows], weights=weights)
+
+    @property
+    def run_pass(self) -> RunPass:
+        return array_pass(self.values, self.weights)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several fits that advance together; `score` is its mean log-likelihood."""
+
+    parameters: Parameters
+    score: float = -np.inf
+    previous_score: float = -np.inf
+
+    @property
+    def gain(self) -> float:
+        return self.score - self.previous_score if np.isfinite(self.previous_score) else np.inf
+
+
+def advance(
+    sample: Sample, candidates: Sequence[Candidate], *, steps: int, tol: float = 0.0
+) -> list[Candidate]:
+    """Advance candidates by EM steps, all in one scan each; singular ones are dropped.
+
+    Stops before `steps` when no candidate gains more than `tol`. Scores are of the parameters
+    before the last M-step, of standardised values.
+    """
+    current, run_pass = list(candidates), sample.run_pass
+    for _ in range(steps):
+        try:
+            evaluator = natural_parameters([c.parameters for c in current], sample.standardisation)
+        except SingularCovarianceError:
+            current = [c for c in current if _is_regular(c.parameters, sample.standardisation)]
+            if not current:
+                return []
+            evaluator = natural_parameters([c.parameters for c in current], sample.standardisation)
+        statistics = run_pass(evaluator)
+        scores = evaluator.log_likelihoods(statistics, None) / statistics.weight
+        advanced = []
+        pairs = zip(current, evaluator.layout.candidates(), scores, strict=True)
+        for candidate, components, score in pairs:
+            try:
+                step = m_step(statistics, components, candidate.parameters, sample.floor)
+            except SingularCovarianceError:
+                continue
+            advanced.append(Candidate(step.parameters, float(score), candidate.score))
+        current = advanced
+        if not current or all(c.gain < tol for c in current):
+            break
+    return current
+
+
+def _is_regular(parameters: Parameters, standardisation: Standardisation) -> bool:
+    try:
+        natural_parameters([parameters], standardisation)
+    except SingularCovarianceError:
+        return False
+    return True
+
+
+def ranked(sample: Sample, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates by `soundness`, best first; of several in one basin the best."""
+    judged = [(soundness(candidate, sample), candidate) for candidate in candidates]
+    kept: list[Candidate] = []
+    for _, candidate in sorted(judged, key=lambda pair: pair[0], reverse=True):
+        if not any(_same_basin(candidate, other) for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _same_basin(a: Candidate, b: Candidate) -> bool:
+    if abs(a.score - b.score) > _SAME_SCORE:
+        return False
+    difference = np.sort(a.parameters.weights) - np.sort(b.parameters.weights)
+    return bool(np.abs(difference).max() < _SAME_WEIGHT)
+
+
+def soundness(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
+    """What candidates are compared by: no component starved, then the score without what
+    spurious components gain by being narrow.
+
+    The likelihood of a mixture has high maxima that say nothing: a component on a handful of
+    rows that happen to lie near a hyperplane, or on one repeated value (McLachlan and Peel 2000,
+    section 3.10). A component is starved with fewer rows than its own covariance needs (d + 1
+    where that is full, else 2). It is spurious if it touches the floor with less than 1 % of the
+    rows; these count as if it were as wide as the other components on average.
+    """
+    parameters = candidate.parameters
+    structure, weights, d = parameters.structure, parameters.weights, parameters.d
+    if structure.shared:
+        return bool((weights * sample.num_rows > 0.5).all()), candidate.score
+    needed = d + 1 if structure.shape == "full" else 2
+    fed = bool((weights * sample.num_rows > needed - 0.5).all())
+    small = np.flatnonzero((weights > 0) & (weights < _SMALL))
+    if small.size == 0 or not (sample.floor > 0).all():
+        return fed, candidate.score
+    dense = parameters.dense_covariances() / np.outer(sample.floor, sample.floor)
+    spurious = small[np.linalg.eigvalsh(dense[small])[:, 0] <= _ON_THE_FLOOR]
+    others = np.setdiff1d(np.flatnonzero(weights > 0), spurious)
+    if spurious.size == 0 or others.size == 0:
+        return fed, candidate.score
+    typical = np.average(dense[others], axis=0, weights=weights[others])
+    widths = np.linalg.slogdet(typical)[1] - np.linalg.slogdet(dense[spurious])[1]
+    return fed, candidate.score - 0.5 * float(weights[spurious] @ np.maximum(widths, 0.0))

@@ -1,0 +1,75 @@
+"""The search for a start: many starts on a sample at once, the best goes on, then moves."""
+
+from __future__ import annotations
+
+from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked
+from gmm_spark.mixture.fitting import fit
+from gmm_spark.mixture.kernel import SingularCovarianceError
+from gmm_spark.mixture.moving import improved
+from gmm_spark.mixture.parameters import Parameters, Structure
+from gmm_spark.mixture.starting import InitMode, require_distinct_rows, starting_values
+
+# Rows of the first round, at least, and for every free parameter of a mixture.
+_FIRST_ROWS = 4096
+_FIRST_ROWS_PER_PARAMETER = 5
+_START_ROWS = 20_000
+_FIRST_STEPS = 10
+_LAST_STEPS = 100
+
+
+def search(
+    sample: Sample,
+    k: int,
+    structure: Structure,
+    *,
+    init_mode: InitMode = "k-means",
+    num_init: int = 16,
+    seed: int = 0,
+    tol: float = 1e-6,
+) -> Parameters:
+    """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
+
+    All starts advance stacked in one kernel; after every round those in one basin are counted as
+    one and the better half goes on, on twice as many rows. Where there was a choice, moves of
+    single components then look for a better optimum (`moving`), and the winner is climbed on the
+    whole sample. Spurious mixtures give way to sound ones (`candidates.soundness`).
+
+    Parameters
+    ----------
+    seed : the same sample and seed give the same start
+
+    Raises InputDataError where the sample has fewer distinct rows than k, and
+    SingularCovarianceError where every start is singular.
+    """
+    require_distinct_rows(sample.values, k)
+    rows = max(_FIRST_ROWS, _FIRST_ROWS_PER_PARAMETER * structure.num_free_parameters(k, sample.d))
+    rows = min(sample.num_rows, rows)
+    shown = sample.first(max(rows, _START_ROWS))
+    starts = (
+        starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
+    )
+    candidates = [Candidate(start) for start in starts if start is not None]
+    sizes = rows, 2 * rows, 4 * rows
+    steps = _FIRST_STEPS
+    while len(candidates) > 1:
+        part = sample.first(rows)
+        # Scores of earlier rounds are of fewer rows: not to be compared with.
+        fresh = [Candidate(c.parameters) for c in candidates]
+        candidates = ranked(part, advance(part, fresh, steps=steps, tol=tol))
+        candidates = candidates[: max(1, len(fresh) // 2)]
+        rows, steps = min(sample.num_rows, 2 * rows), min(2 * steps, _LAST_STEPS)
+    if not candidates:
+        raise SingularCovarianceError(0)
+    best = candidates[0]
+    if k > 1 and num_init > 1:
+        best = improved(best, sample, sizes)
+    climbed = fit(
+        sample.run_pass,
+        best.parameters,
+        sample.standardisation,
+        floor=sample.floor,
+        tol=tol,
+        max_iter=_LAST_STEPS,
+        acceleration="anderson",
+    )
+    return climbed.parameters
