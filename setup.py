@@ -45,5 +45,7 @@ setup(
             "types-PyYAML",
             "wheel",
         ],
+        # oneDAL has an environment of its own, which the benchmarks make.
+        "bench": ["matplotlib>=3.8", "scikit-learn>=1.4"],
     },
 )

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import MIXTURES, SETS, AbsentError, Mixture, Table, Tables
+from benchmarks.data import MIXTURES, REAL_SETS, SETS, AbsentError, Mixture, Table, Tables
 from benchmarks.evaluation import (
     DegenerateError,
     column_deviations,
@@ -119,7 +119,9 @@ def fits(bench: Bench) -> None:
     for table in bench.tables_of(SETS):
         record = bench.record("fits", table)
         systems = record.content["systems"] = {}
-        for system in bench.systems_of(FITTED):
+        # The synthetic sets have no repeated values for a floor to matter to.
+        narrow = ("gmm_spark-narrow",) if table.name in REAL_SETS else ()
+        for system in bench.systems_of((*FITTED, *narrow)):
             seeds = [1] if system in ONE_RUN else list(range(1, bench.seeds + 1))
             systems[system] = fitted(bench, system, table, seeds)
             record.save()

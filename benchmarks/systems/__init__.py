@@ -30,6 +30,7 @@ SYSTEMS = {
         System("gmm_spark", "gmm_spark", "ours", "parquet"),
         System("gmm_spark-dataframe", "gmm_spark, DataFrame", "ours", "dataframe"),
         System("gmm_spark-plain", "gmm_spark, plain EM", "ours", "plain"),
+        System("gmm_spark-narrow", "gmm_spark, floor 1e-6", "ours", "narrow"),
         System("gmm_spark-search", "gmm_spark, k = 2 to 12", "ours", "search"),
         System("pyspark.ml", "pyspark.ml", "mllib"),
         System("scikit-learn", "scikit-learn", "scikit_learn"),

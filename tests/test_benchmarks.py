@@ -1,0 +1,58 @@
+"""The evaluator that judges every system of the benchmarks, against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import multivariate_normal
+
+from benchmarks.evaluation import DegenerateError, mean_log_likelihood, narrowest
+
+WEIGHTS = np.array([0.5, 0.3, 0.2])
+MEANS = np.array([[0.0, 1e3], [4.0, 1e3], [0.0, 1e3 + 5]])
+COVARIANCES = np.array(
+    [[[1.0, 0.5], [0.5, 2.0]], [[0.1, 0.0], [0.0, 3.0]], [[2.0, -1.0], [-1.0, 1.0]]]
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = np.random.default_rng(3).normal(size=(500, 2)) * 3 + [1, 1e3]
+    for number, part in enumerate(np.array_split(rows, 3)):
+        columns = {"b": part[:, 1], "a": part[:, 0]}  # the order of the columns is the caller's
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    return rows, tmp_path
+
+
+def test_the_mean_log_likelihood_is_scipys(table):
+    rows, path = table
+    density = sum(
+        w * multivariate_normal(m, c).pdf(rows)
+        for w, m, c in zip(WEIGHTS, MEANS, COVARIANCES, strict=True)
+    )
+    found = mean_log_likelihood(path, ("a", "b"), WEIGHTS, MEANS, COVARIANCES)
+    np.testing.assert_allclose(found, np.log(density).mean(), rtol=1e-12)
+
+
+def test_an_empty_component_counts_for_nothing(table):
+    _, path = table
+    covariances = COVARIANCES.copy()
+    covariances[2] = 0
+    found = mean_log_likelihood(path, ("a", "b"), np.array([0.6, 0.4, 0]), MEANS, covariances)
+    two = mean_log_likelihood(path, ("a", "b"), np.array([0.6, 0.4]), MEANS[:2], COVARIANCES[:2])
+    assert found == two
+
+
+def test_a_singular_covariance_is_named(table):
+    _, path = table
+    covariances = COVARIANCES.copy()
+    covariances[1] = 0
+    with pytest.raises(DegenerateError, match="component 1 is not positive definite"):
+        mean_log_likelihood(path, ("a", "b"), WEIGHTS, MEANS, covariances)
+
+
+def test_the_narrowest_direction_is_in_deviations_of_the_columns():
+    covariances = np.array([np.diag([4.0, 100.0]), np.diag([1.0, 400.0])])
+    assert narrowest(covariances, np.array([10.0, 100.0])) == pytest.approx(0.1)
