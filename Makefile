@@ -72,7 +72,6 @@ check: $(SETUP) ## Format, lint, types, directions of imports
 .PHONY: bench
 bench: java $(BENCH_SETUP) ## Compare with the peers, side by side (hours; BENCH="passes scoring" is less)
 	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m benchmarks.run $(BENCH)
-	@$(BIN)/python -m benchmarks.report
 
 $(BENCH_SETUP): $(SETUP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

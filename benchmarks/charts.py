@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks import figures
@@ -80,13 +81,16 @@ def draw_all(results: dict[str, Entry], folder: Path) -> dict[str, str]:
 def time_against_rows(results: dict[str, Entry]) -> Figure | None:
     """Median time of whole fits of small, sep1 and big; where a system gave up, no point."""
     lines = _against_rows(results, figures.seconds)
-    return _rows_chart(lines, "Whole fit, from Parquet to model", "seconds", _plain_number)
+    title = "Whole fit, from Parquet to model: seconds"
+    return _rows_chart(lines, title, _unfinished(results))
 
 
 def memory_against_rows(results: dict[str, Entry]) -> Figure | None:
     """Peak memory of all processes of a system together."""
     lines = _against_rows(results, figures.memory)
-    return _rows_chart(lines, "Peak memory of all processes of a system", "", _bytes)
+    gib = {s: [(x, mib / 1024) for x, mib in points] for s, points in lines.items()}
+    title = "Peak memory of all processes of a system: GiB"
+    return _rows_chart(gib, title, _unfinished(results))
 
 
 def _against_rows(
@@ -103,11 +107,19 @@ def _against_rows(
     return lines
 
 
+def _unfinished(results: dict[str, Entry]) -> dict[str, str]:
+    """The fewest rows at which a system ended without a single fit."""
+    fits = figures.sets_of(results, "fits")
+    found: dict[str, str] = {}
+    for name in ROWS_SETS:
+        for system, entry in fits.get(name, {}).get("systems", {}).items():
+            if not entry["fits"]:
+                found.setdefault(system, _plain_number(fits[name]["set"]["rows"]))
+    return found
+
+
 def _rows_chart(
-    lines: dict[str, list[tuple[float, float]]],
-    title: str,
-    unit: str,
-    formatted: Callable[[float, Any], str],
+    lines: dict[str, list[tuple[float, float]]], title: str, unfinished: dict[str, str]
 ) -> Figure | None:
     rows = sorted({x for points in lines.values() for x, _ in points})
     if len(rows) < 2:
@@ -116,12 +128,14 @@ def _rows_chart(
     for system, points in lines.items():
         colour, marker = STYLE[system]
         axes.plot(*zip(*points, strict=True), color=colour, marker=marker)
-    axes.set(xscale="log", yscale="log", xlabel="rows (16 columns, 8 components)", ylabel=unit)
-    axes.set_title(title + (f", {unit}" if unit else ""))
+    axes.set(xscale="log", yscale="log", xlabel="rows (16 columns, 8 components)")
+    axes.set_title(title)
     _log_ticks(axes, "x", rows, _plain_number)
-    _decades(axes, formatted)
-    axes.set_ylabel("")
-    ends = [(SYSTEMS[s].label, STYLE[s][0], *points[-1]) for s, points in lines.items()]
+    _decades(axes, _plain_number)
+    ends = []
+    for system, points in lines.items():
+        gave_up = f" (no fit of {unfinished[system]})" if system in unfinished else ""
+        ends.append((SYSTEMS[system].label + gave_up, STYLE[system][0], *points[-1]))
     _label_ends(axes, ends)
     return figure
 
@@ -146,6 +160,7 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
             color=colour,
             fontweight="bold" if label == "gmm_spark" else "normal",
             annotation_clip=False,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
 
 
@@ -177,7 +192,7 @@ def log_likelihood_against_time(results: dict[str, Entry]) -> Figure | None:
             label = SYSTEMS[system].label + (", pass by pass" if system == "gmm_spark" else "")
             handles.append(Line2D([], [], color=colour, marker=marker, ls=line, label=label))
     if "collapsed" in shown:
-        label = "hollow: a component on a repeated value"
+        label = "hollow: a component on a repeated value, not counted as best"
         handles.append(Line2D([], [], color="#444444", marker="o", mfc="white", ls="", label=label))
     figure.suptitle(
         "Log-likelihood reached against time (higher and further left is better)",
@@ -187,7 +202,8 @@ def log_likelihood_against_time(results: dict[str, Entry]) -> Figure | None:
         fontsize=12,
     )
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.05 + 0.2 / (3.0 * lines + 0.9), 1, 0.98))
+    legend_inches = 0.35 + 0.25 * -(-len(handles) // 3)
+    figure.tight_layout(rect=(0, legend_inches / figure.get_figheight(), 1, 0.98))
     return figure
 
 
@@ -248,7 +264,7 @@ def _reaching(axes: Axes, name: str, result: Entry) -> set[str]:
 
 
 def _below_label(value: float, _: Any) -> str:
-    return "0" if value <= CLOSEST * 1.01 else f"{value:g}"
+    return "≤ 1e-6" if value <= CLOSEST * 1.01 else f"{value:g}"
 
 
 def growth(results: dict[str, Entry]) -> Figure | None:
@@ -377,7 +393,3 @@ def _plain_number(value: float, _: Any = None) -> str:
     if value >= 1e4:
         return f"{value / 1e3:g}k"
     return f"{value:,g}" if value >= 1 else f"{value:.3g}"
-
-
-def _bytes(mib: float, _: Any = None) -> str:
-    return f"{mib / 1024:g} GiB" if mib >= 1024 else f"{mib:g} MiB"

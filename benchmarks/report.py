@@ -23,9 +23,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
-    results = figures.load(arguments.results)
-    drawn = charts.draw_all(results, arguments.out / "charts")
-    (arguments.out / "RESULTS.md").write_text(text(results, drawn))
+    write(arguments.results, arguments.out)
+
+
+def write(results: Path, out: Path) -> None:
+    """RESULTS.md and charts/ in `out`, of the results in a folder."""
+    found = figures.load(results)
+    drawn = charts.draw_all(found, out / "charts")
+    (out / "RESULTS.md").write_text(text(found, drawn))
 
 
 def text(results: dict[str, Entry], drawn: dict[str, str]) -> str:
@@ -81,6 +86,7 @@ def _origins(results: dict[str, Entry]) -> str:
 
 
 def _acceptance(results: dict[str, Entry]) -> str:
+    small = any("--rows-factor" in result.get("command", "") for result in results.values())
     word = {True: "yes", False: "**no**", None: "-"}
     lines = figures.acceptance(results)
     return table(
@@ -89,6 +95,7 @@ def _acceptance(results: dict[str, Entry]) -> str:
     ) + (
         f"\n\nLog-likelihoods are per row; a difference under {figures.EQUAL:g} is none. Times are "
         "medians, from Parquet to model."
+        + (" **Some results are of smaller tables than are asked for.**" if small else "")
     )
 
 

@@ -9,8 +9,8 @@ growth      one pass against components (growth-k), columns (growth-d) and parti
 scoring     Parquet to Parquet
 memory      the fit of 10M rows alone
 
-What is done is written at once, one file a benchmark and set; `python -m benchmarks.report`
-makes the tables and charts of it.
+What is done is written at once, one file a benchmark and set; at the end the tables and charts
+are made of it, as by `python -m benchmarks.report`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import report
 from benchmarks.data import MIXTURES, REAL_SETS, SETS, AbsentError, Mixture, Table, Tables
 from benchmarks.evaluation import (
     DegenerateError,
@@ -370,7 +371,9 @@ def main() -> None:
     for name in arguments.names or ALL:
         for benchmark in BENCHMARKS[name]:
             benchmark(bench)
-    note(f"results are in {bench.out}")
+    page = RESULTS.parent if bench.out == RESULTS else bench.out
+    report.write(bench.out, page)
+    note(f"results are in {bench.out}, the page of them in {page}")
 
 
 def _command(
