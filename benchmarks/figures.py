@@ -79,7 +79,11 @@ def collapsed(fit: Entry, systems: dict[str, Entry]) -> bool:
 
 
 def progress(fit: Entry) -> list[tuple[float, float]]:
-    """Seconds since the start and the mean log-likelihood known by then, a pass each."""
+    """Seconds since the start and the mean log-likelihood known by then, a pass each.
+
+    What is no pass (the scan, the start, steps on the sample) counts as if all of it came first,
+    so that no pass is said to end earlier than it did.
+    """
     passes = fit["history"]
     elapsed = fit["seconds"] - sum(p["seconds"] for p in passes)
     points = []
