@@ -310,8 +310,8 @@ def growth(results: dict[str, Entry]) -> Figure | None:
         _log_ticks(axes, "x", ticks, _plain_number)
         _widen(axes)
         _decades(axes, _plain_number)
-        if label != "rows" and label != "files":
-            _proportional(axes, next(iter(lines.values())), label)
+        if label != "files" and "gmm_spark" in lines:
+            _proportional(axes, lines["gmm_spark"], label)
     figure.suptitle(
         "Seconds of one pass of gmm_spark", x=0.01, ha="left", fontweight="bold", fontsize=12
     )
@@ -352,10 +352,9 @@ def _proportional(axes: Axes, points: list[tuple[float, float]], label: str) -> 
     axes.plot([first, x], [y * (first / x) ** power, y], color="#888888", ls=(0, (3, 3)), lw=1)
     axes.set_ylim(low, high)
     axes.annotate(
-        "dashed: in proportion to " + ("d squared" if power == 2 else "k"),
-        (0.97, 0.04),
+        "dashed: in proportion to " + ("d squared" if power == 2 else label.split()[0]),
+        (0.02, 0.93),
         xycoords="axes fraction",
-        ha="right",
         color="#666666",
         fontsize=9,
     )
