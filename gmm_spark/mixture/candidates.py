@@ -50,11 +50,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several fits that advance together; `score` is its mean log-likelihood."""
+    """One of several fits that advance together; `score` is its mean log-likelihood.
+
+    `mark` stays what it was when candidates advance.
+    """
 
     parameters: Parameters
     score: float = -np.inf
     previous_score: float = -np.inf
+    mark: str = ""
 
     @property
     def gain(self) -> float:
@@ -87,7 +91,8 @@ def advance(
                 step = m_step(statistics, components, candidate.parameters, sample.floor)
             except SingularCovarianceError:
                 continue
-            advanced.append(Candidate(step.parameters, float(score), candidate.score))
+            before, mark = candidate.score, candidate.mark
+            advanced.append(Candidate(step.parameters, float(score), before, mark))
         current = advanced
         if not current or all(c.gain < tol for c in current):
             break

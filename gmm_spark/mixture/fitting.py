@@ -34,8 +34,8 @@ _ROUNDING = 1e-9
 _CONFIRMATIONS = 2
 # Steps on the sample between two passes over all the rows: at least, at most, and as many as
 # read this many times the rows, a pass costing as much as so many rows before it reads one.
-_SAMPLE_STEPS = 20, 200
-_SAMPLE_SHARE = 8
+_SAMPLE_STEPS = 20, 300
+_SAMPLE_SHARE = 20
 _PASS_COSTS_ROWS = 300_000
 # How much finer than the last gain these steps are taken: the anchor moves anyway.
 _SAMPLE_PRECISION = 0.01

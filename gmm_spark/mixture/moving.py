@@ -16,13 +16,22 @@ from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked, sou
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters
 
-# Moves in a row, components tried for taking away, moves tried at once.
-_ROUNDS = 10
-_TAKEN = 4
+# Moves in a row, and moves tried at once.
+_ROUNDS = 12
 _MOVES = 48
-# Steps of EM on the three sizes of sample, and how many moves go on after the first two.
-_STEPS = 6, 12, 30
-_KEPT = 8, 3
+# Standard errors from which on skewness or kurtosis is not chance.
+_SIGNIFICANT = 5.0
+# Steps of EM on the three sizes of sample, and how many moves go on after each.
+_STEPS = 8, 15, 40
+_KEPT = 12, 4, 1
+# Where no move of the likeliest helps, the next ones are tried, so often.
+_BATCHES = 2
+# A move may hope to gain so many times what its last step gained.
+_STEPS_AHEAD = 60
+# The mark of the candidate that the moves start from.
+_STAYS = "stays"
+# Products of components, terms and rows that a first stage may take: about a second.
+_AFFORDABLE = 1e10
 # A move that gains less is none: it may be the same optimum a few steps nearer.
 _LEAST_GAIN = 1e-4
 
@@ -30,56 +39,102 @@ _LEAST_GAIN = 1e-4
 def improved(candidate: Candidate, sample: Sample, sizes: tuple[int, int, int]) -> Candidate:
     """The candidate after the moves that raise its likelihood, as long as there are any.
 
-    Many moves are tried for a few steps on the first `sizes[0]` rows, the better ones for more
-    steps on more rows. One is taken where it ends above the candidate after as many steps.
+    Many moves are tried for a few steps on the first `sizes[0]` rows beside the candidate itself,
+    the better ones for more steps on more rows; one that gains too slowly to come near is given
+    up. The winner is taken where it ends above the candidate.
     """
-    few, some, most = (sample.first(rows) for rows in sizes)
+    parts = [sample.first(rows) for rows in sizes]
+    batch = 0
     for _ in range(_ROUNDS):
-        (candidate, *_) = advance(most, [Candidate(candidate.parameters)], steps=_STEPS[2]) or [
-            candidate
-        ]
-        tried = [Candidate(moved) for moved in moves(candidate.parameters, few)]
-        tried = ranked(few, advance(few, tried, steps=_STEPS[0]))[: _KEPT[0]]
-        tried = ranked(some, advance(some, tried, steps=_STEPS[1]))[: _KEPT[1]]
-        tried = ranked(
-            most, advance(most, [Candidate(c.parameters) for c in tried], steps=_STEPS[2])
-        )
-        if not tried:
+        before = candidate
+        candidate, moved = _best_move(candidate, parts, batch)
+        if moved is not None:
+            candidate, batch = moved, 0
+        elif batch + 1 < _BATCHES and candidate is not before:
+            batch += 1
+        else:
             break
-        fed, score = soundness(candidate, most)
-        if soundness(tried[0], most) <= (fed, score + _LEAST_GAIN):
-            break
-        candidate = tried[0]
     return candidate
 
 
-def moves(parameters: Parameters, sample: Sample) -> list[Parameters]:
+def _best_move(
+    candidate: Candidate, parts: list[Sample], batch: int
+) -> tuple[Candidate, Candidate | None]:
+    """The candidate some steps on, and the move that is better than that, if one is."""
+    field = [Candidate(moved) for moved in moves(candidate.parameters, parts[0], batch)]
+    for part, steps, keep in zip(parts, _STEPS, _KEPT, strict=True):
+        if not field:
+            return candidate, None
+        fresh = [Candidate(c.parameters) for c in field]
+        fresh.append(Candidate(candidate.parameters, mark=_STAYS))
+        field = advance(part, fresh, steps=steps, tol=_LEAST_GAIN / 10)
+        stays = [c for c in field if c.mark == _STAYS]
+        if not stays:
+            return candidate, None
+        candidate, field = stays[0], [c for c in field if c.mark != _STAYS]
+        hopeful = candidate.score + _LEAST_GAIN
+        field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
+        field = ranked(part, field)[:keep]
+    fed, score = soundness(candidate, parts[-1])
+    better = bool(field) and soundness(field[0], parts[-1]) > (fed, score + _LEAST_GAIN)
+    return candidate, field[0] if better else None
+
+
+def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parameters]:
     """Mixtures with one component taken away and another one split, likely ones first.
+
+    What a split may gain is guessed from how far its rows are from normal, what a component is
+    worth from what the likelihood loses without it. None where every component looks normal.
 
     Parameters
     ----------
-    parameters : in standardised coordinates, two components at least
+    parameters : in standardised coordinates
+    batch : the likeliest, those after them, ...
     """
-    k = parameters.k
-    losses = _losses(parameters, sample)
-    taken = [int(m) for m in np.argsort(losses)[:_TAKEN]]
-    found: list[Parameters] = []
-    order = [int(s) for s in np.argsort(-parameters.weights)]
-    for how in (_apart, _nested):
-        for split in order:
-            for away in taken:
-                if split != away and parameters.weights[split] > 0 and len(found) < _MOVES:
-                    found.append(how(parameters, away, split))
-    return found if k > 1 else []
-
-
-def _losses(parameters: Parameters, sample: Sample) -> Array:
-    """How much the mean log-likelihood loses without a component, (k,): -mean log(1 - r)."""
+    k, structure = parameters.k, parameters.structure
+    if k < 2:
+        return []
     evaluator = natural_parameters([parameters], sample.standardisation)
     log_joint = BlockKernel(evaluator).log_joint(sample.values)
     joint = np.exp(log_joint - log_joint.max(axis=0))
     responsibilities = joint / joint.sum(axis=0)
-    return -np.log1p(-np.minimum(responsibilities, 1 - 1e-12)).mean(axis=1)
+    losses = -np.log1p(-np.minimum(responsibilities, 1 - 1e-12)).mean(axis=1)
+    gains = _misfits(parameters, sample, responsibilities)
+    promise = gains[:, None] - losses[None, :]
+    promise[(gains <= 0) | (parameters.weights <= 0)] = -np.inf
+    np.fill_diagonal(promise, -np.inf)
+    terms = parameters.d if structure.shape != "full" else parameters.d**2 / 2
+    most = int(np.clip(_AFFORDABLE / (_STEPS[0] * k * terms * sample.num_rows), 4, _MOVES))
+    order = np.argsort(-promise, axis=None, kind="stable")
+    order = order[batch * (most // 2) : (batch + 1) * (most // 2)]
+    pairs = [divmod(int(i), k) for i in order if np.isfinite(promise.flat[i])]
+    return [how(parameters, away, split) for split, away in pairs for how in (_apart, _nested)]
+
+
+def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) -> Array:
+    """How far the rows of each component are from normal, by weight, (k,): the negentropy that
+    skewness and excess kurtosis along the component's axes amount to (Jones and Sibson 1987);
+    0 where that could be chance."""
+    by = sample.standardisation
+    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
+    found = np.zeros(parameters.k)
+    for index, covariance in enumerate(parameters.dense_covariances()):
+        share = responsibilities[index]
+        rows = float(share.sum())
+        if rows < 2:
+            continue
+        eigenvalues, vectors = np.linalg.eigh(covariance)
+        axes = vectors.T @ (z - parameters.means[index][:, None])
+        axes /= np.sqrt(np.maximum(eigenvalues, np.finfo(float).tiny))[:, None]
+        square = axes * axes
+        weight = share / rows
+        skewness, kurtosis = (square * axes) @ weight, (square * square) @ weight - 3
+        significant = (np.abs(skewness) > _SIGNIFICANT * np.sqrt(15 / rows)) | (
+            np.abs(kurtosis) > _SIGNIFICANT * np.sqrt(96 / rows)
+        )
+        negentropy = np.minimum(skewness**2 / 12 + kurtosis**2 / 48, 1.0)
+        found[index] = rows / sample.num_rows * float(negentropy[significant].sum())
+    return found
 
 
 def _apart(parameters: Parameters, away: int, split: int) -> Parameters:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
+
 from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked
 from gmm_spark.mixture.fitting import fit
 from gmm_spark.mixture.kernel import SingularCovarianceError
@@ -9,12 +11,12 @@ from gmm_spark.mixture.moving import improved
 from gmm_spark.mixture.parameters import Parameters, Structure
 from gmm_spark.mixture.starting import InitMode, require_distinct_rows, starting_values
 
-# Rows of the first round, at least, and for every free parameter of a mixture.
-_FIRST_ROWS = 4096
-_FIRST_ROWS_PER_PARAMETER = 5
-_START_ROWS = 20_000
-_FIRST_STEPS = 10
-_LAST_STEPS = 100
+# Rows of the first round, at least, and for every coordinate of a mean.
+_FIRST_ROWS = 8192
+_FIRST_ROWS_PER_COORDINATE = 10
+# Rounds: steps of EM, and on how many times the rows of the first; the last repeats.
+_ROUNDS = ((6, 1), (8, 1), (12, 2), (20, 2))
+_CLIMB_STEPS = 300
 
 
 def search(
@@ -42,34 +44,32 @@ def search(
     SingularCovarianceError where every start is singular.
     """
     require_distinct_rows(sample.values, k)
-    rows = max(_FIRST_ROWS, _FIRST_ROWS_PER_PARAMETER * structure.num_free_parameters(k, sample.d))
-    rows = min(sample.num_rows, rows)
-    shown = sample.first(max(rows, _START_ROWS))
+    rows = min(sample.num_rows, max(_FIRST_ROWS, _FIRST_ROWS_PER_COORDINATE * k * sample.d))
+    shown = sample.first(rows)
     starts = (
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )
     candidates = [Candidate(start) for start in starts if start is not None]
-    sizes = rows, 2 * rows, 4 * rows
-    steps = _FIRST_STEPS
+    rounds = chain(_ROUNDS, repeat(_ROUNDS[-1]))
     while len(candidates) > 1:
-        part = sample.first(rows)
-        # Scores of earlier rounds are of fewer rows: not to be compared with.
+        steps, factor = next(rounds)
+        part = sample.first(factor * rows)
+        # Scores of earlier rounds are of other rows: not to be compared with.
         fresh = [Candidate(c.parameters) for c in candidates]
         candidates = ranked(part, advance(part, fresh, steps=steps, tol=tol))
         candidates = candidates[: max(1, len(fresh) // 2)]
-        rows, steps = min(sample.num_rows, 2 * rows), min(2 * steps, _LAST_STEPS)
     if not candidates:
         raise SingularCovarianceError(0)
     best = candidates[0]
     if k > 1 and num_init > 1:
-        best = improved(best, sample, sizes)
+        best = improved(best, sample, (rows, 2 * rows, 4 * rows))
     climbed = fit(
         sample.run_pass,
         best.parameters,
         sample.standardisation,
         floor=sample.floor,
         tol=tol,
-        max_iter=_LAST_STEPS,
+        max_iter=_CLIMB_STEPS,
         acceleration="anderson",
     )
     return climbed.parameters
