@@ -13,14 +13,22 @@ if TYPE_CHECKING:
     from gmm_spark.engine.parquet import ParquetTable
     from gmm_spark.estimator import GaussianMixture
     from gmm_spark.model import GaussianMixtureModel
+    from gmm_spark.search import GaussianMixtureSearch
     from gmm_spark.summary import GaussianMixtureSummary
 
 __version__ = "0.1.0"
-__all__ = ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
+__all__ = [
+    "GaussianMixture",
+    "GaussianMixtureModel",
+    "GaussianMixtureSearch",
+    "GaussianMixtureSummary",
+    "ParquetTable",
+]
 
 _HOMES = {
     "GaussianMixture": "gmm_spark.estimator",
     "GaussianMixtureModel": "gmm_spark.model",
+    "GaussianMixtureSearch": "gmm_spark.search",
     "GaussianMixtureSummary": "gmm_spark.summary",
     "ParquetTable": "gmm_spark.engine.parquet",
 }

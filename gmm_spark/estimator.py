@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark import keyword_only
@@ -20,12 +23,13 @@ from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, fit
-from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, fit_together, passes
+from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.starting import INIT_MODES, from_labels
+from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
@@ -45,9 +49,31 @@ class _Plan:
     """The settings of one fit, checked before anything is read."""
 
     k: int
+    name: str  # of the structure, as the user wrote it
     structure: Structure
     floor: float | None
     num_features: int | None
+
+
+@dataclass
+class _Data:
+    """What a fit reads, after the first scan."""
+
+    source: Source
+    scan: Scan
+    engine: SparkEngine
+    opening: tuple[str, float]  # what the first scan was, and its seconds
+    _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
+
+    def columns(self, plan: _Plan) -> Columns:
+        """The columns as a plan sees them; spherical structures have one scale for all."""
+        key = plan.structure.shape, plan.floor
+        if key not in self._described:
+            scan = self.scan
+            self._described[key] = describe_columns(
+                scan.sample, scan.lowest, scan.highest, plan.structure, plan.floor
+            )
+        return self._described[key]
 
 
 class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):  # type: ignore[misc]
@@ -135,43 +161,129 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         return super().fit(dataset, params)  # type: ignore[arg-type]
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
+        self._check_settings()
         plan = self._plan()
+        with self._opened(dataset, [plan]) as data:
+            found, seconds = self._run(data, plan)
+        return self._model(dataset, data, plan, found, seconds)
+
+    @contextmanager
+    def _opened(self, dataset: DataFrame | ParquetTable, plans: Sequence[_Plan]) -> Iterator[_Data]:
+        """The data scanned once and described for every plan; given back in the end."""
+        started = time.monotonic()
         source = self._source(dataset)
         try:
-            found, seconds, scanned, columns, order = self._run(source, plan)
+            d = len(source.roles.features)
+            scanned = scan(
+                source,
+                missing=self.getMissing(),  # type: ignore[arg-type]
+                seed=self.getSeed() & (2**63 - 1),
+                sample_size=self._sample_rows(plans, d),
+            )
+            logger.info(
+                "%d rows of %d columns, %d left out for their gaps; sample of %d",
+                scanned.num_rows,
+                d,
+                scanned.num_skipped,
+                scanned.sample.shape[1],
+            )
+            engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
+            kind = "scan" if isinstance(source, ParquetSource) else "packing"
+            # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
+            # one and in 8 s with two, on a machine whose other cores had work.
+            with threadpool_limits(1):
+                yield _Data(source, scanned, engine, (kind, time.monotonic() - started))
+        except SingularCovarianceError:
+            raise InputDataError(
+                "the covariances of the starting values are singular and there is no floor; use "
+                "covarianceFloor='auto', a smaller k, or fewer columns"
+            ) from None
         finally:
             source.close()
-        parameters = found.parameters.restored(columns.standardisation).taken(order)
-        model = GaussianMixtureModel(parameters)
-        self._copyValues(model)
-        if model.isSet(model.initialModel):
-            model.clear(model.initialModel)
+
+    def _run(self, data: _Data, plan: _Plan) -> tuple[Fit, list[float]]:
+        sample = self._sample(data, plan)
+        start = self._start(data, sample, plan)
+        climb = self._climb(start, sample, listener=_log_pass)
+        (found,) = fit_together(data.engine.run_passes, [climb])
+        return found, data.engine.seconds
+
+    def _sample(self, data: _Data, plan: _Plan) -> Sample:
+        """The sample as a plan sees it; raises where the data do not suit it."""
+        roles, scanned = data.source.roles, data.scan
+        d = len(roles.features)
+        if plan.num_features not in (None, d):
+            raise ConfigurationError(f"initialModel has {plan.num_features} columns, the data {d}")
+        if plan.k > scanned.num_rows:
+            raise InputDataError(
+                f"k is {plan.k}, but there are only {scanned.num_rows} rows; use a smaller k"
+            )
+        columns = data.columns(plan)
+        self._refuse_singular(columns, plan, roles.features)
+        by = columns.standardisation
+        return Sample(scanned.sample, scanned.sample_weights, by, columns.floor / by.scale)
+
+    def _climb(
+        self, start: Parameters, sample: Sample, listener: Callable[[PassRecord], None]
+    ) -> Generator[Evaluator, Statistics, Fit]:
+        return passes(
+            start,
+            sample.standardisation,
+            floor=sample.floor,
+            tol=self.getTol(),
+            max_iter=self.getMaxIter(),
+            acceleration=self.getAcceleration(),  # type: ignore[arg-type]
+            run_sample=sample.run_pass,
+            listener=listener,
+        )
+
+    def _model(
+        self,
+        dataset: DataFrame | ParquetTable,
+        data: _Data,
+        plan: _Plan,
+        found: Fit,
+        seconds: list[float],
+        **more: Any,
+    ) -> GaussianMixtureModel:
+        columns = data.columns(plan)
+        restored = found.parameters.restored(columns.standardisation)
+        order = restored.canonical_order()
+        model = GaussianMixtureModel(restored.taken(order))
+        for param, value in self.extractParamMap().items():
+            chosen = {"k": plan.k, "covarianceType": plan.name}.get(param.name, value)
+            if self.isSet(param) and model.hasParam(param.name) and param.name != "initialModel":
+                model._set(**{param.name: chosen})
+        model._set(k=plan.k, covarianceType=plan.name)
         model._resetUid(self.uid)
         model._with_summary(
             summarise(
                 found,
                 seconds,
-                scanned,
+                data.scan,
                 columns,
                 order,
-                source.roles,
+                data.source.roles,
+                opening=data.opening,
                 featuresCol=self.getFeaturesCol(),
                 predictionCol=self.getPredictionCol(),
                 probabilityCol=self.getProbabilityCol(),
+                **more,
             )
         )
         for warning in model.summary.warnings:
             logger.warning(warning)
         return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
 
-    def _plan(self) -> _Plan:
+    def _check_settings(self) -> None:
+        """Raise ConfigurationError for what is wrong before anything is read."""
+
         def require(holds: bool, name: str, expected: str) -> None:
             if not holds:
                 raise ConfigurationError(
                     f"{name} is {self.getOrDefault(name)!r}; it must be {expected}"
                 )
 
-        require(self.getK() >= 1, "k", "at least 1")
         require(self.getMaxIter() >= 0, "maxIter", "at least 0")
         require(self.getTol() >= 0, "tol", "at least 0")
         require(self.getNumInit() >= 1, "numInit", "at least 1")
@@ -191,6 +303,15 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 "model.setMissing('marginalize')"
             )
         require(self.getMissing() in ("error", "skip"), "missing", "error or skip")
+        names = self._input_columns()
+        if names is not None and (len(names) == 0 or len(set(names)) < len(names)):
+            raise ConfigurationError(
+                f"inputCols is {names}; name at least one column, and each once"
+            )
+
+    def _plan(self) -> _Plan:
+        if self.getK() < 1:
+            raise ConfigurationError(f"k is {self.getK()}; it must be at least 1")
         start = self.getInitialModel()
         if start is not None and self.getInitialLabelCol() is not None:
             raise ConfigurationError("give initialModel or initialLabelCol, not both")
@@ -198,17 +319,13 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             raise ConfigurationError(
                 f"k is {self.getK()}, but initialModel has {start.parameters.k} components"
             )
-        names = self._input_columns()
-        if names is not None and (len(names) == 0 or len(set(names)) < len(names)):
-            raise ConfigurationError(
-                f"inputCols is {names}; name at least one column, and each once"
-            )
-        return _Plan(
-            self.getK(),
-            structure_named(self.getCovarianceType()),
-            None if floor == "auto" else float(floor),
-            None if start is None else start.parameters.d,
-        )
+        num_features = None if start is None else start.parameters.d
+        return self._planned(self.getK(), self.getCovarianceType(), num_features)
+
+    def _planned(self, k: int, name: str, num_features: int | None = None) -> _Plan:
+        floor = self.getCovarianceFloor()
+        structure = structure_named(name)
+        return _Plan(k, name, structure, None if floor == "auto" else float(floor), num_features)
 
     def _source(self, dataset: DataFrame | ParquetTable) -> Source:
         names = self._input_columns()
@@ -234,65 +351,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             label=label,
         )
 
-    def _run(self, source: Source, plan: _Plan) -> tuple[Fit, list[float], Scan, Columns, Any]:
-        d = len(source.roles.features)
-        if plan.num_features not in (None, d):
-            raise ConfigurationError(f"initialModel has {plan.num_features} columns, the data {d}")
-        seed = self.getSeed() & (2**63 - 1)
-        scanned = scan(
-            source,
-            missing=self.getMissing(),  # type: ignore[arg-type]
-            seed=seed,
-            sample_size=self._sample_rows(plan, d),
-        )
-        if plan.k > scanned.num_rows:
-            raise InputDataError(
-                f"k is {plan.k}, but there are only {scanned.num_rows} rows; use a smaller k"
-            )
-        columns = describe_columns(
-            scanned.sample, scanned.lowest, scanned.highest, plan.structure, plan.floor
-        )
-        self._refuse_singular(columns, plan, source.roles.features)
-        floor = columns.floor / columns.standardisation.scale
-        engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
-        logger.info(
-            "%d rows of %d columns, %d left out for their gaps; sample of %d",
-            scanned.num_rows,
-            d,
-            scanned.num_skipped,
-            scanned.sample.shape[1],
-        )
-        try:
-            # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
-            # one and in 8 s with two, on a machine whose other cores had work.
-            with threadpool_limits(1):
-                sample = Sample(
-                    scanned.sample, scanned.sample_weights, columns.standardisation, floor
-                )
-                start = self._start(engine, scanned, sample, plan, seed)
-                found = fit(
-                    engine.run_pass,
-                    start,
-                    columns.standardisation,
-                    floor=floor,
-                    tol=self.getTol(),
-                    max_iter=self.getMaxIter(),
-                    acceleration=self.getAcceleration(),
-                    run_sample=sample.run_pass,
-                    listener=_log_pass,
-                )
-        except SingularCovarianceError:
-            raise InputDataError(
-                "the covariances of the starting values are singular and there is no floor; use "
-                "covarianceFloor='auto', a smaller k, or fewer columns"
-            ) from None
-        restored = found.parameters.restored(columns.standardisation)
-        return found, engine.seconds, scanned, columns, restored.canonical_order()
-
-    def _sample_rows(self, plan: _Plan, d: int) -> int:
+    def _sample_rows(self, plans: Sequence[_Plan], d: int) -> int:
         if self.getSampleSize():
             return self.getSampleSize()
-        wanted = _SAMPLE_ROWS_PER_PARAMETER * plan.structure.num_free_parameters(plan.k, d)
+        parameters = max(plan.structure.num_free_parameters(plan.k, d) for plan in plans)
+        wanted = _SAMPLE_ROWS_PER_PARAMETER * parameters
         rows = max(_SAMPLE_BYTES // (8 * d), min(wanted, _SAMPLE_BYTES_AT_MOST // (8 * d)))
         return max(1000, min(rows, _SAMPLE_ROWS_AT_MOST))
 
@@ -312,27 +375,21 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 "leave one out, or use covarianceFloor='auto'"
             )
 
-    def _start(
-        self,
-        engine: SparkEngine,
-        scanned: Scan,
-        sample: Sample,
-        plan: _Plan,
-        seed: int,
-    ) -> Parameters:
+    def _start(self, data: _Data, sample: Sample, plan: _Plan) -> Parameters:
         by = sample.standardisation
         given = self.getInitialModel()
         if given is not None:
             return as_structure(given.parameters, plan.structure).standardised(by)
         if self.getInitialLabelCol() is not None:
-            if len(scanned.labels) != plan.k:
-                shown = ", ".join(f"{label:g}" for label in scanned.labels[:10])
+            labels = data.scan.labels
+            if len(labels) != plan.k:
+                shown = ", ".join(f"{label:g}" for label in labels[:10])
                 raise InputDataError(
-                    f"label column {self.getInitialLabelCol()!r} has {len(scanned.labels)} "
+                    f"label column {self.getInitialLabelCol()!r} has {len(labels)} "
                     f"distinct values ({shown}), k is {plan.k}; they must be equal in number"
                 )
-            blank = Parameters.unit(plan.structure, plan.k, scanned.sample.shape[0])
-            statistics = engine.run_labelled(natural_parameters([blank], by))
+            blank = Parameters.unit(plan.structure, plan.k, sample.d)
+            statistics = data.engine.run_labelled(natural_parameters([blank], by))
             return from_labels(statistics, plan.structure, plan.k, sample.floor)
         return search(
             sample,
@@ -340,7 +397,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             plan.structure,
             init_mode=self.getInitMode(),  # type: ignore[arg-type]
             num_init=self.getNumInit(),
-            seed=seed,
+            seed=self.getSeed() & (2**63 - 1),
             tol=self.getTol(),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
@@ -81,25 +81,27 @@ class GaussianMixtureParams(
         TypeConverters.toInt,
     )
 
+    # Not HasSeed's own default: a hash of the class name, which Python salts anew each process.
+    _DEFAULTS: ClassVar[dict[str, Any]] = {
+        "k": 2,
+        "maxIter": 100,
+        "tol": 1e-6,
+        "aggregationDepth": 2,
+        "covarianceType": "full",
+        "initMode": "k-means",
+        "numInit": 16,
+        "seed": 0,
+        "covarianceFloor": "auto",
+        "acceleration": "anderson",
+        "missing": "error",
+        "logLikelihoodCol": "",
+        "uncertaintyCol": "",
+        "sampleSize": 0,
+    }
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(
-            k=2,
-            maxIter=100,
-            tol=1e-6,
-            aggregationDepth=2,
-            covarianceType="full",
-            initMode="k-means",
-            numInit=16,
-            # Not HasSeed's own: a hash of the class name, which Python salts anew each process.
-            seed=0,
-            covarianceFloor="auto",
-            acceleration="anderson",
-            missing="error",
-            logLikelihoodCol="",
-            uncertaintyCol="",
-            sampleSize=0,
-        )
+        self._setDefault(**self._DEFAULTS)
 
     def getK(self) -> int:
         """Gets the value of k or its default."""

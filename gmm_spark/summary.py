@@ -30,7 +30,12 @@ class GaussianMixtureSummary:
     meanLogLikelihood : per unit weight
     numIter : EM steps taken, numPasses : full passes over the data
     converged, reason : "converged", "max_iterations", "decreased" or "singular"
-    history : a dictionary a pass: pass, kind, meanLogLikelihood, gain, seconds
+    history : a dictionary a pass: pass, kind, meanLogLikelihood, gain, seconds. Pass 0 is the
+        first look at the data, of kind "scan", or "packing" where a DataFrame was brought into
+        blocks. Then "em", a step of EM; "anchored", steps on the sample, corrected by the pass
+        before; "accelerated", an extrapolation of steps; "rejected", one of these that had
+        lowered the likelihood and was taken back; "confirming", a step of EM at the end
+    candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
         Celeux and Govaert 2000, with hard assignments, as mclust)
@@ -62,6 +67,7 @@ class GaussianMixtureSummary:
     featuresCol: str = "features"
     predictionCol: str = "prediction"
     probabilityCol: str = "probability"
+    candidates: list[dict[str, Any]] = field(default_factory=list)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
     _predictions: DataFrame | None = field(default=None, repr=False, compare=False)
 
@@ -74,6 +80,20 @@ class GaussianMixtureSummary:
                 "ParquetTable); use model.transform"
             )
         return self._predictions
+
+    @property
+    def candidatesDF(self) -> DataFrame:
+        """What a `GaussianMixtureSearch` tried, best first: k, covarianceType, numParameters,
+        criterion, meanLogLikelihood, standardError of the criterion's difference to the best,
+        evaluatedOn ("all rows" or "sample"), problem."""
+        from pyspark.sql import SparkSession
+
+        schema = (
+            "k int, covarianceType string, numParameters int, criterion double, "
+            "meanLogLikelihood double, standardError double, evaluatedOn string, problem string"
+        )
+        rows = [tuple(c[name.split()[0]] for name in schema.split(", ")) for c in self.candidates]
+        return SparkSession.active().createDataFrame(rows, schema)
 
     @property
     def cluster(self) -> DataFrame:
@@ -105,13 +125,22 @@ def summarise(
     columns: Columns,
     order: NDArray[np.intp],
     roles: Roles,
-    **output_columns: Any,
+    *,
+    opening: tuple[str, float],
+    **more: Any,
 ) -> GaussianMixtureSummary:
-    """The summary of a fit whose components are reported in the given order."""
+    """The summary of a fit whose components are reported in the given order.
+
+    `opening` is what the first scan was and its seconds, `more` goes into the summary as it is.
+    """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
     sizes = found.cluster_sizes[order]
-    history = [
+    kind, spent = opening
+    history: list[dict[str, Any]] = [
+        {"pass": 0, "kind": kind, "meanLogLikelihood": None, "gain": None, "seconds": spent}
+    ]
+    history += [
         {
             "pass": record.number,
             "kind": record.kind,
@@ -127,8 +156,8 @@ def summarise(
         numFeatures=found.parameters.d,
         logLikelihood=total,
         meanLogLikelihood=total / found.weight,
-        numIter=len(history) - 1,
-        numPasses=len(history),
+        numIter=len(found.history) - 1,
+        numPasses=len(found.history),
         converged=found.converged,
         reason=found.reason,
         history=history,
@@ -144,7 +173,7 @@ def summarise(
         parameterHistory=[
             record.parameters.restored(columns.standardisation) for record in found.history
         ],
-        **output_columns,
+        **more,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,15 @@ from gmm_spark.mixture.sufficient import Statistics
 
 @dataclass(frozen=True)
 class _PassWork:
-    """One task's statistics, as bytes: the block fingerprints' sum, then float64 sums."""
+    """One task's statistics, as bytes: the block fingerprints' sum, then float64 sums of one
+    evaluator after the other."""
 
-    evaluator: Shared
+    evaluators: Shared
     labels: tuple[float, ...] | None
     gaps: bool
 
     def __call__(self, blocks: Iterator[Block]) -> bytes:
-        kernel = BlockKernel(self.evaluator.value)
+        kernels = [BlockKernel(evaluator) for evaluator in self.evaluators.value]
         fingerprint = 0
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
@@ -36,12 +37,14 @@ class _PassWork:
                 features = features[:, complete]
                 weights = None if weights is None else weights[complete]
                 labels = None if labels is None else labels[complete]
-            if self.labels is None:
-                kernel.add(features, weights)
-            else:
-                assert labels is not None
-                kernel.add_labelled(features, as_labels(labels, self.labels), weights)
-        return fingerprint.to_bytes(8, "little") + kernel.statistics().values.tobytes()
+            for kernel in kernels:
+                if self.labels is None:
+                    kernel.add(features, weights)
+                else:
+                    assert labels is not None
+                    kernel.add_labelled(features, as_labels(labels, self.labels), weights)
+        sums = b"".join(kernel.statistics().values.tobytes() for kernel in kernels)
+        return fingerprint.to_bytes(8, "little") + sums
 
 
 def merge_payloads(payloads: list[bytes]) -> bytes:
@@ -63,39 +66,53 @@ class SparkEngine:
         self.seconds: list[float] = []
 
     def run_pass(self, evaluator: Evaluator) -> Statistics:
-        return self._run(evaluator, None, f"EM pass {len(self.seconds) + 1}")
+        return self.run_passes([evaluator])[0]
+
+    def run_passes(self, evaluators: Sequence[Evaluator]) -> list[Statistics]:
+        """The passes of several fits in one scan."""
+        return self._run(tuple(evaluators), None, f"EM pass {len(self.seconds) + 1}")
 
     def run_labelled(self, evaluator: Evaluator) -> Statistics:
         """Statistics with responsibility 1 for the component of each row's label."""
-        return self._run(evaluator, self._scan.labels, "statistics of the labelled rows")
+        labels = self._scan.labels
+        return self._run((evaluator,), labels, "statistics of the labelled rows")[0]
 
     def _run(
-        self, evaluator: Evaluator, labels: tuple[float, ...] | None, description: str
-    ) -> Statistics:
+        self,
+        evaluators: tuple[Evaluator, ...],
+        labels: tuple[float, ...] | None,
+        description: str,
+    ) -> list[Statistics]:
         started = time.monotonic()
-        shared = Shared(self._source.spark, evaluator)
+        sizes = [evaluator.layout.size for evaluator in evaluators]
+        shared = Shared(self._source.spark, evaluators)
         try:
             payloads = run_job(
                 self._source,
                 _PassWork(shared, labels, self._scan.num_skipped > 0),
                 description,
                 merge=merge_payloads,
-                payload_bytes=8 * evaluator.layout.size,
+                payload_bytes=8 * sum(sizes),
                 aggregation_depth=self._depth,
             )
         finally:
             shared.destroy()
         merged = merge_payloads(payloads)
-        values: Array = np.frombuffer(merged, offset=8).copy()
-        statistics = Statistics(evaluator.layout, evaluator.origins, values)
+        values: Array = np.frombuffer(merged, offset=8)
+        parts = np.split(values, np.cumsum(sizes)[:-1])
+        found = [
+            Statistics(evaluator.layout, evaluator.origins, part.copy())
+            for evaluator, part in zip(evaluators, parts, strict=True)
+        ]
         fingerprint = int.from_bytes(merged[:8], "little")
-        if statistics.num_rows != self._scan.num_rows or fingerprint != self._scan.fingerprint:
+        num_rows = found[0].num_rows
+        if num_rows != self._scan.num_rows or fingerprint != self._scan.fingerprint:
             raise FitError(
                 f"the data changed under the fit: the first scan saw {self._scan.num_rows} rows, "
-                f"this pass {statistics.num_rows}"
+                f"this pass {num_rows}"
                 + ("" if fingerprint == self._scan.fingerprint else " with other values")
                 + "; the input must give the same rows each time it is read"
             )
         if labels is None:
             self.seconds.append(time.monotonic() - started)
-        return statistics
+        return found

@@ -43,6 +43,16 @@ class Sample:
         weights = None if self.weights is None else self.weights[:rows]
         return replace(self, values=self.values[:, :rows], weights=weights)
 
+    def between(self, start: int, stop: int) -> Sample:
+        """Some of the rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        return replace(self, values=self.values[:, start:stop], weights=weights)
+
+    @property
+    def weight(self) -> float:
+        """Sum of the rows' weights."""
+        return float(self.num_rows if self.weights is None else self.weights.sum())
+
     @property
     def run_pass(self) -> RunPass:
         return array_pass(self.values, self.weights)

@@ -6,7 +6,7 @@ standardised coordinates throughout; nothing here reads a clock or writes a file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -37,6 +37,8 @@ _CONFIRMATIONS = 2
 _SAMPLE_STEPS = 20, 300
 _SAMPLE_SHARE = 20
 _PASS_COSTS_ROWS = 300_000
+# Fewer steps than this before the correction fails are no better than one of EM.
+_FEWEST_STEPS = 3
 # How much finer than the last gain these steps are taken: the anchor moves anyway.
 _SAMPLE_PRECISION = 0.01
 
@@ -91,19 +93,43 @@ def fit(
     run_pass: RunPass, start: Parameters, standardisation: Standardisation, **options: Any
 ) -> Fit:
     """Expectation-maximisation from `start` by `run_pass`; the options are those of `passes`."""
-    climb = passes(start, standardisation, **options)
-    try:
-        evaluator = next(climb)
-        while True:
+
+    def run_each(evaluators: Sequence[Evaluator]) -> list[Statistics | SingularCovarianceError]:
+        try:
+            return [run_pass(evaluators[0])]
+        except SingularCovarianceError as error:
+            return [error]
+
+    (found,) = fit_together(run_each, [passes(start, standardisation, **options)])
+    return found
+
+
+def fit_together(
+    run_passes: Callable[[Sequence[Evaluator]], Sequence[Statistics | SingularCovarianceError]],
+    climbs: Sequence[Generator[Evaluator, Statistics, Fit]],
+) -> list[Fit]:
+    """Several fits, made by `passes`, that share every scan of the data until they end."""
+    found: dict[int, Fit] = {}
+    waiting: dict[int, Evaluator] = {}
+    answers: dict[int, Statistics | SingularCovarianceError | None] = dict.fromkeys(
+        range(len(climbs))
+    )
+    while answers:
+        for index, answer in answers.items():
+            climb = climbs[index]
             try:
-                statistics = run_pass(evaluator)
-            except SingularCovarianceError as error:
-                evaluator = climb.throw(error)
-            else:
-                evaluator = climb.send(statistics)
-    except StopIteration as stop:
-        found: Fit = stop.value
-        return found
+                if isinstance(answer, SingularCovarianceError):
+                    waiting[index] = climb.throw(answer)
+                elif answer is None:
+                    waiting[index] = next(climb)
+                else:
+                    waiting[index] = climb.send(answer)
+            except StopIteration as stop:
+                found[index] = stop.value
+        asked, waiting = waiting, {}
+        answered = run_passes(list(asked.values())) if asked else []
+        answers = dict(zip(asked, answered, strict=True))
+    return [found[index] for index in range(len(climbs))]
 
 
 def passes(
@@ -281,10 +307,22 @@ class _Leap:
         `small` says that the last gain was under tol.
         """
         at, step = visit.record.parameters, visit.step[0]
-        if self._run_sample is None:
-            leapt = self._anderson.propose(at, step)
+        extrapolated = self._anderson.propose(at, step)
+        on_sample = self._steps_on_sample(evaluator, visit, scatter)
+        if on_sample is None:
             self.arrived = small
-            return None if small or leapt is None else (leapt, "accelerated")
+            usable = extrapolated is not None and not small
+            return (extrapolated, "accelerated") if usable else None  # type: ignore[return-value]
+        first, last = on_sample.history[0], on_sample.history[-1]
+        self.arrived = last.mean_log_likelihood - first.mean_log_likelihood < self._tol
+        return None if self.arrived else (on_sample.parameters, "anchored")
+
+    def _steps_on_sample(
+        self, evaluator: Evaluator, visit: _Visit, scatter: Array | None
+    ) -> Fit | None:
+        """The climb on the sample, None where that says nothing of all the rows."""
+        if self._run_sample is None:
+            return None
         gain = visit.record.gain
         if visit.record.kind == "anchored":
             self._steps = min(4 * self._steps, _SAMPLE_STEPS[1])
@@ -299,7 +337,7 @@ class _Leap:
             )
             on_sample = fit(
                 run_anchored,
-                at,
+                visit.record.parameters,
                 self._standardisation,
                 floor=self._floor,
                 tol=tol,
@@ -311,6 +349,7 @@ class _Leap:
             self._shorten()
             return None
         self._taken = len(on_sample.history)
-        first, last = on_sample.history[0], on_sample.history[-1]
-        self.arrived = last.mean_log_likelihood - first.mean_log_likelihood < self._tol
-        return None if self.arrived else (on_sample.parameters, "anchored")
+        # It left at once the region where the correction holds.
+        if on_sample.reason == "singular" and self._taken < _FEWEST_STEPS:
+            return None
+        return on_sample

@@ -94,10 +94,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     k, structure = parameters.k, parameters.structure
     if k < 2:
         return []
-    evaluator = natural_parameters([parameters], sample.standardisation)
-    log_joint = BlockKernel(evaluator).log_joint(sample.values)
-    joint = np.exp(log_joint - log_joint.max(axis=0))
-    responsibilities = joint / joint.sum(axis=0)
+    responsibilities = _responsibilities(parameters, sample)
     losses = -np.log1p(-np.minimum(responsibilities, 1 - 1e-12)).mean(axis=1)
     gains = _misfits(parameters, sample, responsibilities)
     promise = gains[:, None] - losses[None, :]
@@ -109,6 +106,35 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     order = order[batch * (most // 2) : (batch + 1) * (most // 2)]
     pairs = [divmod(int(i), k) for i in order if np.isfinite(promise.flat[i])]
     return [how(parameters, away, split) for split, away in pairs for how in (_apart, _nested)]
+
+
+def grown(parameters: Parameters, sample: Sample, most: int) -> list[Parameters]:
+    """Mixtures with one component more, made by splitting one; the likeliest `most`."""
+    k = parameters.k
+    wider = _with_a_dead_one(parameters)
+    gains = _misfits(parameters, sample, _responsibilities(parameters, sample))
+    order = np.lexsort([-parameters.weights, -gains])
+    pairs = [(int(split), how) for split in order for how in (_apart, _nested)]
+    return [how(wider, k, split) for split, how in pairs if parameters.weights[split] > 0][:most]
+
+
+def _with_a_dead_one(parameters: Parameters) -> Parameters:
+    covariances = parameters.covariances
+    if not parameters.structure.shared:
+        covariances = np.concatenate([covariances, covariances[:1]])
+    return replace(
+        parameters,
+        weights=np.append(parameters.weights, 0.0),
+        means=np.concatenate([parameters.means, parameters.means[:1]]),
+        covariances=covariances,
+    )
+
+
+def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
+    evaluator = natural_parameters([parameters], sample.standardisation)
+    log_joint = BlockKernel(evaluator).log_joint(sample.values)
+    joint = np.exp(log_joint - log_joint.max(axis=0))
+    return np.asarray(joint / joint.sum(axis=0))
 
 
 def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) -> Array:

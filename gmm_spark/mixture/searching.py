@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, repeat
 
 from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked
@@ -28,6 +29,7 @@ def search(
     num_init: int = 16,
     seed: int = 0,
     tol: float = 1e-6,
+    given: Sequence[Parameters] = (),
 ) -> Parameters:
     """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
 
@@ -39,6 +41,7 @@ def search(
     Parameters
     ----------
     seed : the same sample and seed give the same start
+    given : starts that are tried beside these, in standardised coordinates
 
     Raises InputDataError where the sample has fewer distinct rows than k, and
     SingularCovarianceError where every start is singular.
@@ -49,7 +52,7 @@ def search(
     starts = (
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )
-    candidates = [Candidate(start) for start in starts if start is not None]
+    candidates = [Candidate(start) for start in (*given, *starts) if start is not None]
     rounds = chain(_ROUNDS, repeat(_ROUNDS[-1]))
     while len(candidates) > 1:
         steps, factor = next(rounds)
@@ -61,7 +64,7 @@ def search(
     if not candidates:
         raise SingularCovarianceError(0)
     best = candidates[0]
-    if k > 1 and num_init > 1:
+    if k > 1 and num_init + len(given) > 1:
         best = improved(best, sample, (rows, 2 * rows, 4 * rows))
     climbed = fit(
         sample.run_pass,

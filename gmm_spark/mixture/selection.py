@@ -1,0 +1,193 @@
+"""Choosing the number of components and the covariance structure.
+
+Every cell of the grid is fitted on a sample first. What its criterion would be on all the rows is
+estimated from there, with the error of the estimate; only cells that may win go on to the full
+data, where they share scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.kernel import BlockKernel, SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.moving import grown
+from gmm_spark.mixture.parameters import Array, Parameters, Structure
+from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.starting import InitMode
+
+Criterion = Literal["bic", "aic", "icl", "heldout"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+# Rows of the sample that the grid is fitted on, and how finely, and its share where some of the
+# rows there are have to be held out.
+_GRID_ROWS = 65_536
+_GRID_TOL = 1e-5
+_FITTED_SHARE = 0.75
+# Fresh starts of a cell: a quarter of a single fit's, since it also starts from its neighbour.
+_FRESH_SHARE = 4
+_GROWN = 8
+# Cells whose estimate is so many standard errors behind the best cannot win.
+_ERRORS = 3.0
+_FINALISTS = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of components and a structure, as fitted on the sample."""
+
+    k: int
+    structure: Structure
+    parameters: Parameters | None  # standardised; None where it cannot be fitted
+    criterion: float  # estimated for all the rows, lower is better
+    error: float  # standard error of its difference to the best
+    mean_log_likelihood: float  # estimated likewise, in the user's units
+    problem: str = ""
+
+
+def penalised(
+    criterion: Criterion, log_likelihood: float, log_assignment: float, p: int, weight: float
+) -> float:
+    """A criterion, lower is better, from a total log-likelihood, the sum of the log of every
+    row's largest responsibility, the number of free parameters and the sum of weights."""
+    if criterion == "heldout":
+        return -2 * log_likelihood
+    if criterion == "aic":
+        return -2 * log_likelihood + 2 * p
+    penalty = p * float(np.log(weight))
+    return -2 * (log_likelihood + (log_assignment if criterion == "icl" else 0.0)) + penalty
+
+
+def grid(
+    samples: Mapping[str, Sample],
+    ks: Sequence[int],
+    structures: Sequence[Structure],
+    criterion: Criterion,
+    weight: float,
+    *,
+    init_mode: InitMode = "k-means",
+    num_init: int = 16,
+    seed: int = 0,
+    tol: float = 1e-6,
+    listener: Callable[[Cell], None] | None = None,
+) -> list[Cell]:
+    """Every cell fitted on the sample, best first.
+
+    Parameters
+    ----------
+    samples : by the code of the structure
+    weight : of all the rows
+    listener : called with every cell; its error is not known yet
+    """
+    cells, densities = [], []
+    for structure in structures:
+        sample = samples[structure.code]
+        fitted_on, judged_on = _parted(sample, criterion, weight)
+        smaller: Parameters | None = None
+        for k in sorted(set(ks)):
+            given = []
+            if smaller is not None and smaller.k == k - 1:
+                given = grown(smaller, fitted_on.first(8192), _GROWN)
+            fresh = num_init if not given else max(1, num_init // _FRESH_SHARE)
+            try:
+                smaller = search(
+                    fitted_on,
+                    k,
+                    structure,
+                    init_mode=init_mode,
+                    num_init=fresh,
+                    seed=seed,
+                    tol=max(tol, _GRID_TOL),
+                    given=given,
+                )
+                density = _densities(smaller, judged_on or fitted_on, criterion)
+                own = _densities(smaller, fitted_on, criterion)
+            except (InputDataError, SingularCovarianceError) as error:
+                smaller = None
+                cells.append(Cell(k, structure, None, np.inf, np.inf, -np.inf, str(error)))
+                densities.append(np.full((judged_on or fitted_on).num_rows, -np.inf))
+                if listener is not None:
+                    listener(cells[-1])
+                continue
+            mean = float(np.average(own, weights=fitted_on.weights))
+            expected = mean
+            if judged_on is not None:
+                other = float(np.average(density, weights=judged_on.weights))
+                expected = (
+                    other if criterion == "heldout" else _expected(mean, other, fitted_on, weight)
+                )
+            p = smaller.num_free_parameters
+            total = penalised(criterion, weight * expected, 0.0, p, weight)
+            cells.append(Cell(k, structure, smaller, total, 0.0, expected))
+            densities.append(density)
+            if listener is not None:
+                listener(cells[-1])
+    return _with_errors(cells, densities, weight)
+
+
+def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
+    """Those that may win, of cells sorted; the first alone where the sample is all the rows."""
+    usable = [cell for cell in cells if cell.parameters is not None]
+    if not sampled:
+        return usable[:1]
+    best = usable[0].criterion if usable else 0.0
+    return [c for c in usable if c.criterion - best <= _ERRORS * c.error][:_FINALISTS]
+
+
+def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample, Sample | None]:
+    """The rows to fit on and, unless these are all there are, others to judge on."""
+    everything = sample.num_rows <= _GRID_ROWS and sample.weight >= weight * (1 - 1e-9)
+    if everything and criterion != "heldout":
+        return sample, None
+    cut = min(_GRID_ROWS, int(_FITTED_SHARE * sample.num_rows))
+    return sample.first(cut), sample.between(cut, cut + _GRID_ROWS)
+
+
+def _expected(own: float, other: float, fitted_on: Sample, weight: float) -> float:
+    """The mean log-likelihood a fit on all the rows would have, from that of a fit on some of
+    them on its own rows and on others.
+
+    The one is above that of the best parameters by as much as the other is below it, to first
+    order; a fit on all the rows is above it too, by as much less as it has more rows.
+    """
+    middle, optimism = (own + other) / 2, (own - other) / 2
+    return middle + optimism * fitted_on.weight / weight
+
+
+def _densities(parameters: Parameters, sample: Sample, criterion: Criterion) -> Array:
+    """What the criterion sums over rows, (n,): the log density in the user's units, and for icl
+    the log of the largest responsibility."""
+    evaluator = natural_parameters([parameters], sample.standardisation)
+    log_joint = BlockKernel(evaluator).log_joint(sample.values)
+    largest = log_joint.max(axis=0)
+    total = largest + np.log(np.exp(log_joint - largest).sum(axis=0))
+    found = largest if criterion == "icl" else total
+    return np.asarray(found - sample.standardisation.log_volume)
+
+
+def _with_errors(cells: list[Cell], densities: list[Array], weight: float) -> list[Cell]:
+    order = sorted(range(len(cells)), key=lambda i: (cells[i].criterion, cells[i].k))
+    best = densities[order[0]]
+    found = []
+    for index in order:
+        cell, difference = cells[index], densities[index] - best
+        error = np.inf
+        if cell.parameters is not None:
+            error = 2 * weight * float(difference.std()) / np.sqrt(difference.size)
+        found.append(
+            Cell(
+                cell.k,
+                cell.structure,
+                cell.parameters,
+                cell.criterion,
+                error,
+                cell.mean_log_likelihood,
+                cell.problem,
+            )
+        )
+    return found

@@ -1,0 +1,292 @@
+"""The search for k and the covariance structure: `GaussianMixtureSearch(k=[2, 3, 4]).fit(data)`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.param import TypeConverters
+from pyspark.sql import DataFrame
+
+from gmm_spark.engine.parquet import ParquetTable
+from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.estimator import GaussianMixture, _Data, _Plan
+from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.fitting import Fit, PassRecord, fit_together
+from gmm_spark.mixture.parameters import structure_named
+from gmm_spark.mixture.selection import CRITERIA, Cell, finalists, grid, penalised
+from gmm_spark.model import GaussianMixtureModel
+from gmm_spark.params import GaussianMixtureParams, _own
+
+logger = logging.getLogger(__name__)
+
+
+class GaussianMixtureSearch(GaussianMixture):
+    """Gaussian mixtures of several sizes and structures, of which the best is fitted.
+
+    Every cell of the grid is fitted on a sample; those that may win by `criterion` are fitted to
+    all the rows in shared scans. `fit` returns the best model, whose `summary.candidates` (and
+    `summary.candidatesDF`) hold the whole table. The Params are those of `GaussianMixture`, but
+    that `k` and `covarianceType` are lists.
+
+    Examples
+    --------
+    >>> from gmm_spark import GaussianMixtureSearch, ParquetTable
+    >>> search = GaussianMixtureSearch(k=[2, 3, 4], inputCols=["age", "spend"])  # doctest: +SKIP
+    >>> model = search.fit(ParquetTable("lake/customers"))  # doctest: +SKIP
+    >>> model.summary.k, model.getCovarianceType()  # doctest: +SKIP
+    """
+
+    k = _own("k", "numbers of components to try", TypeConverters.toListInt)
+    covarianceType = _own(
+        "covarianceType",
+        "covariance structures to try: full, tied, diag, spherical, or mclust's codes VVV, EEE, "
+        "VVI, EEI, VII, EII",
+        TypeConverters.toListString,
+    )
+    criterion = _own(
+        "criterion",
+        "what the best is lowest in: bic, aic, icl, or heldout (minus twice the log-likelihood "
+        "of rows held out of the sample)",
+    )
+
+    _DEFAULTS: ClassVar[dict[str, Any]] = {
+        **GaussianMixtureParams._DEFAULTS,
+        "k": list(range(1, 10)),
+        "covarianceType": ["full"],
+        "criterion": "bic",
+    }
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        featuresCol: str = "features",
+        predictionCol: str = "prediction",
+        k: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8, 9),
+        probabilityCol: str = "probability",
+        tol: float = 1e-6,
+        maxIter: int = 100,
+        seed: int | None = None,
+        aggregationDepth: int = 2,
+        weightCol: str | None = None,
+        inputCols: list[str] | None = None,
+        covarianceType: Sequence[str] = ("full",),
+        criterion: str = "bic",
+        initMode: str = "k-means",
+        numInit: int = 16,
+        covarianceFloor: str | float = "auto",
+        acceleration: str = "anderson",
+        missing: str = "error",
+        logLikelihoodCol: str = "",
+        uncertaintyCol: str = "",
+        sampleSize: int = 0,
+    ) -> None:
+        given = self._input_kwargs  # which the constructor of the superclass empties
+        super().__init__()
+        self._set(**given)
+
+    @keyword_only
+    def setParams(self, **kwargs: Any) -> GaussianMixtureSearch:  # type: ignore[override]
+        """Sets the given Params."""
+        return self._set(**self._input_kwargs)
+
+    def getCriterion(self) -> str:
+        """Gets the value of criterion or its default."""
+        return self.getOrDefault(self.criterion)
+
+    def setCriterion(self, value: str) -> GaussianMixtureSearch:
+        """Sets what the best is lowest in: bic, aic, icl or heldout."""
+        return self._set(criterion=value)
+
+    def setK(self, value: Sequence[int]) -> GaussianMixtureSearch:  # type: ignore[override]
+        """Sets the numbers of components to try."""
+        return self._set(k=list(value))
+
+    def setCovarianceType(self, value: Sequence[str]) -> GaussianMixtureSearch:  # type: ignore[override]
+        """Sets the covariance structures to try."""
+        return self._set(covarianceType=list(value))
+
+    def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
+        self._check_settings()
+        plans = self._plans()
+        with self._opened(dataset, plans) as data:
+            cells = self._grid(data, plans)
+            entered = self._entered(cells, data)
+            trials = self._on_all_rows(entered, data)
+        table, best = self._table(cells, trials, data)
+        chosen = trials[best]
+        logger.info(
+            "k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion()
+        )
+        return self._model(dataset, data, chosen.plan, chosen.fit, chosen.seconds, candidates=table)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.getCriterion() not in CRITERIA:
+            raise ConfigurationError(
+                f"criterion is {self.getCriterion()!r}; it must be one of {', '.join(CRITERIA)}"
+            )
+        for param in (self.initialModel, self.initialLabelCol):
+            if self.isSet(param):
+                raise ConfigurationError(
+                    f"{param.name} is of one number of components; a search makes its own starts"
+                )
+
+    def _plans(self) -> list[_Plan]:
+        ks: Any = self.getOrDefault(self.k)
+        names: Any = self.getOrDefault(self.covarianceType)
+        if not ks or min(ks) < 1:
+            raise ConfigurationError(f"k is {ks}; it must be numbers of components, at least 1")
+        if not names:
+            raise ConfigurationError("covarianceType is empty; name at least one structure")
+        unique = {structure_named(name).code: name for name in reversed(names)}
+        return [self._planned(k, name) for name in unique.values() for k in sorted(set(ks))]
+
+    def _grid(self, data: _Data, plans: Sequence[_Plan]) -> list[Cell]:
+        samples: dict[str, Sample] = {}
+        usable = [plan for plan in plans if plan.k <= data.scan.num_rows]
+        if not usable:
+            raise InputDataError(
+                f"k is at least {min(p.k for p in plans)}, but there are only "
+                f"{data.scan.num_rows} rows; use a smaller k"
+            )
+        for plan in usable:
+            if plan.structure.code not in samples:
+                samples[plan.structure.code] = self._sample(data, plan)
+        return grid(
+            samples,
+            [plan.k for plan in usable],
+            [next(p.structure for p in usable if p.structure.code == code) for code in samples],
+            self.getCriterion(),  # type: ignore[arg-type]
+            data.scan.weight,
+            init_mode=self.getInitMode(),  # type: ignore[arg-type]
+            num_init=self.getNumInit(),
+            seed=self.getSeed() & (2**63 - 1),
+            tol=self.getTol(),
+            listener=_log_cell,
+        )
+
+    def _entered(self, cells: Sequence[Cell], data: _Data) -> list[Cell]:
+        """The cells that are fitted to all the rows."""
+        if all(cell.parameters is None for cell in cells):
+            raise InputDataError(f"none of the mixtures can be fitted: {cells[0].problem}")
+        if self.getCriterion() == "heldout":
+            return finalists(cells, False)
+        return finalists(cells, data.scan.sample.shape[1] < data.scan.num_rows)
+
+    def _on_all_rows(self, entered: Sequence[Cell], data: _Data) -> list[_Trial]:
+        plans = [self._plan_of(cell) for cell in entered]
+        seconds: list[list[float]] = [[] for _ in plans]
+        engine, climbs = data.engine, []
+        for index, (cell, plan) in enumerate(zip(entered, plans, strict=True)):
+            assert cell.parameters is not None
+            sample = self._sample(data, plan)
+
+            def listen(record: PassRecord, index: int = index, plan: _Plan = plan) -> None:
+                seconds[index].append(engine.seconds[-1])
+                _log_pass(plan, record)
+
+            climbs.append(self._climb(cell.parameters, sample, listen))
+        fits = fit_together(engine.run_passes, climbs)
+        return [_Trial(*trial) for trial in zip(entered, plans, fits, seconds, strict=True)]
+
+    def _plan_of(self, cell: Cell) -> _Plan:
+        names: Any = self.getOrDefault(self.covarianceType)
+        return self._planned(
+            cell.k, next(n for n in names if structure_named(n).code == cell.structure.code)
+        )
+
+    def _table(
+        self, cells: Sequence[Cell], trials: Sequence[_Trial], data: _Data
+    ) -> tuple[list[dict[str, Any]], int]:
+        """What was tried, best first, and the number of the best trial."""
+        weight = data.scan.weight
+        criteria = []
+        for trial in trials:
+            found = trial.fit
+            held_out = self.getCriterion() == "heldout"
+            criteria.append(
+                trial.cell.criterion
+                if held_out
+                else penalised(
+                    self.getCriterion(),  # type: ignore[arg-type]
+                    found.log_likelihood,
+                    found.log_assignment,
+                    found.parameters.num_free_parameters,
+                    weight,
+                )
+            )
+        best = int(np.argmin(criteria))
+        rows = []
+        for cell in cells:
+            index = next((i for i, trial in enumerate(trials) if trial.cell is cell), None)
+            fitted = None if index is None else trials[index].fit
+            rows.append(
+                {
+                    "k": cell.k,
+                    "covarianceType": self._plan_of(cell).name,
+                    "numParameters": cell.structure.num_free_parameters(
+                        cell.k, len(data.source.roles.features)
+                    ),
+                    "criterion": _finite(cell.criterion if index is None else criteria[index]),
+                    "meanLogLikelihood": _finite(
+                        cell.mean_log_likelihood
+                        if fitted is None
+                        else fitted.log_likelihood / fitted.weight
+                    ),
+                    "standardError": _finite(cell.error) if fitted is None else 0.0,
+                    "evaluatedOn": "sample" if fitted is None else "all rows",
+                    "problem": cell.problem,
+                }
+            )
+        first = trials[best].cell
+        chosen = {"k": first.k, "covarianceType": self._plan_of(first).name}
+
+        def place(row: dict[str, Any]) -> tuple[bool, bool, float]:
+            is_best = all(row[name] == value for name, value in chosen.items())
+            missing = row["criterion"] is None
+            return not is_best, missing, 0.0 if missing else row["criterion"]
+
+        return sorted(rows, key=place), best
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A cell fitted to all the rows."""
+
+    cell: Cell
+    plan: _Plan
+    fit: Fit
+    seconds: list[float]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _log_cell(cell: Cell) -> None:
+    if cell.parameters is None:
+        logger.info("k = %d, %s: %s", cell.k, cell.structure.code, cell.problem)
+    else:
+        logger.info(
+            "k = %d, %s: mean log-likelihood about %.6f",
+            cell.k,
+            cell.structure.code,
+            cell.mean_log_likelihood,
+        )
+
+
+def _log_pass(plan: _Plan, record: PassRecord) -> None:
+    logger.info(
+        "k = %d, %s, pass %d (%s), mean log-likelihood %.6f",
+        plan.k,
+        plan.name,
+        record.number,
+        record.kind,
+        record.mean_log_likelihood,
+    )
