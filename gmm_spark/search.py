@@ -160,7 +160,8 @@ class GaussianMixtureSearch(GaussianMixture):
                 samples[plan.structure.code] = self._sample(data, plan)
         return grid(
             samples,
-            [plan.k for plan in usable],
+            # More than there are rows too: their cells are in the table, with the problem.
+            [plan.k for plan in plans],
             [next(p.structure for p in usable if p.structure.code == code) for code in samples],
             self.getCriterion(),  # type: ignore[arg-type]
             data.scan.weight,
