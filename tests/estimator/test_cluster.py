@@ -29,15 +29,15 @@ def after_first_pass(monkeypatch) -> Callable[[Callable[[], Any]], None]:
     """Something to happen between the first pass over the data and the second."""
 
     def set_up(happens: Callable[[], Any]) -> None:
-        run_pass = SparkEngine.run_pass
+        run_passes = SparkEngine.run_passes
 
-        def wrapped(self: Any, evaluator: Any) -> Any:
-            statistics = run_pass(self, evaluator)
+        def wrapped(self: Any, evaluators: Any) -> Any:
+            statistics = run_passes(self, evaluators)
             if len(self.seconds) == 1:
                 happens()
             return statistics
 
-        monkeypatch.setattr(SparkEngine, "run_pass", wrapped)
+        monkeypatch.setattr(SparkEngine, "run_passes", wrapped)
 
     return set_up
 

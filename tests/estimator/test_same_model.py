@@ -117,7 +117,7 @@ def test_a_start_from_all_rows_does_not_depend_on_how_they_are_kept(spark, blurr
 def test_another_seed_starts_elsewhere(lake, reference) -> None:
     other = mixture(maxIter=1, seed=2).fit(lake["one"])
     same = mixture(maxIter=1, seed=1).fit(lake["one"])
-    first = reference.summary.history[0]["meanLogLikelihood"]
+    first = reference.summary.history[1]["meanLogLikelihood"]  # of pass 1; 0 is the packing
     assert_allclose(same.summary.meanLogLikelihood, first, rtol=1e-12)
     assert abs(other.summary.meanLogLikelihood - first) > 1e-6
 
@@ -172,7 +172,8 @@ def labelled(blurred) -> np.ndarray:
 
 def test_a_row_of_weight_two_is_the_row_twice(spark, labelled) -> None:
     rows = labelled[:400]
-    start = {"initialLabelCol": "label"}
+    # Plain EM, whose steps are of the same sums; the two samples are not of the same rows.
+    start = {"initialLabelCol": "label", "acceleration": "none"}
     twice = np.concatenate([rows, rows[:100]])
     weights = np.where(np.arange(400) < 100, 2.0, 1.0)
     by_weight = mixture(weightCol="w", **start).fit(
@@ -186,7 +187,7 @@ def test_a_row_of_weight_two_is_the_row_twice(spark, labelled) -> None:
 
 
 def test_a_row_of_weight_zero_is_no_row(spark, labelled) -> None:
-    start = {"initialLabelCol": "label", "weightCol": "w"}
+    start = {"initialLabelCol": "label", "weightCol": "w", "acceleration": "none"}
     weights = np.where(np.arange(600) % 4 == 0, 0.0, 1.0)
     names = [*XY, "label", "w"]
     weighted = np.column_stack([labelled, weights])
@@ -198,21 +199,30 @@ def test_a_row_of_weight_zero_is_no_row(spark, labelled) -> None:
     )
 
 
-def test_a_fit_speaks_the_units_of_the_data(spark, labelled) -> None:
-    """x -> a + b x, column by column: the mixture moves along, the density by the volume."""
+@pytest.mark.parametrize("acceleration", ["none", "anderson"])
+def test_a_fit_speaks_the_units_of_the_data(spark, labelled, acceleration) -> None:
+    """x -> a + b x, column by column: the mixture moves along, the density by the volume.
+
+    Step by step without acceleration, which makes more of a difference in rounding; with it, in
+    the end.
+    """
     shift, scale = np.array([-7e4, 12.0]), np.array([250.0, 3e-4])
-    start = {"initialLabelCol": "label"}
+    start = {"initialLabelCol": "label", "acceleration": acceleration}
+    same_steps = acceleration == "none"
+    rtol = 1e-7 if same_steps else 1e-2
     moved = labelled.copy()
     moved[:, :2] = shift + scale * moved[:, :2]
     here = mixture(**start).fit(table(spark, labelled, [*XY, "label"]))
     there = mixture(**start).fit(table(spark, moved, [*XY, "label"]))
-    assert here.summary.numPasses == there.summary.numPasses
-    assert_allclose(there.weights, here.weights, rtol=1e-8)
-    assert_allclose((there.means - shift) / scale, here.means, rtol=1e-7, atol=1e-7)
-    assert_allclose(there.covariances, here.covariances * np.outer(scale, scale), rtol=1e-7)
+    assert not same_steps or here.summary.numPasses == there.summary.numPasses
+    assert_allclose(there.weights, here.weights, rtol=rtol)
+    assert_allclose((there.means - shift) / scale, here.means, rtol=rtol, atol=rtol)
+    assert_allclose(there.covariances, here.covariances * np.outer(scale, scale), rtol=rtol)
     volume = np.log(scale).sum()
     assert_allclose(
-        there.summary.meanLogLikelihood, here.summary.meanLogLikelihood - volume, rtol=1e-9
+        there.summary.meanLogLikelihood,
+        here.summary.meanLogLikelihood - volume,
+        rtol=1e-9 if same_steps else 1e-6,
     )
 
 

@@ -248,7 +248,7 @@ def test_params_of_a_wrong_type_are_refused_at_once(spark, wrong) -> None:
 def test_more_components_than_rows(spark) -> None:
     few = table(spark, [(0.0, 0.0), (0.5, 1.0), (1.0, 0.3), (9.0, 9.0), (9.5, 8.0)], XY, 2)
     search = GaussianMixtureSearch(covarianceType=["EII"], inputCols=XY)
-    with pytest.raises(InputDataError, match="^k is at least 6, but there are only 5 rows; use"):
+    with pytest.raises(InputDataError, match=r"^k is at least 6, but there are only 5 rows; use"):
         search.setK([7, 6]).fit(few)
     fitted = search.setK([1, 2, 5, 6]).fit(few)
     assert fitted.summary.k < 6
@@ -328,7 +328,7 @@ def test_a_search_is_saved_and_loaded(spark, tmp_path) -> None:
     }
     GaussianMixtureSearch().write().overwrite().save(path)
     assert GaussianMixtureSearch.load(path).getK() == list(range(1, 10))
-    with pytest.raises(ModelFileError, match="holds a gmm_spark.search.GaussianMixtureSearch"):
+    with pytest.raises(ModelFileError, match=r"holds a gmm_spark\.search\.GaussianMixtureSearch"):
         GaussianMixture.load(path)
 
 
