@@ -21,6 +21,8 @@ _ROUNDS = 12
 _MOVES = 48
 # Standard errors from which on skewness or kurtosis is not chance.
 _SIGNIFICANT = 5.0
+# With fewer rows than this nothing is significant, and trying costs nothing.
+_CHEAP_ROWS = 2000
 # Steps of EM on the three sizes of sample, and how many moves go on after each.
 _STEPS = 8, 15, 40
 _KEPT = 12, 4, 1
@@ -140,7 +142,7 @@ def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
 def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) -> Array:
     """How far the rows of each component are from normal, by weight, (k,): the negentropy that
     skewness and excess kurtosis along the component's axes amount to (Jones and Sibson 1987);
-    0 where that could be chance."""
+    0 where that could be chance, and the rows are many."""
     by = sample.standardisation
     z = (sample.values - by.centre[:, None]) / by.scale[:, None]
     found = np.zeros(parameters.k)
@@ -155,7 +157,8 @@ def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) ->
         square = axes * axes
         weight = share / rows
         skewness, kurtosis = (square * axes) @ weight, (square * square) @ weight - 3
-        significant = (np.abs(skewness) > _SIGNIFICANT * np.sqrt(15 / rows)) | (
+        significant = sample.num_rows < _CHEAP_ROWS
+        significant |= (np.abs(skewness) > _SIGNIFICANT * np.sqrt(15 / rows)) | (
             np.abs(kurtosis) > _SIGNIFICANT * np.sqrt(96 / rows)
         )
         negentropy = np.minimum(skewness**2 / 12 + kurtosis**2 / 48, 1.0)

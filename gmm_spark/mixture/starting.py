@@ -79,19 +79,33 @@ def starting_values(
 
 
 def _metric(z: Array, k: int, structure: Structure, index: int) -> Array:
-    """Coordinates in which distances are taken.
+    """Coordinates in which distances are taken, in turn from start to start.
 
-    Even starts divide each column by its scale. Odd ones divide it by the width of its densest
-    part, so that a column of separate groups weighs as much as their distance. A spherical
-    component has its own metric: the common scale.
+    First each column divided by its scale. Then by the width of its densest part, so that a
+    column of separate groups weighs as much as their distance. Then, where components have an
+    orientation, sphered: groups that differ in how columns go together, not in the columns
+    themselves, are as far apart as any (what mclust starts from; Scrucca and Raftery 2015). A
+    spherical component has its own metric: the common scale.
     """
-    if structure.shape == "spherical" or index % 2 == 0:
+    if structure.shape == "spherical" or index % 3 == 0:
         return z
+    if index % 3 == 2 and structure.shape == "full":
+        return _sphered(z)
     widths = np.array([mode_width(row, 1.0 / (k + 1)) for row in z])
     deviations = z.std(axis=1)
     # A point mass has no width; a tenth of the spread keeps such a column from ruling alone.
     widths = np.maximum(widths, 0.02 * np.minimum(deviations, 1.0))
     return z / np.where(widths > 0, widths, 1.0)[:, None]
+
+
+def _sphered(z: Array) -> Array:
+    """Principal components of the same variance; those of none are left out."""
+    centred = z - z.mean(axis=1, keepdims=True)
+    eigenvalues, vectors = np.linalg.eigh(centred @ centred.T / z.shape[1])
+    there = eigenvalues > 1e-9 * eigenvalues[-1]
+    if not there.any():
+        return z
+    return np.asarray((vectors[:, there].T @ centred) / np.sqrt(eigenvalues[there])[:, None])
 
 
 def _labelled_start(

@@ -1,0 +1,117 @@
+"""Split-and-merge moves, and what candidates are compared by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from gmm_spark.mixture.candidates import Candidate, Sample, ranked, soundness
+from gmm_spark.mixture.fitting import array_pass, fit
+from gmm_spark.mixture.moving import grown, improved, moves
+from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from tests.mixture.reference import CODES, plain_scales, start_from_labels
+
+
+def three_groups(n: int = 6000) -> tuple[np.ndarray, np.ndarray]:
+    """Two groups far to the left, one of twice the rows far to the right, (2, n)."""
+    rng = np.random.default_rng(4)
+    labels = rng.choice(3, n, p=[0.25, 0.25, 0.5]).astype(np.intp)
+    centres = np.array([[-20.0, -3.0], [-20.0, 3.0], [20.0, 0.0]])
+    return np.ascontiguousarray(rng.normal(size=(2, n)) + centres[labels].T), labels
+
+
+def caught(code: str = "VVV") -> tuple[Sample, Parameters, float]:
+    """EM ended with both left groups under one component and the right one under two, and the
+    log-likelihood a row of the right answer."""
+    block, labels = three_groups()
+    structure = STRUCTURES[code]
+    by = plain_scales(block, structure)
+    sample = Sample(block, None, by, np.full(2, 1e-3))
+    wrong = np.where(labels < 2, 0, 1 + (block[1] > 0)).astype(np.intp)
+    start = start_from_labels(block, wrong, structure, by)
+    trapped = fit(array_pass(block), start, by, floor=sample.floor, max_iter=30)
+    ideal = start_from_labels(block, labels, structure, by)
+    right = fit(array_pass(block), ideal, by, floor=sample.floor, tol=1e-8)
+    goal = right.log_likelihood / right.weight
+    assert trapped.log_likelihood / trapped.weight < goal - 0.1
+    return sample, trapped.parameters, goal + by.log_volume
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_component_is_carried_to_where_it_is_missed(code) -> None:
+    sample, trapped, goal = caught(code)
+    found = improved(Candidate(trapped), sample, (1000, 2000, 6000))
+    by = sample.standardisation
+    settled = fit(sample.run_pass, found.parameters, by, floor=sample.floor, tol=1e-8)
+    assert_allclose(settled.log_likelihood / settled.weight + by.log_volume, goal, atol=1e-5)
+
+
+def test_components_that_look_normal_are_left_alone() -> None:
+    sample, _, _ = caught()
+    block, labels = three_groups()
+    right = start_from_labels(block, labels, STRUCTURES["VVV"], sample.standardisation)
+    assert moves(right, sample) == []
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_moves_are_mixtures_of_as_many_components(code) -> None:
+    sample, trapped, _ = caught(code)
+    found = moves(trapped, sample)
+    assert found
+    for moved in found:
+        assert moved.validated().k == 3
+        assert_allclose(moved.weights.sum(), 1.0)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_grown_mixtures_have_one_component_more(code) -> None:
+    sample, trapped, _ = caught(code)
+    found = grown(trapped, sample, 5)
+    assert 1 <= len(found) <= 5
+    assert {more.validated().k for more in found} == {4}
+    assert all(more.weights.min() > 0 for more in found)
+
+
+def test_one_component_has_nowhere_to_go() -> None:
+    block, _ = three_groups()
+    one = Parameters.unit(STRUCTURES["VVV"], 1, 2)
+    sample = Sample(block, None, plain_scales(block, STRUCTURES["VVV"]), np.full(2, 1e-3))
+    assert moves(one, sample) == []
+
+
+class TestSoundness:
+    UNIT = Standardisation(np.zeros(2), np.ones(2))
+
+    def candidate(self, small: float, width: float, score: float) -> Candidate:
+        covariances = np.stack([np.eye(2), width**2 * np.eye(2)])
+        weights = np.array([1 - small, small])
+        return Candidate(
+            Parameters(STRUCTURES["VVV"], weights, np.zeros((2, 2)), covariances), score
+        )
+
+    def sample(self, n: int = 1000) -> Sample:
+        return Sample(np.zeros((2, n)), None, self.UNIT, np.full(2, 1e-2))
+
+    def test_what_a_point_mass_gains_by_being_narrow_does_not_count(self) -> None:
+        """0.5 % of the rows in a component of a hundredth of the width of the other: its rows
+        gain 2 log 100 each, 0.046 a row of all."""
+        narrow = self.candidate(0.005, 1e-2, score=1.0)
+        fed, score = soundness(narrow, self.sample())
+        assert fed
+        assert_allclose(score, 1.0 - 0.005 * 2 * np.log(100), rtol=1e-9)
+
+    @pytest.mark.parametrize(("small", "width"), [(0.005, 0.5), (0.3, 1e-2)])
+    def test_a_component_off_the_floor_or_of_many_rows_counts_in_full(self, small, width) -> None:
+        assert soundness(self.candidate(small, width, 1.0), self.sample()) == (True, 1.0)
+
+    def test_fewer_rows_than_a_covariance_needs_come_last(self) -> None:
+        starved = self.candidate(0.002, 0.5, score=5.0)
+        sound = self.candidate(0.2, 0.5, score=1.0)
+        assert soundness(starved, self.sample())[0] is False
+        assert ranked(self.sample(), [starved, sound]) == [sound, starved]
+
+    def test_candidates_in_one_basin_are_one(self) -> None:
+        a, b, c = (self.candidate(0.2, 0.5, score) for score in (1.0, 1.00001, 0.9))
+        other = self.candidate(0.4, 0.5, 1.0)
+        assert ranked(self.sample(), [a, b, c, other]) == [b, other, c]
