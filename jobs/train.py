@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
 from gmm_spark.config import TrainSettings, expression_name
 from gmm_spark.lake import tables
 from gmm_spark.lake.models import load_model
@@ -23,6 +23,8 @@ from gmm_spark.lake.text import number, percent, table
 
 # More columns than fit on a line are in the model, not on the terminal.
 _SHOWN_COLUMNS = 8
+# More candidates than these are in the manifest.
+_SHOWN_CANDIDATES = 10
 
 
 def train(run: Run[TrainSettings]) -> str:
@@ -42,6 +44,7 @@ def train(run: Run[TrainSettings]) -> str:
         },
         metrics={
             "k": summary.k,
+            "covariance_type": model.getCovarianceType(),
             "converged": summary.converged,
             "stopped": summary.reason,
             "log_likelihood": summary.logLikelihood,
@@ -53,6 +56,7 @@ def train(run: Run[TrainSettings]) -> str:
             "icl": summary.icl,
             "cluster_sizes": summary.clusterSizes,
             "weights": model.weights,
+            **_choice(model, settings),
         },
         passes=[_pass(entry) for entry in summary.history],
         warnings=list(summary.warnings),
@@ -82,14 +86,20 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
     }
     if settings.initial_model is not None:
         optional["initialModel"] = load_model(run.spark, "initial_model", settings.initial_model)
-    return GaussianMixture(
-        k=settings.k,
-        covarianceType=settings.covariance_type,
+    kind: type[GaussianMixture] = GaussianMixture
+    grid: dict[str, Any] = {"k": settings.k, "covarianceType": settings.covariance_type}
+    if settings.searches:
+        kind = GaussianMixtureSearch
+        grid = {name: v if isinstance(v, list) else [v] for name, v in grid.items()}
+        grid["criterion"] = settings.criterion
+    return kind(
+        **grid,
         initMode=settings.init_mode,
         numInit=settings.num_init,
         tol=settings.tol,
         maxIter=settings.max_iter,
         covarianceFloor=settings.covariance_floor,
+        acceleration=settings.acceleration,
         missing=settings.missing,
         **source,
         **{name: value for name, value in optional.items() if value is not None},
@@ -104,6 +114,51 @@ def _pass(entry: dict[str, Any]) -> dict[str, Any]:
         "gain": entry["gain"],
         "seconds": entry["seconds"],
     }
+
+
+def _choice(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, Any]:
+    """What there was to choose from, best first; nothing where there was no choice."""
+    if not settings.searches:
+        return {}
+    names = {
+        "k": "k",
+        "covarianceType": "covariance_type",
+        "numParameters": "parameters",
+        "criterion": "criterion",
+        "meanLogLikelihood": "mean_log_likelihood",
+        "standardError": "standard_error",
+        "evaluatedOn": "evaluated_on",
+        "problem": "problem",
+    }
+    candidates = [
+        {name: candidate[key] for key, name in names.items()}
+        for candidate in model.summary.candidates
+    ]
+    return {"criterion": settings.criterion, "candidates": candidates}
+
+
+def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[str]:
+    candidates = model.summary.candidates
+    if not settings.searches:
+        return []
+    rows = [
+        [
+            str(candidate["k"]),
+            candidate["covarianceType"],
+            "-" if candidate["criterion"] is None else f"{candidate['criterion']:,.1f}",
+            candidate["evaluatedOn"],
+            "" if index else "best",
+        ]
+        for index, candidate in enumerate(candidates[:_SHOWN_CANDIDATES])
+    ]
+    criterion = (
+        settings.criterion if settings.criterion == "heldout" else settings.criterion.upper()
+    )
+    lines = [table(["k", "structure", criterion, "evaluated on", ""], rows)]
+    hidden = len(candidates) - len(rows)
+    if hidden:
+        lines.append(f"  and {hidden} more in manifest.json")
+    return lines
 
 
 def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
@@ -130,6 +185,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     how = "converged" if summary.converged else f"did not converge ({summary.reason})"
     passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
     lines = [
+        *_candidates(model, settings),
         f"{summary.k} segments; {used}",
         table(["segment", "weight", *names], rows),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "

@@ -51,6 +51,8 @@ def test_defaults_are_those_of_the_library() -> None:
     assert settings.input.format == "parquet"
     assert (settings.k, settings.tol, settings.max_iter, settings.num_init) == (2, 1e-6, 100, 16)
     assert (settings.covariance_type, settings.covariance_floor) == ("full", "auto")
+    assert (settings.acceleration, settings.criterion) == ("anderson", "bic")
+    assert not settings.searches
     assert settings.missing == "error"
     assert not settings.overwrite
 
@@ -92,6 +94,48 @@ def test_values_as_people_write_them(config) -> None:
     assert settings.overwrite
 
 
+SEVERAL = [2, 3, 4]
+
+
+@pytest.mark.parametrize("written", ["[2, 3, 4]", "2,3,4", "2, 3, 4"])
+def test_several_k_in_each_place(config, monkeypatch, written) -> None:
+    settings = load_settings(TrainSettings, [*LEAST, "--k", written])
+    assert settings.k == SEVERAL
+    assert settings.searches
+    assert load_settings(TrainSettings, ["--config", config(YAML + f"k: {written}")]).k == SEVERAL
+    monkeypatch.setenv("GMM_K", written)
+    assert load_settings(TrainSettings, LEAST).k == SEVERAL
+
+
+@pytest.mark.parametrize("written", ['["diag", "EII"]', "diag,EII"])
+def test_several_structures_in_each_place(config, monkeypatch, written) -> None:
+    expected = ["diag", "EII"]
+    settings = load_settings(TrainSettings, [*LEAST, "--covariance_type", written])
+    assert (settings.k, settings.covariance_type, settings.searches) == (2, expected, True)
+    in_file = ["--config", config(YAML + f"covariance_type: {written}")]
+    assert load_settings(TrainSettings, in_file).covariance_type == expected
+    monkeypatch.setenv("GMM_COVARIANCE_TYPE", written)
+    assert load_settings(TrainSettings, LEAST).covariance_type == expected
+
+
+def test_one_flag_replaces_several_in_the_file_and_several_flags_add_up(config) -> None:
+    in_file = ["--config", config(YAML + "k: [2, 3]\ncovariance_type: [diag]\n")]
+    settings = load_settings(TrainSettings, [*in_file, "--k", "4"])
+    assert (settings.k, settings.covariance_type, settings.searches) == (4, "diag", False)
+    assert load_settings(TrainSettings, [*in_file, "--k", "5", "--k", "6"]).k == [5, 6]
+
+
+@pytest.mark.parametrize("key", ["initial_model", "initial_label_column"])
+@pytest.mark.parametrize(
+    ("more", "several"),
+    [(["--k", "2,3"], "k"), (["--covariance_type", "diag,EII"], "covariance_type")],
+)
+def test_a_start_is_of_one_k_and_structure(key, more, several) -> None:
+    text = problem([*LEAST, f"--{key}", "m", *more])
+    assert text.startswith(f"{key}: found several values of {several} as well; expected one")
+    assert "\n" not in text
+
+
 def test_filters_and_lists_on_the_command_line() -> None:
     argv = [*LEAST[:2], *LEAST[4:], "--columns", '["a", "round(b, 2) as c"]']
     settings = load_settings(
@@ -107,6 +151,14 @@ def test_filters_and_lists_on_the_command_line() -> None:
         ("k: four", "k: found 'four'; expected an integer"),
         ("k: 3.5", "k: found 3.5; expected an integer"),
         ("k: 0", "k: found 0; expected greater than or equal to 1"),
+        ("k: [2, x]", "k[1]: found 'x'; expected an integer"),
+        ("k: [2, 0]", "k[1]: found 0; expected greater than or equal to 1"),
+        ("k: []", "k: found []; expected at least one value"),
+        ("covariance_type: ful", "covariance_type: found 'ful'; expected 'full', 'tied'"),
+        ("covariance_type: [full, ful]", "covariance_type[1]: found 'ful'; expected 'full'"),
+        ("covariance_type: []", "covariance_type: found []; expected at least one value"),
+        ("criterion: BIC", "criterion: found 'BIC'; expected 'bic', 'aic', 'icl' or 'heldout'"),
+        ("acceleration: fast", "acceleration: found 'fast'; expected 'anderson' or 'none'"),
         ("tol: .nan", "tol: found nan; expected greater than or equal to 0"),
         ("covariance_floor: some", "covariance_floor: found 'some'; expected 'auto' or a number"),
         ("overwrite: perhaps", "overwrite: found 'perhaps'; expected a boolean"),

@@ -15,8 +15,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -65,6 +67,40 @@ Filter = tuple[Text, Operator, Any]
 Covariance = Literal[
     "full", "tied", "diag", "spherical", "VVV", "EEE", "VVI", "EEI", "VII", "EII"
 ]  # fmt: skip
+
+
+def _alone_if_one(value: Any) -> Any:
+    """A list of one is that one, since the command line makes a list of every value."""
+    if isinstance(value, str) and "," in value:
+        return [part.strip() for part in value.split(",")]
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _one_or_several(value: Any) -> str:
+    return "several" if isinstance(value, (list, tuple)) else "one"
+
+
+def _not_empty(values: list[Any]) -> list[Any]:
+    if not values:
+        raise ValueError("found []; expected at least one value")
+    return values
+
+
+# One value, or a list to choose from. Which it is is asked first, so that what a mistake says is
+# of the one that was meant.
+_Components = Annotated[int, Field(ge=1)]
+Components = Annotated[
+    Annotated[_Components, Tag("one")]
+    | Annotated[list[_Components], AfterValidator(_not_empty), Tag("several")],
+    Discriminator(_one_or_several),
+    BeforeValidator(_alone_if_one),
+]
+Covariances = Annotated[
+    Annotated[Covariance, Tag("one")]
+    | Annotated[list[Covariance], AfterValidator(_not_empty), Tag("several")],
+    Discriminator(_one_or_several),
+    BeforeValidator(_alone_if_one),
+]
 
 # `column as name`, an expression; anything else is the name of a column.
 _EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
@@ -146,8 +182,13 @@ class TrainSettings(JobSettings):
         None, description="one column of vectors or arrays, instead of columns"
     )
     weight_column: Text | None = Field(None, description="weight of a row")
-    k: int = Field(2, ge=1, description="number of segments")
-    covariance_type: Covariance = Field("full", description="structure of the covariances")
+    k: Components = Field(2, description="number of segments, or several to choose from: --k 2,3,4")
+    covariance_type: Covariances = Field(
+        "full", description="structure of the covariances, or several to choose from"
+    )
+    criterion: Literal["bic", "aic", "icl", "heldout"] = Field(
+        "bic", description="what is lowest in the chosen one, where there are several"
+    )
     init_mode: Literal["k-means", "k-means++", "hierarchical", "random"] = Field(
         "k-means", description="how the starts are made"
     )
@@ -159,6 +200,9 @@ class TrainSettings(JobSettings):
     max_iter: int = Field(100, ge=0, description="passes over all the data, at most")
     covariance_floor: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto, or a fraction of a column's standard deviation; 0 is off"
+    )
+    acceleration: Literal["anderson", "none"] = Field(
+        "anderson", description="steps longer than EM's where they help; none is plain EM"
     )
     missing: Literal["error", "skip"] = Field("error", description="rows with a gap")
     sample_size: int | None = Field(None, ge=1, description="rows the starts are tried on")
@@ -178,7 +222,19 @@ class TrainSettings(JobSettings):
             raise ValueError(
                 "initial_model: found initial_label_column as well; expected one start, not two"
             )
+        for key in ("initial_model", "initial_label_column"):
+            if getattr(self, key) is not None and self.searches:
+                several = "k" if isinstance(self.k, list) else "covariance_type"
+                raise ValueError(
+                    f"{key}: found several values of {several} as well; expected one, a choice "
+                    "makes its own starts"
+                )
         return self
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is something to choose."""
+        return isinstance(self.k, list) or isinstance(self.covariance_type, list)
 
 
 class ScoreSettings(JobSettings):

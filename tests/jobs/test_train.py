@@ -16,10 +16,12 @@ from tests.jobs.conftest import CENTRES, SIZES, Call, Ended, manifest, tree
 
 
 def fit(call: Call, lake: Path, output: Path, *more: object, table: str = "customers") -> Ended:
-    columns = [] if "--columns" in more else ["--columns", "spend,visits"]  # a list adds up
+    # What may be a list adds up when it is given twice.
+    columns = [] if "--columns" in more else ["--columns", "spend,visits"]
+    k = [] if "--k" in more else ["--k", 3]
     return call(
-        train.main, "--input.path", lake / table, *columns,
-        "--k", 3, "--seed", 1, "--output", output, *more,
+        train.main, "--input.path", lake / table, *columns, *k,
+        "--seed", 1, "--output", output, *more,
     )  # fmt: skip
 
 
@@ -65,7 +67,9 @@ def test_one_log_line_a_pass(call, lake, tmp_path) -> None:
     ended = fit(call, lake, tmp_path / "out")
     passes = manifest(tmp_path / "out")["passes"]
     log = [line for line in ended.err.splitlines() if "log-likelihood" in line]
-    assert len(log) >= len(passes) > 0
+    assert passes[0]["kind"] == "scan"
+    assert passes[0]["mean_log_likelihood"] is None
+    assert len(log) == len(passes) - 1 > 0
 
 
 def test_an_earlier_result_is_refused_and_nothing_is_changed(call, lake, tmp_path) -> None:
@@ -113,6 +117,7 @@ def test_a_failed_rerun_leaves_the_earlier_model_and_its_manifest(call, lake, tm
         (["--input.format", "orc"], None, ""),
         (["--input.format", "delta"], 2, "configuration: input.format: found 'delta'"),
         (["--initial_model", "/no/such/model"], 2, "configuration: initial_model: found nothing"),
+        (["--k", "601,602"], None, "601"),
         (["--weight_column", "spend"], 3, "spend"),
         (["--input.filters", '[["month", "=", "1999-01"]]'], 3, ""),
         (["--input.filters", '[["mnth", "=", "1999-01"]]'], 2, "configuration: input.filters: "),
@@ -257,7 +262,60 @@ def test_what_nobody_foresaw_is_1_with_a_traceback(call, lake, tmp_path, monkeyp
     assert not (tmp_path / "out" / "model").exists()
 
 
+def test_the_number_of_segments_is_chosen(call, lake, tmp_path) -> None:
+    output = tmp_path / "out"
+    more = ["--k", "1,2,3", "--covariance_type", "EII,spherical", "--criterion", "icl"]
+    ended = fit(call, lake, output, *more)
+    assert (ended.code, ended.problem) == (0, "")
+    model = GaussianMixtureModel.load(str(output / "model"))
+    assert_centres(model.means)
+    assert model.getCovarianceType() == "EII"
+
+    found = manifest(output)
+    assert found["settings"]["k"] == [1, 2, 3]
+    metrics = found["metrics"]
+    assert (metrics["k"], metrics["covariance_type"]) == (3, "EII")
+    assert metrics["criterion"] == "icl"
+    candidates = metrics["candidates"]
+    assert len(candidates) == 6
+    assert {(c["k"], c["covariance_type"]) for c in candidates} == {
+        (k, name) for k in (1, 2, 3) for name in ("EII", "spherical")
+    }
+    assert candidates[0]["criterion"] == metrics["icl"]
+    assert [c["criterion"] for c in candidates] == sorted(c["criterion"] for c in candidates)
+    assert candidates[0]["evaluated_on"] == "all rows"
+    assert set(candidates[0]) == {
+        "k", "covariance_type", "parameters", "criterion", "mean_log_likelihood",
+        "standard_error", "evaluated_on", "problem",
+    }  # fmt: skip
+
+    lines = ended.out.splitlines()
+    assert lines[0].split() == ["k", "structure", "ICL", "evaluated", "on"]
+    assert lines[1].split()[:2] == ["3", "EII"]
+    assert [i for i, line in enumerate(lines) if line.endswith("best")] == [1]
+    assert lines[7].startswith("3 segments; 600 rows used")
+
+
+def test_a_long_list_of_candidates_is_cut_on_the_terminal(call, lake, tmp_path) -> None:
+    more = ["--k", "1,2,3,4", "--covariance_type", "EII,EEI,EEE", "--num_init", 2]
+    ended = fit(call, lake, tmp_path / "out", *more)
+    assert ended.code == 0
+    assert len(manifest(tmp_path / "out")["metrics"]["candidates"]) == 12
+    assert "  and 2 more in manifest.json\n3 segments; " in ended.out
+
+
+def test_one_k_is_no_choice(call, lake, tmp_path) -> None:
+    ended = fit(call, lake, tmp_path / "out", "--acceleration", "none")
+    assert ended.code == 0
+    assert "candidates" not in manifest(tmp_path / "out")["metrics"]
+    assert manifest(tmp_path / "out")["settings"]["acceleration"] == "none"
+    kinds = {entry["kind"] for entry in manifest(tmp_path / "out")["passes"][1:]}
+    assert kinds <= {"em", "confirming"}
+    assert ended.out.startswith("3 segments; ")
+
+
 def test_help(call, capfd) -> None:
     ended = call(train.main, "--help")
     assert ended.code == 0
     assert "--covariance_type" in ended.out
+    assert "--k 2,3,4" in " ".join(ended.out.split())
