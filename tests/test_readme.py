@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from gmm_spark.mixture.fitting import PassKind
 from gmm_spark.params import GaussianMixtureParams
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def test_its_python_runs_from_top_to_bottom(
     shown = capsys.readouterr().out
     assert "(4, 3, 3)" in shown
     assert "rows_skipped: 11 of 7043 rows have a gap" in shown
+    best = names["best"].summary
+    assert f"{best.k} {names['best'].getCovarianceType()}\n" in shown
+    assert len(best.candidates) == 8
     assert names["model"].weights == pytest.approx(names["same"].weights, abs=1e-9)
 
 
@@ -51,8 +55,15 @@ def test_its_links_lead_somewhere() -> None:
         assert (ROOT / link).exists(), link
 
 
+def test_its_table_of_kinds_of_passes_is_complete() -> None:
+    table = README.split("### What a fit did")[1].split("### What happens")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)} - {"kind"}
+    assert named == {"scan", "packing", *get_args(PassKind)}
+
+
 def test_its_table_of_params_is_complete() -> None:
-    table = README.split("### Params")[1].split("### What happens")[0]
+    table = README.split("### Params")[1].split("### What a fit did")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == {param.name for param in GaussianMixtureParams().params}
