@@ -76,7 +76,13 @@ def test_the_process_guard_sees_a_process():
 
 def test_all_names_of_the_package_are_there():
     code = "import gmm_spark\nprint(*sorted(n for n in gmm_spark.__all__ if getattr(gmm_spark, n)))"
-    expected = ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
+    expected = [
+        "GaussianMixture",
+        "GaussianMixtureModel",
+        "GaussianMixtureSearch",
+        "GaussianMixtureSummary",
+        "ParquetTable",
+    ]
     assert python(code).split() == expected
     code = "import gmm_spark\nprint(*dir(gmm_spark))"
     assert set(expected) <= set(python(code).split())
