@@ -154,7 +154,8 @@ def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[st
     criterion = (
         settings.criterion if settings.criterion == "heldout" else settings.criterion.upper()
     )
-    lines = [table(["k", "structure", criterion, "evaluated on", ""], rows)]
+    shown = table(["k", "structure", criterion, "evaluated on", ""], rows)
+    lines = [line.rstrip() for line in shown.splitlines()]
     hidden = len(candidates) - len(rows)
     if hidden:
         lines.append(f"  and {hidden} more in manifest.json")
