@@ -1,14 +1,16 @@
 """Choosing the number of components and the covariance structure.
 
 Every cell of the grid is fitted on a sample first. What its criterion would be on all the rows is
-estimated from there, with the error of the estimate; only cells that may win go on to the full
-data, where they share scans.
+estimated from other rows of the sample, with the error of the estimate; only cells that may win
+go on to the full data, where they share scans. The likelihood of rows a fit has not seen is too
+low by p / (2 m) a row, with p parameters from m rows (Akaike 1974), but that of rows it has seen
+may be too high by far more: components that only fit chance would win.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,7 +36,7 @@ _FRESH_SHARE = 4
 _GROWN = 8
 # Cells whose estimate is so many standard errors behind the best cannot win.
 _ERRORS = 3.0
-_FINALISTS = 4
+_FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Cell:
     error: float  # standard error of its difference to the best
     mean_log_likelihood: float  # estimated likewise, in the user's units
     problem: str = ""
+    pessimism: float = 0.0  # what the estimate has too much, to first order
 
 
 def penalised(
@@ -106,7 +109,6 @@ def grid(
                     given=given,
                 )
                 density = _densities(smaller, judged_on or fitted_on, criterion)
-                own = _densities(smaller, fitted_on, criterion)
             except (InputDataError, SingularCovarianceError) as error:
                 smaller = None
                 cells.append(Cell(k, structure, None, np.inf, np.inf, -np.inf, str(error)))
@@ -114,16 +116,14 @@ def grid(
                 if listener is not None:
                     listener(cells[-1])
                 continue
-            mean = float(np.average(own, weights=fitted_on.weights))
-            expected = mean
-            if judged_on is not None:
-                other = float(np.average(density, weights=judged_on.weights))
-                expected = (
-                    other if criterion == "heldout" else _expected(mean, other, fitted_on, weight)
-                )
+            judge = judged_on or fitted_on
+            expected = float(np.average(density, weights=judge.weights))
             p = smaller.num_free_parameters
             total = penalised(criterion, weight * expected, 0.0, p, weight)
-            cells.append(Cell(k, structure, smaller, total, 0.0, expected))
+            pessimism = 0.0
+            if judged_on is not None and criterion != "heldout":
+                pessimism = p * weight / fitted_on.weight
+            cells.append(Cell(k, structure, smaller, total, 0.0, expected, pessimism=pessimism))
             densities.append(density)
             if listener is not None:
                 listener(cells[-1])
@@ -135,8 +135,13 @@ def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
     usable = [cell for cell in cells if cell.parameters is not None]
     if not sampled:
         return usable[:1]
-    best = usable[0].criterion if usable else 0.0
-    return [c for c in usable if c.criterion - best <= _ERRORS * c.error][:_FINALISTS]
+
+    def may_win(cell: Cell) -> bool:
+        behind = cell.criterion - usable[0].criterion
+        slack = max(0.0, cell.pessimism - usable[0].pessimism)
+        return behind <= _ERRORS * cell.error + slack
+
+    return [cell for cell in usable if may_win(cell)][:_FINALISTS]
 
 
 def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample, Sample | None]:
@@ -146,17 +151,6 @@ def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample
         return sample, None
     cut = min(_GRID_ROWS, int(_FITTED_SHARE * sample.num_rows))
     return sample.first(cut), sample.between(cut, cut + _GRID_ROWS)
-
-
-def _expected(own: float, other: float, fitted_on: Sample, weight: float) -> float:
-    """The mean log-likelihood a fit on all the rows would have, from that of a fit on some of
-    them on its own rows and on others.
-
-    The one is above that of the best parameters by as much as the other is below it, to first
-    order; a fit on all the rows is above it too, by as much less as it has more rows.
-    """
-    middle, optimism = (own + other) / 2, (own - other) / 2
-    return middle + optimism * fitted_on.weight / weight
 
 
 def _densities(parameters: Parameters, sample: Sample, criterion: Criterion) -> Array:
@@ -179,15 +173,5 @@ def _with_errors(cells: list[Cell], densities: list[Array], weight: float) -> li
         error = np.inf
         if cell.parameters is not None:
             error = 2 * weight * float(difference.std()) / np.sqrt(difference.size)
-        found.append(
-            Cell(
-                cell.k,
-                cell.structure,
-                cell.parameters,
-                cell.criterion,
-                error,
-                cell.mean_log_likelihood,
-                cell.problem,
-            )
-        )
+        found.append(replace(cell, error=error))
     return found

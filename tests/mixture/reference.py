@@ -208,7 +208,9 @@ def start_from_labels(
     return starting.from_labels(kernel.statistics(), structure, k, floor)
 
 
-def fit_by_default(block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, **options):
+def fit_by_default(
+    block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, tol: float = 1e-6, **options
+):
     """Columns described, starts searched and EM run as the estimator does; rows are shuffled
     first, since a sample is in random order. Returns (fit, columns)."""
     block = block[:, np.random.default_rng(1).permutation(block.shape[1])]
@@ -216,8 +218,10 @@ def fit_by_default(block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, 
     columns = scaling.describe_columns(block, block.min(1), block.max(1), structure, None)
     by = columns.standardisation
     floor = columns.floor / by.scale
-    start = search(candidates.Sample(block, None, by, floor), k, structure, seed=seed, **options)
-    return fitting.fit(fitting.array_pass(block), start, by, floor=floor), columns
+    start = search(
+        candidates.Sample(block, None, by, floor), k, structure, seed=seed, tol=tol, **options
+    )
+    return fitting.fit(fitting.array_pass(block), start, by, floor=floor, tol=tol), columns
 
 
 def assigned(parameters: Parameters, block: np.ndarray, by: Standardisation) -> np.ndarray:
