@@ -508,5 +508,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
 def _log_pass(record: PassRecord) -> None:
     gain = "" if record.gain is None else f", gain {record.gain:.3g}"
     logger.info(
-        "pass %d, mean log-likelihood %.6f%s", record.number, record.mean_log_likelihood, gain
+        "pass %d (%s), mean log-likelihood %.6f%s",
+        record.number,
+        record.kind,
+        record.mean_log_likelihood,
+        gain,
     )

@@ -237,11 +237,11 @@ class GaussianMixtureSearch(GaussianMixture):
                     "criterion": _finite(cell.criterion if index is None else criteria[index]),
                     "meanLogLikelihood": _finite(
                         cell.mean_log_likelihood
-                        if fitted is None
+                        if fitted is None or self.getCriterion() == "heldout"
                         else fitted.log_likelihood / fitted.weight
                     ),
                     "standardError": _finite(cell.error) if fitted is None else 0.0,
-                    "evaluatedOn": "sample" if fitted is None else "all rows",
+                    "evaluatedOn": self._evaluated_on(cell, fitted),
                     "problem": cell.problem,
                 }
             )
@@ -254,6 +254,11 @@ class GaussianMixtureSearch(GaussianMixture):
             return not is_best, missing, 0.0 if missing else row["criterion"]
 
         return sorted(rows, key=place), best
+
+    def _evaluated_on(self, cell: Cell, fitted: Fit | None) -> str:
+        if self.getCriterion() == "heldout":
+            return "held-out rows"
+        return "sample" if fitted is None and not cell.exact else "all rows"
 
 
 @dataclass(frozen=True)

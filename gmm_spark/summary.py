@@ -85,7 +85,7 @@ class GaussianMixtureSummary:
     def candidatesDF(self) -> DataFrame:
         """What a `GaussianMixtureSearch` tried, best first: k, covarianceType, numParameters,
         criterion, meanLogLikelihood, standardError of the criterion's difference to the best,
-        evaluatedOn ("all rows" or "sample"), problem."""
+        evaluatedOn ("all rows", "sample" or "held-out rows"), problem."""
         from pyspark.sql import SparkSession
 
         schema = (

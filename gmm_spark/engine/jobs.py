@@ -8,6 +8,7 @@ goes through mapInArrow.
 from __future__ import annotations
 
 import math
+import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,11 +24,14 @@ from gmm_spark.errors import FitError
 
 if TYPE_CHECKING:
     from pyspark import RDD
+    from pyspark.core.broadcast import Broadcast
 
 Reader = Callable[[Iterable[Any]], Iterator[Block]]
 Work = Callable[[Iterator[Block]], bytes]
 Merge = Callable[[list[bytes]], bytes]
 
+# A value up to this size goes to every task with its code.
+_CLOSURE_BYTES = 64 << 10
 _RESULT_SCHEMA = "partition int, problem string, payload binary"
 # Payloads of a job beyond this meet in a second, smaller stage before they reach the driver.
 DRIVER_BYTES = 64 << 20
@@ -212,10 +216,13 @@ def _described(spark: SparkSession, description: str) -> Iterator[None]:
 
 
 class Shared:
-    """A value sent to the tasks: broadcast on classic Spark, in the closure on Connect."""
+    """A value sent to the tasks: broadcast where it is large, else in the closure, which saves a
+    hundredth of a second a pass. Spark Connect has no broadcasts."""
 
     def __init__(self, spark: SparkSession, value: Any) -> None:
-        self._broadcast = None if is_connect(spark) else spark.sparkContext.broadcast(value)
+        self._broadcast: Broadcast[Any] | None = None
+        if not is_connect(spark) and len(pickle.dumps(value)) > _CLOSURE_BYTES:
+            self._broadcast = spark.sparkContext.broadcast(value)
         self._value = value if self._broadcast is None else None
 
     @property

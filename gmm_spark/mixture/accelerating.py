@@ -150,6 +150,10 @@ def anchored(
 
     def run_pass(other: Evaluator) -> Statistics:
         d = layout.d
+        if _same(other, evaluator):
+            # The anchor itself: the merit differs from the log-likelihood by a constant.
+            merit = share * float(at_anchor.log_likelihoods[0]) + _log_joint(evaluator, delta)
+            return statistics.replaced(layout, evaluator.origins, merit, statistics.moments)
         rows = slice(None)
         if other.layout.kind != layout.kind:
             if other.layout.kind != "linear":
@@ -163,6 +167,14 @@ def anchored(
         return statistics.replaced(other.layout, other.origins, merit, moments)
 
     return run_pass, at_anchor.num_rows
+
+
+def _same(a: Evaluator, b: Evaluator) -> bool:
+    return (
+        a.layout == b.layout
+        and np.array_equal(a.theta, b.theta)
+        and np.array_equal(a.origins, b.origins)
+    )
 
 
 def _refuse_far(before: Array, after: Array, layout: Layout, floor: Array) -> None:

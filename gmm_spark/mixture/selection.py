@@ -51,6 +51,7 @@ class Cell:
     mean_log_likelihood: float  # estimated likewise, in the user's units
     problem: str = ""
     pessimism: float = 0.0  # what the estimate has too much, to first order
+    exact: bool = False  # the sample is all the rows, and was fitted on and judged by
 
 
 def penalised(
@@ -123,7 +124,23 @@ def grid(
             pessimism = 0.0
             if judged_on is not None and criterion != "heldout":
                 pessimism = p * weight / fitted_on.weight
-            cells.append(Cell(k, structure, smaller, total, 0.0, expected, pessimism=pessimism))
+            exact = judged_on is None
+            if criterion == "icl":
+                expected = float(
+                    np.average(_densities(smaller, judge, "bic"), weights=judge.weights)
+                )
+            cells.append(
+                Cell(
+                    k,
+                    structure,
+                    smaller,
+                    total,
+                    0.0,
+                    expected,
+                    pessimism=pessimism,
+                    exact=exact,
+                )
+            )
             densities.append(density)
             if listener is not None:
                 listener(cells[-1])
@@ -169,9 +186,9 @@ def _with_errors(cells: list[Cell], densities: list[Array], weight: float) -> li
     best = densities[order[0]]
     found = []
     for index in order:
-        cell, difference = cells[index], densities[index] - best
-        error = np.inf
+        cell, error = cells[index], np.inf
         if cell.parameters is not None:
+            difference = densities[index] - best
             error = 2 * weight * float(difference.std()) / np.sqrt(difference.size)
         found.append(replace(cell, error=error))
     return found

@@ -145,7 +145,11 @@ def test_a_parquet_table_is_not_cached(spark, file, after_first_pass) -> None:
     assert during == [before]
 
 
-def test_every_pass_broadcasts_once_and_destroys_it(spark, frame, monkeypatch) -> None:
+@pytest.mark.parametrize("small", [False, True])
+def test_every_pass_broadcasts_once_and_destroys_it(spark, frame, monkeypatch, small) -> None:
+    """Parameters of a few bytes go with the code instead."""
+    if not small:
+        monkeypatch.setattr("gmm_spark.engine.jobs._CLOSURE_BYTES", 0)
     sent = []
     broadcast = SparkContext.broadcast
 
@@ -155,7 +159,7 @@ def test_every_pass_broadcasts_once_and_destroys_it(spark, frame, monkeypatch) -
 
     monkeypatch.setattr(SparkContext, "broadcast", recorded)
     fitted = mixture().fit(frame)
-    assert len(sent) == fitted.summary.numPasses
+    assert len(sent) == (0 if small else fitted.summary.numPasses)
     assert not any(os.path.exists(variable._path) for variable in sent)
 
 
