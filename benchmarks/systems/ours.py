@@ -51,16 +51,23 @@ def step(
     """Seconds of each pass after the first, over fits from one start away from the optimum."""
     with session(cores, HEAP.get(variant, SMALL_HEAP)) as spark:
         _fit(spark, warm, 0, variant)
-        estimator = _estimator(table, seed=1, plain=True).setTol(0.0).setMaxIter(4)
+        estimator = _estimator(table, seed=1, plain=True).setTol(0.0)
         estimator.setInitialModel(_rough_start(table)).setSampleSize(10_000)
-        seconds: list[float] = []
-        for _ in range(repeats):
+
+        def run(passes: int) -> list[float]:
             data = _data(spark, table, variant)
             if partitions is not None:
                 data = data.repartition(partitions)
-            history = estimator.fit(data).summary.history
-            # The scan, and the first pass, which starts the workers' caches.
-            seconds += [record["seconds"] for record in history[2:]]
+            history = estimator.setMaxIter(passes).fit(data).summary.history
+            # Without the scan and the first pass, which starts the workers' caches.
+            return [record["seconds"] for record in history[2:]]
+
+        # As much of the table as the peers see before theirs is timed.
+        run(2)
+        seconds: list[float] = []
+        for _ in range(repeats):
+            run(2)
+            seconds += run(7)
     return seconds
 
 
