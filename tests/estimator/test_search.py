@@ -179,9 +179,13 @@ def test_a_table_larger_than_its_sample(large, criterion) -> None:
     summary = fitted.summary
     assert (summary.k, summary.numRows) == (4, 6000)
     best, *others = summary.candidates
+    assert len(summary.candidates) == 8
+    if criterion == "heldout":
+        assert {cell["evaluatedOn"] for cell in summary.candidates} == {"held-out rows"}
+        assert all(cell["standardError"] > 0 for cell in others)
+        return
     assert best["evaluatedOn"] == "all rows"
     assert {cell["evaluatedOn"] for cell in others} <= {"all rows", "sample"}
-    assert len(summary.candidates) == 8
     for (_, k), cell in cells(fitted).items():
         if k < 4:  # groups left together cannot win, which the sample says
             assert cell["evaluatedOn"] == "sample"
