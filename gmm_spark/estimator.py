@@ -250,10 +250,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         restored = found.parameters.restored(columns.standardisation)
         order = restored.canonical_order()
         model = GaussianMixtureModel(restored.taken(order))
-        for param, value in self.extractParamMap().items():
-            chosen = {"k": plan.k, "covarianceType": plan.name}.get(param.name, value)
-            if self.isSet(param) and model.hasParam(param.name) and param.name != "initialModel":
-                model._set(**{param.name: chosen})
+        own = {"k", "covarianceType", "initialModel"}  # the model's are what the plan chose
+        for param, value in self._paramMap.items():
+            if param.name not in own and model.hasParam(param.name):
+                model._set(**{param.name: value})
         model._set(k=plan.k, covarianceType=plan.name)
         model._resetUid(self.uid)
         model._with_summary(

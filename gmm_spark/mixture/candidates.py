@@ -40,8 +40,7 @@ class Sample:
 
     def first(self, rows: int) -> Sample:
         """The first rows, or all there are."""
-        weights = None if self.weights is None else self.weights[:rows]
-        return replace(self, values=self.values[:, :rows], weights=weights)
+        return self.between(0, rows)
 
     def between(self, start: int, stop: int) -> Sample:
         """Some of the rows."""
