@@ -8,7 +8,6 @@ goes through mapInArrow.
 from __future__ import annotations
 
 import math
-import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -219,9 +218,9 @@ class Shared:
     """A value sent to the tasks: broadcast where it is large, else in the closure, which saves a
     hundredth of a second a pass. Spark Connect has no broadcasts."""
 
-    def __init__(self, spark: SparkSession, value: Any) -> None:
+    def __init__(self, spark: SparkSession, value: Any, num_bytes: int) -> None:
         self._broadcast: Broadcast[Any] | None = None
-        if not is_connect(spark) and len(pickle.dumps(value)) > _CLOSURE_BYTES:
+        if not is_connect(spark) and num_bytes > _CLOSURE_BYTES:
             self._broadcast = spark.sparkContext.broadcast(value)
         self._value = value if self._broadcast is None else None
 

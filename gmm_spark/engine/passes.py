@@ -85,14 +85,16 @@ class SparkEngine:
     ) -> list[Statistics]:
         started = time.monotonic()
         sizes = [evaluator.layout.size for evaluator in evaluators]
-        shared = Shared(self._source.spark, evaluators)
+        # Parameters take as much room as the statistics that come back.
+        num_bytes = 8 * sum(sizes)
+        shared = Shared(self._source.spark, evaluators, num_bytes)
         try:
             payloads = run_job(
                 self._source,
                 _PassWork(shared, labels, self._scan.num_skipped > 0),
                 description,
                 merge=merge_payloads,
-                payload_bytes=8 * sum(sizes),
+                payload_bytes=num_bytes,
                 aggregation_depth=self._depth,
             )
         finally:

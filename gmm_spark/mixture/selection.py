@@ -92,6 +92,7 @@ def grid(
     for structure in structures:
         sample = samples[structure.code]
         fitted_on, judged_on = _parted(sample, criterion, weight)
+        exact = judged_on is fitted_on
         smaller: Parameters | None = None
         for k in sorted(set(ks)):
             given = []
@@ -109,25 +110,23 @@ def grid(
                     tol=max(tol, _GRID_TOL),
                     given=given,
                 )
-                density = _densities(smaller, judged_on or fitted_on, criterion)
+                density = _densities(smaller, judged_on, criterion)
             except (InputDataError, SingularCovarianceError) as error:
                 smaller = None
                 cells.append(Cell(k, structure, None, np.inf, np.inf, -np.inf, str(error)))
-                densities.append(np.full((judged_on or fitted_on).num_rows, -np.inf))
+                densities.append(np.full(judged_on.num_rows, -np.inf))
                 if listener is not None:
                     listener(cells[-1])
                 continue
-            judge = judged_on or fitted_on
-            expected = float(np.average(density, weights=judge.weights))
+            expected = float(np.average(density, weights=judged_on.weights))
             p = smaller.num_free_parameters
             total = penalised(criterion, weight * expected, 0.0, p, weight)
             pessimism = 0.0
-            if judged_on is not None and criterion != "heldout":
+            if not exact and criterion != "heldout":
                 pessimism = p * weight / fitted_on.weight
-            exact = judged_on is None
             if criterion == "icl":
                 expected = float(
-                    np.average(_densities(smaller, judge, "bic"), weights=judge.weights)
+                    np.average(_densities(smaller, judged_on, "bic"), weights=judged_on.weights)
                 )
             cells.append(
                 Cell(
@@ -161,11 +160,11 @@ def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
     return [cell for cell in usable if may_win(cell)][:_FINALISTS]
 
 
-def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample, Sample | None]:
-    """The rows to fit on and, unless these are all there are, others to judge on."""
+def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample, Sample]:
+    """The rows to fit on, and others to judge on; the same where they are all there are."""
     everything = sample.num_rows <= _GRID_ROWS and sample.weight >= weight * (1 - 1e-9)
     if everything and criterion != "heldout":
-        return sample, None
+        return sample, sample
     cut = min(_GRID_ROWS, int(_FITTED_SHARE * sample.num_rows))
     return sample.first(cut), sample.between(cut, cut + _GRID_ROWS)
 
