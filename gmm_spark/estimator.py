@@ -16,14 +16,15 @@ from pyspark.sql import DataFrame, SparkSession
 from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.crew import SparkCrew
 from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, fit_together, passes
+from gmm_spark.mixture.candidates import Crew, Sample
+from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
@@ -64,6 +65,7 @@ class _Data:
     engine: SparkEngine
     opening: tuple[str, float]  # what the first scan was, and its seconds
     _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
+    _crews: list[SparkCrew] = field(default_factory=list)
 
     def columns(self, plan: _Plan) -> Columns:
         """The columns as a plan sees them; spherical structures have one scale for all."""
@@ -74,6 +76,17 @@ class _Data:
                 scan.sample, scan.lowest, scan.highest, plan.structure, plan.floor
             )
         return self._described[key]
+
+    def crew(self, sample: Sample) -> Crew:
+        """Who searches on a sample: the cluster, where there is enough to do."""
+        self._crews.append(SparkCrew(self.source.spark, sample))
+        return self._crews[-1]
+
+    def close(self) -> None:
+        """Give back what the cluster holds."""
+        for crew in self._crews:
+            crew.close()
+        self.source.close()
 
 
 class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):  # type: ignore[misc]
@@ -172,6 +185,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         """The data scanned once and described for every plan; given back in the end."""
         started = time.monotonic()
         source = self._source(dataset)
+        opened: _Data | None = None
         try:
             d = len(source.roles.features)
             scanned = scan(
@@ -192,21 +206,32 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
             # one and in 8 s with two, on a machine whose other cores had work.
             with threadpool_limits(1):
-                yield _Data(source, scanned, engine, (kind, time.monotonic() - started))
+                opened = _Data(source, scanned, engine, (kind, time.monotonic() - started))
+                yield opened
         except SingularCovarianceError:
             raise InputDataError(
                 "the covariances of the starting values are singular and there is no floor; use "
                 "covarianceFloor='auto', a smaller k, or fewer columns"
             ) from None
         finally:
-            source.close()
+            (opened or source).close()
 
     def _run(self, data: _Data, plan: _Plan) -> tuple[Fit, list[float]]:
+        """The best of the fits from every start that the sample leaves open, which share scans."""
         sample = self._sample(data, plan)
-        start = self._start(data, sample, plan)
-        climb = self._climb(start, sample, listener=_log_pass)
-        (found,) = fit_together(data.engine.run_passes, [climb])
-        return found, data.engine.seconds
+        starts = self._starts(data, sample, plan)
+        race = Race([0.0] * len(starts))
+        climbs = []
+        for index, start in enumerate(starts):
+
+            def listen(record: PassRecord, index: int = index) -> None:
+                race.passed(index, record)
+                _log_pass(record, f"start {index + 1}, " if len(starts) > 1 else "")
+
+            climbs.append(self._climb(start, sample, listen))
+        fits = fit_together(data.engine.run_passes, climbs, race.hopeless)
+        best = max((f for f in fits if f is not None), key=lambda f: f.log_likelihood)
+        return best, data.engine.seconds[: len(best.history)]
 
     def _sample(self, data: _Data, plan: _Plan) -> Sample:
         """The sample as a plan sees it; raises where the data do not suit it."""
@@ -375,11 +400,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 "leave one out, or use covarianceFloor='auto'"
             )
 
-    def _start(self, data: _Data, sample: Sample, plan: _Plan) -> Parameters:
+    def _starts(self, data: _Data, sample: Sample, plan: _Plan) -> list[Parameters]:
         by = sample.standardisation
         given = self.getInitialModel()
         if given is not None:
-            return as_structure(given.parameters, plan.structure).standardised(by)
+            return [as_structure(given.parameters, plan.structure).standardised(by)]
         if self.getInitialLabelCol() is not None:
             labels = data.scan.labels
             if len(labels) != plan.k:
@@ -390,8 +415,8 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 )
             blank = Parameters.unit(plan.structure, plan.k, sample.d)
             statistics = data.engine.run_labelled(natural_parameters([blank], by))
-            return from_labels(statistics, plan.structure, plan.k, sample.floor)
-        return search(
+            return [from_labels(statistics, plan.structure, plan.k, sample.floor)]
+        found = search(
             sample,
             plan.k,
             plan.structure,
@@ -399,7 +424,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             num_init=self.getNumInit(),
             seed=self.getSeed() & (2**63 - 1),
             tol=self.getTol(),
+            crew=data.crew(sample),
         )
+        # Of all the rows the sample has the last word.
+        return found if sample.num_rows < data.scan.num_rows else found[:1]
 
     def write(self) -> EstimatorWriter:
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
@@ -505,10 +533,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         return self._set(sampleSize=value)
 
 
-def _log_pass(record: PassRecord) -> None:
+def _log_pass(record: PassRecord, whose: str = "") -> None:
     gain = "" if record.gain is None else f", gain {record.gain:.3g}"
     logger.info(
-        "pass %d (%s), mean log-likelihood %.6f%s",
+        "%spass %d (%s), mean log-likelihood %.6f%s",
+        whose,
         record.number,
         record.kind,
         record.mean_log_likelihood,

@@ -16,7 +16,7 @@ from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.estimator import GaussianMixture, _Data, _Plan
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import Fit, PassRecord, fit_together
+from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together
 from gmm_spark.mixture.parameters import structure_named
 from gmm_spark.mixture.selection import CRITERIA, Cell, finalists, grid, penalised
 from gmm_spark.model import GaussianMixtureModel
@@ -170,6 +170,7 @@ class GaussianMixtureSearch(GaussianMixture):
             seed=self.getSeed() & (2**63 - 1),
             tol=self.getTol(),
             listener=_log_cell,
+            crew_of=data.crew,
         )
 
     def _entered(self, cells: Sequence[Cell], data: _Data) -> list[Cell]:
@@ -184,17 +185,29 @@ class GaussianMixtureSearch(GaussianMixture):
         plans = [self._plan_of(cell) for cell in entered]
         seconds: list[list[float]] = [[] for _ in plans]
         engine, climbs = data.engine, []
+        race = Race([self._penalty(plan, data) for plan in plans])
         for index, (cell, plan) in enumerate(zip(entered, plans, strict=True)):
             assert cell.parameters is not None
             sample = self._sample(data, plan)
 
             def listen(record: PassRecord, index: int = index, plan: _Plan = plan) -> None:
                 seconds[index].append(engine.seconds[-1])
+                race.passed(index, record)
                 _log_pass(plan, record)
 
             climbs.append(self._climb(cell.parameters, sample, listen))
-        fits = fit_together(engine.run_passes, climbs)
-        return [_Trial(*trial) for trial in zip(entered, plans, fits, seconds, strict=True)]
+        fits = fit_together(engine.run_passes, climbs, race.hopeless)
+        trials = zip(entered, plans, fits, seconds, strict=True)
+        return [_Trial(c, p, fitted, s) for c, p, fitted, s in trials if fitted is not None]
+
+    def _penalty(self, plan: _Plan, data: _Data) -> float:
+        """What the criterion takes off the mean log-likelihood; for icl, which takes off more,
+        and for heldout, which judges by other rows, so little that nothing is given up."""
+        criterion, weight = self.getCriterion(), data.scan.weight
+        if criterion not in ("bic", "aic"):
+            return -np.inf
+        p = plan.structure.num_free_parameters(plan.k, len(data.source.roles.features))
+        return penalised(criterion, 0.0, 0.0, p, weight) / (2 * weight)  # type: ignore[arg-type]
 
     def _plan_of(self, cell: Cell) -> _Plan:
         names: Any = self.getOrDefault(self.covarianceType)

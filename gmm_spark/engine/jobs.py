@@ -73,7 +73,7 @@ def run_job(
     """
     payload_levels = _groups_per_level(source.num_tasks, payload_bytes, aggregation_depth)
     levels = [] if merge is None else payload_levels
-    with _described(source.spark, description):
+    with described(source.spark, description):
         direct = None if is_connect(source.spark) else source.rdd()
         if direct is None:
             outcomes = _by_plan(source, work, merge, levels)
@@ -201,7 +201,7 @@ def parallelism(spark: SparkSession) -> int:
 
 
 @contextmanager
-def _described(spark: SparkSession, description: str) -> Iterator[None]:
+def described(spark: SparkSession, description: str) -> Iterator[None]:
     if is_connect(spark):
         yield
         return

@@ -1,22 +1,28 @@
-"""Several mixtures that advance together on a sample, in one scan each step."""
+"""Several mixtures that advance on a sample: together in one scan each step, or each alone.
+
+Runs on executors: imports numpy alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import array_pass
-from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.fitting import array_pass, fit
+from gmm_spark.mixture.kernel import BlockKernel, SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01
 # Eigenvalues in units of the floor up to this are on it.
 _ON_THE_FLOOR = 1 + 1e-6
+# Candidates that share a scan: as many, whoever does the work.
+_STACKED = 4
 # Candidates whose scores and weights differ by less than this are in one basin.
 _SAME_SCORE, _SAME_WEIGHT = 1e-4, 0.01
 
@@ -74,6 +80,23 @@ class Candidate:
         return self.score - self.previous_score if np.isfinite(self.previous_score) else np.inf
 
 
+class Crew(Protocol):
+    """Does the same work for several items, each with the sample at hand, in their order; maybe
+    in several places at once. What is found does not depend on how many there are."""
+
+    def __call__(self, work: Callable[[Sample, Any], Any], items: Sequence[Any]) -> list[Any]: ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The crew of one: all the work here, one item after the other."""
+
+    sample: Sample
+
+    def __call__(self, work: Callable[[Sample, Any], Any], items: Sequence[Any]) -> list[Any]:
+        return [work(self.sample, item) for item in items]
+
+
 def advance(
     sample: Sample, candidates: Sequence[Candidate], *, steps: int, tol: float = 0.0
 ) -> list[Candidate]:
@@ -106,6 +129,76 @@ def advance(
         if not current or all(c.gain < tol for c in current):
             break
     return current
+
+
+def advance_all(
+    crew: Crew, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
+) -> list[Candidate]:
+    """`advance` on the first rows of the crew's sample, a few candidates in a scan."""
+    groups = [candidates[a : a + _STACKED] for a in range(0, len(candidates), _STACKED)]
+    found = crew(_advance_group, [(rows, group, steps, tol) for group in groups])
+    return [candidate for group in found for candidate in group]
+
+
+def _advance_group(
+    sample: Sample, item: tuple[int, Sequence[Candidate], int, float]
+) -> list[Candidate]:
+    rows, group, steps, tol = item
+    return advance(sample.first(rows), group, steps=steps, tol=tol)
+
+
+def climb_all(
+    crew: Crew, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
+) -> list[Candidate]:
+    """Every candidate alone, by accelerated EM: a step costs more than stacked, and is worth
+    several. Singular ones are dropped."""
+    found = crew(_climb, [(rows, candidate, steps, tol) for candidate in candidates])
+    return [candidate for candidate in found if candidate is not None]
+
+
+def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate | None:
+    rows, candidate, steps, tol = item
+    part, by = sample.first(rows), sample.standardisation
+    try:
+        climbed = fit(
+            part.run_pass,
+            candidate.parameters,
+            by,
+            floor=part.floor,
+            tol=tol,
+            max_iter=steps,
+            acceleration="anderson",
+        )
+    except (SingularCovarianceError, FloatingPointError):
+        return None
+    scores = [
+        r.mean_log_likelihood + by.log_volume for r in climbed.history if r.kind != "rejected"
+    ]
+    before = scores[-2] if len(scores) > 1 else -np.inf
+    return Candidate(climbed.parameters, scores[-1], before, candidate.mark)
+
+
+def log_densities(parameters: Parameters, sample: Sample) -> Array:
+    """Log density of every row of the sample, standardised, (n,)."""
+    log_joint = log_joint_densities(parameters, sample)
+    largest = log_joint.max(axis=0)
+    return np.asarray(largest + np.log(np.exp(log_joint - largest).sum(axis=0)))
+
+
+def log_joint_densities(parameters: Parameters, sample: Sample) -> Array:
+    """log w_k + log N(z | mu_k, Sigma_k) of every component and row of the sample, (k, n)."""
+    evaluator = natural_parameters([parameters], sample.standardisation)
+    return BlockKernel(evaluator).log_joint(sample.values)
+
+
+def lead(candidate: Candidate, other: Candidate, sample: Sample) -> tuple[float, float]:
+    """How much higher the mean log-likelihood of one is than that of another, and the standard
+    error of that as a figure for all the rows the sample is from."""
+    difference = log_densities(candidate.parameters, sample)
+    difference -= log_densities(other.parameters, sample)
+    weights = np.ones_like(difference) if sample.weights is None else sample.weights
+    mean = float(np.average(difference, weights=weights))
+    return mean, float(np.sqrt(((weights * (difference - mean)) ** 2).sum()) / weights.sum())
 
 
 def _is_regular(parameters: Parameters, standardisation: Standardisation) -> bool:

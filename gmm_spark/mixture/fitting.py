@@ -39,6 +39,8 @@ _SAMPLE_SHARE = 20
 _PASS_COSTS_ROWS = 300_000
 # Fewer steps than this before the correction fails are no better than one of EM.
 _FEWEST_STEPS = 3
+# A fit may hope to gain so many times what its last pass gained.
+_STEPS_AHEAD = 60
 # How much finer than the last gain these steps are taken: the anchor moves anyway.
 _SAMPLE_PRECISION = 0.01
 
@@ -101,15 +103,20 @@ def fit(
             return [error]
 
     (found,) = fit_together(run_each, [passes(start, standardisation, **options)])
+    assert found is not None
     return found
 
 
 def fit_together(
     run_passes: Callable[[Sequence[Evaluator]], Sequence[Statistics | SingularCovarianceError]],
     climbs: Sequence[Generator[Evaluator, Statistics, Fit]],
-) -> list[Fit]:
-    """Several fits, made by `passes`, that share every scan of the data until they end."""
-    found: dict[int, Fit] = {}
+    hopeless: Callable[[int], bool] = lambda index: False,
+) -> list[Fit | None]:
+    """Several fits, made by `passes`, that share every scan of the data until they end.
+
+    Before every scan `hopeless` is asked of each that goes on; one given up is None.
+    """
+    found: dict[int, Fit | None] = {}
     waiting: dict[int, Evaluator] = {}
     answers: dict[int, Statistics | SingularCovarianceError | None] = dict.fromkeys(
         range(len(climbs))
@@ -126,10 +133,42 @@ def fit_together(
                     waiting[index] = climb.send(answer)
             except StopIteration as stop:
                 found[index] = stop.value
-        asked, waiting = waiting, {}
+        asked = {index: asks for index, asks in waiting.items() if not hopeless(index)}
+        for index in waiting.keys() - asked.keys():
+            climbs[index].close()
+            found[index] = None
+        waiting = {}
         answered = run_passes(list(asked.values())) if asked else []
         answers = dict(zip(asked, answered, strict=True))
     return [found[index] for index in range(len(climbs))]
+
+
+class Race:
+    """Tells which of several fits that share their scans cannot become the best any more: one
+    that would stay behind if it gained sixty times what its last pass did.
+
+    Parameters
+    ----------
+    penalties : what is taken off every fit's mean log-likelihood before they are compared
+    """
+
+    def __init__(self, penalties: Sequence[float]) -> None:
+        self._penalties = penalties
+        self._last: dict[int, PassRecord] = {}
+
+    def passed(self, index: int, record: PassRecord) -> None:
+        """Takes note of a pass of one of the fits."""
+        self._last[index] = record
+
+    def hopeless(self, index: int) -> bool:
+        if index not in self._last or self._last[index].gain is None:
+            return False
+        best = max(self._standing(other) for other in self._last)
+        gain = self._last[index].gain or 0.0
+        return self._standing(index) + _STEPS_AHEAD * max(gain, 0.0) < best
+
+    def _standing(self, index: int) -> float:
+        return self._last[index].mean_log_likelihood - self._penalties[index]
 
 
 def passes(

@@ -12,22 +12,36 @@ from dataclasses import replace
 
 import numpy as np
 
-from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked, soundness
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.candidates import (
+    Candidate,
+    Crew,
+    Sample,
+    advance_all,
+    climb_all,
+    lead,
+    log_joint_densities,
+    ranked,
+    soundness,
+)
 from gmm_spark.mixture.parameters import Array, Parameters
 
 # Moves in a row, and moves tried at once.
 _ROUNDS = 12
 _MOVES = 48
 # Standard errors from which on skewness or kurtosis is not chance.
-_SIGNIFICANT = 5.0
+_SIGNIFICANT = 3.5
 # With fewer rows than this nothing is significant, and trying costs nothing.
 _CHEAP_ROWS = 2000
-# Steps of EM on the three sizes of sample, and how many moves go on after each.
-_STEPS = 8, 15, 40
-_KEPT = 12, 4, 1
+# Rows, in those of the first stage; steps, the first of EM and the others accelerated; and how
+# many moves go on after each stage. Then all of the sample, where that is more.
+_SIZES = 1, 2, 4, 16
+_STEPS = 8, 30, 60
+_KEPT = 16, 4, 2
+# A move leads by so many standard errors, or is as far behind and given up.
+_SIGNIFICANT_LEAD = 3.0
+_HOPELESS_LEAD = 2.0
 # Where no move of the likeliest helps, the next ones are tried, so often.
-_BATCHES = 2
+_BATCHES = 3
 # A move may hope to gain so many times what its last step gained.
 _STEPS_AHEAD = 60
 # The mark of the candidate that the moves start from.
@@ -38,48 +52,88 @@ _AFFORDABLE = 1e10
 _LEAST_GAIN = 1e-4
 
 
-def improved(candidate: Candidate, sample: Sample, sizes: tuple[int, int, int]) -> Candidate:
-    """The candidate after the moves that raise its likelihood, as long as there are any.
+def improved(
+    candidate: Candidate, crew: Crew, sample: Sample, rows: int
+) -> tuple[Candidate, list[Candidate]]:
+    """The candidate after the moves that raise its likelihood, as long as there are any, and the
+    others that were met on the way.
 
-    Many moves are tried for a few steps on the first `sizes[0]` rows beside the candidate itself,
-    the better ones for more steps on more rows; one that gains too slowly to come near is given
-    up. The winner is taken where it ends above the candidate.
+    Many moves are tried for a few steps on the first `rows` of the sample, those that do not fall
+    behind for more steps on more rows; one that gains too slowly to come near is given up. Which
+    of two optima is the higher one is read from more rows until it is significant, in the end
+    from all of the sample.
+
+    Parameters
+    ----------
+    crew : shares out the work; its sample is `sample`
     """
-    parts = [sample.first(rows) for rows in sizes]
+    sizes = [min(rows * factor, sample.num_rows) for factor in _SIZES]
+    if sizes[-1] < sample.num_rows:
+        sizes.append(sample.num_rows)
+    others: list[Candidate] = []
     batch = 0
     for _ in range(_ROUNDS):
         before = candidate
-        candidate, moved = _best_move(candidate, parts, batch)
+        candidate, moved, undecided = _best_move(candidate, crew, sample, sizes, batch)
+        others += undecided
         if moved is not None:
+            others.append(candidate)
             candidate, batch = moved, 0
         elif batch + 1 < _BATCHES and candidate is not before:
             batch += 1
         else:
             break
-    return candidate
+    return candidate, others
 
 
 def _best_move(
-    candidate: Candidate, parts: list[Sample], batch: int
-) -> tuple[Candidate, Candidate | None]:
-    """The candidate some steps on, and the move that is better than that, if one is."""
-    field = [Candidate(moved) for moved in moves(candidate.parameters, parts[0], batch)]
-    for part, steps, keep in zip(parts, _STEPS, _KEPT, strict=True):
+    candidate: Candidate, crew: Crew, sample: Sample, sizes: list[int], batch: int
+) -> tuple[Candidate, Candidate | None, list[Candidate]]:
+    """The candidate some steps on, the move that is better than that, if one is, and those
+    that are hardly worse."""
+    field = [Candidate(m) for m in moves(candidate.parameters, sample.first(sizes[0]), batch)]
+    for stage, rows in enumerate(sizes):
         if not field:
-            return candidate, None
-        fresh = [Candidate(c.parameters) for c in field]
-        fresh.append(Candidate(candidate.parameters, mark=_STAYS))
-        field = advance(part, fresh, steps=steps, tol=_LEAST_GAIN / 10)
+            break
+        fresh = [Candidate(candidate.parameters, mark=_STAYS)]
+        fresh += [Candidate(c.parameters) for c in field]
+        steps, keep = _STEPS[min(stage, 2)], _KEPT[min(stage, 2)]
+        through = advance_all if stage == 0 else climb_all
+        field = through(crew, rows, fresh, steps=steps, tol=_LEAST_GAIN / 10)
         stays = [c for c in field if c.mark == _STAYS]
         if not stays:
-            return candidate, None
+            break
         candidate, field = stays[0], [c for c in field if c.mark != _STAYS]
+        part = sample.first(rows)
+        if stage > 0:
+            field = [c for c in field if not _returns(c, candidate)]
         hopeful = candidate.score + _LEAST_GAIN
-        field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
+        if stage < 2:
+            field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
+            field = ranked(part, field)[:keep]
+            continue
+        fed, score = soundness(candidate, part)
         field = ranked(part, field)[:keep]
-    fed, score = soundness(candidate, parts[-1])
-    better = bool(field) and soundness(field[0], parts[-1]) > (fed, score + _LEAST_GAIN)
-    return candidate, field[0] if better else None
+        if field and rows < sample.num_rows:
+            difference, error = lead(field[0], candidate, part)
+            if difference > _SIGNIFICANT_LEAD * error and soundness(field[0], part) > (fed, score):
+                return candidate, field[0], []
+            field = [c for c in field if _may_lead(c, candidate, part)]
+        elif field and soundness(field[0], part) > (fed, score + _LEAST_GAIN):
+            return candidate, field[0], field[1:]
+    return candidate, None, field
+
+
+def _may_lead(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
+    difference, error = lead(candidate, other, sample)
+    hoped = difference + _STEPS_AHEAD / 4 * max(candidate.gain, 0.0)
+    return hoped > -_HOPELESS_LEAD * error
+
+
+def _returns(moved: Candidate, candidate: Candidate) -> bool:
+    """Whether a move has come back to where it came from."""
+    weights = np.sort(moved.parameters.weights) - np.sort(candidate.parameters.weights)
+    return abs(moved.score - candidate.score) < 1e-3 and bool(np.abs(weights).max() < 0.01)
 
 
 def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parameters]:
@@ -133,8 +187,7 @@ def _with_a_dead_one(parameters: Parameters) -> Parameters:
 
 
 def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
-    evaluator = natural_parameters([parameters], sample.standardisation)
-    log_joint = BlockKernel(evaluator).log_joint(sample.values)
+    log_joint = log_joint_densities(parameters, sample)
     joint = np.exp(log_joint - log_joint.max(axis=0))
     return np.asarray(joint / joint.sum(axis=0))
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, repeat
 
-from gmm_spark.mixture.candidates import Candidate, Sample, advance, ranked
-from gmm_spark.mixture.fitting import fit
+from gmm_spark.mixture.candidates import (
+    Alone,
+    Candidate,
+    Crew,
+    Sample,
+    advance_all,
+    climb_all,
+    lead,
+    ranked,
+)
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import improved
 from gmm_spark.mixture.parameters import Parameters, Structure
@@ -18,6 +26,9 @@ _FIRST_ROWS_PER_COORDINATE = 10
 # Rounds: steps of EM, and on how many times the rows of the first; the last repeats.
 _ROUNDS = ((6, 1), (8, 1), (12, 2), (20, 2))
 _CLIMB_STEPS = 300
+# Rivals of the best: how many, and how many standard errors behind.
+_RIVALS = 2
+_RIVAL_LEAD = 2.0
 
 
 def search(
@@ -30,7 +41,8 @@ def search(
     seed: int = 0,
     tol: float = 1e-6,
     given: Sequence[Parameters] = (),
-) -> Parameters:
+    crew: Crew | None = None,
+) -> list[Parameters]:
     """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
 
     All starts advance stacked in one kernel; after every round those in one basin are counted as
@@ -38,10 +50,14 @@ def search(
     single components then look for a better optimum (`moving`), and the winner is climbed on the
     whole sample. Spurious mixtures give way to sound ones (`candidates.soundness`).
 
+    After the best come those of other basins that the sample cannot tell from it: two at most,
+    less than two standard errors behind.
+
     Parameters
     ----------
     seed : the same sample and seed give the same start
     given : starts that are tried beside these, in standardised coordinates
+    crew : shares out the work where there is much; its sample is `sample`. None does all here.
 
     Raises InputDataError where the sample has fewer distinct rows than k, and
     SingularCovarianceError where every start is singular.
@@ -53,26 +69,28 @@ def search(
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )
     candidates = [Candidate(start) for start in (*given, *starts) if start is not None]
+    crew = crew or Alone(sample)
     rounds = chain(_ROUNDS, repeat(_ROUNDS[-1]))
     while len(candidates) > 1:
         steps, factor = next(rounds)
         part = sample.first(factor * rows)
         # Scores of earlier rounds are of other rows: not to be compared with.
         fresh = [Candidate(c.parameters) for c in candidates]
-        candidates = ranked(part, advance(part, fresh, steps=steps, tol=tol))
+        candidates = ranked(part, advance_all(crew, part.num_rows, fresh, steps=steps, tol=tol))
         candidates = candidates[: max(1, len(fresh) // 2)]
     if not candidates:
         raise SingularCovarianceError(0)
-    best = candidates[0]
+    best, others = candidates[0], candidates[1:]
     if k > 1 and num_init + len(given) > 1:
-        best = improved(best, sample, (rows, 2 * rows, 4 * rows))
-    climbed = fit(
-        sample.run_pass,
-        best.parameters,
-        sample.standardisation,
-        floor=sample.floor,
-        tol=tol,
-        max_iter=_CLIMB_STEPS,
-        acceleration="anderson",
-    )
-    return climbed.parameters
+        best, others = improved(best, crew, sample, rows)
+    climbed = climb_all(crew, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
+    if not climbed:
+        raise SingularCovarianceError(0)
+    first, *rest = ranked(sample, climbed)
+    rivals = [c for c in rest if _is_rival(c, first, sample)]
+    return [c.parameters for c in (first, *rivals[:_RIVALS])]
+
+
+def _is_rival(candidate: Candidate, best: Candidate, sample: Sample) -> bool:
+    difference, error = lead(candidate, best, sample)
+    return difference > -_RIVAL_LEAD * error

@@ -16,8 +16,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from gmm_spark.errors import InputDataError
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.kernel import BlockKernel, SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.candidates import (
+    Alone,
+    Crew,
+    Sample,
+    log_densities,
+    log_joint_densities,
+)
+from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
 from gmm_spark.mixture.searching import search
@@ -79,6 +85,7 @@ def grid(
     seed: int = 0,
     tol: float = 1e-6,
     listener: Callable[[Cell], None] | None = None,
+    crew_of: Callable[[Sample], Crew] = Alone,
 ) -> list[Cell]:
     """Every cell fitted on the sample, best first.
 
@@ -87,12 +94,13 @@ def grid(
     samples : by the code of the structure
     weight : of all the rows
     listener : called with every cell; its error is not known yet
+    crew_of : who shares out the work on a sample
     """
     cells, densities = [], []
     for structure in structures:
         sample = samples[structure.code]
         fitted_on, judged_on = _parted(sample, criterion, weight)
-        exact = judged_on is fitted_on
+        exact, crew = judged_on is fitted_on, crew_of(fitted_on)
         smaller: Parameters | None = None
         for k in sorted(set(ks)):
             given = []
@@ -100,7 +108,7 @@ def grid(
                 given = grown(smaller, fitted_on.first(8192), _GROWN)
             fresh = num_init if not given else max(1, num_init // _FRESH_SHARE)
             try:
-                smaller = search(
+                smaller, *_ = search(
                     fitted_on,
                     k,
                     structure,
@@ -109,6 +117,7 @@ def grid(
                     seed=seed,
                     tol=max(tol, _GRID_TOL),
                     given=given,
+                    crew=crew,
                 )
                 density = _densities(smaller, judged_on, criterion)
             except (InputDataError, SingularCovarianceError) as error:
@@ -172,11 +181,10 @@ def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample
 def _densities(parameters: Parameters, sample: Sample, criterion: Criterion) -> Array:
     """What the criterion sums over rows, (n,): the log density in the user's units, and for icl
     the log of the largest responsibility."""
-    evaluator = natural_parameters([parameters], sample.standardisation)
-    log_joint = BlockKernel(evaluator).log_joint(sample.values)
-    largest = log_joint.max(axis=0)
-    total = largest + np.log(np.exp(log_joint - largest).sum(axis=0))
-    found = largest if criterion == "icl" else total
+    if criterion == "icl":
+        found = log_joint_densities(parameters, sample).max(axis=0)
+    else:
+        found = log_densities(parameters, sample)
     return np.asarray(found - sample.standardisation.log_volume)
 
 

@@ -218,7 +218,7 @@ def fit_by_default(
     columns = scaling.describe_columns(block, block.min(1), block.max(1), structure, None)
     by = columns.standardisation
     floor = columns.floor / by.scale
-    start = search(
+    start, *_ = search(
         candidates.Sample(block, None, by, floor), k, structure, seed=seed, tol=tol, **options
     )
     return fitting.fit(fitting.array_pass(block), start, by, floor=floor, tol=tol), columns

@@ -39,7 +39,7 @@ def ours(block: np.ndarray, cells: pd.DataFrame) -> list[tuple[float, float]]:
     found, before = [], None
     for k in cells["G"]:
         given = grown(before, sample, 8) if before is not None else []
-        start = search(sample, int(k), structure, given=given)
+        start, *_ = search(sample, int(k), structure, given=given)
         fitted = fit(sample.run_pass, start, by, floor=sample.floor)
         before = fitted.parameters
         found.append((fitted.log_likelihood, block.shape[1] * before.weights.min()))

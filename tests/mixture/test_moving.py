@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture.candidates import Candidate, Sample, ranked, soundness
+from gmm_spark.mixture.candidates import Alone, Candidate, Sample, ranked, soundness
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.moving import grown, improved, moves
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
@@ -41,7 +41,7 @@ def caught(code: str = "VVV") -> tuple[Sample, Parameters, float]:
 @pytest.mark.parametrize("code", CODES)
 def test_a_component_is_carried_to_where_it_is_missed(code) -> None:
     sample, trapped, goal = caught(code)
-    found = improved(Candidate(trapped), sample, (1000, 2000, 6000))
+    found, _ = improved(Candidate(trapped), Alone(sample), sample, 1000)
     by = sample.standardisation
     settled = fit(sample.run_pass, found.parameters, by, floor=sample.floor, tol=1e-8)
     assert_allclose(settled.log_likelihood / settled.weight + by.log_volume, goal, atol=1e-5)

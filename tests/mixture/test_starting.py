@@ -31,7 +31,8 @@ def searched(block, k, code="VVV", weights=None, floor=None, **options):
     structure = STRUCTURES[code]
     by = plain_scales(block, structure)
     floor = np.full(block.shape[0], 1e-3 if floor is None else floor)
-    return search(Sample(block, weights, by, floor), k, structure, **options), by, floor
+    best, *_ = search(Sample(block, weights, by, floor), k, structure, **options)
+    return best, by, floor
 
 
 class TestKnownOptima:
