@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.parameters import Array
 
-_BATCH_ROWS = 65_536
+# Batches of this size: one a row group where that is small, which saves cutting it up.
+_BATCH_BYTES = 2 << 20
 # A packed block holds about this many values, a megabyte, and at least so many rows.
 _PACKED_VALUES = 128 << 10
 _PACKED_ROWS = 1024
@@ -227,8 +228,9 @@ class RowGroupReader:
             if missing:
                 raise TaskProblemError(f"{file.path} has no column {missing[0]!r}")
             stored = [name for name in names if name not in partition]
+            rows = max(1024, _BATCH_BYTES // (8 * len(names)))
             for batch in parquet.iter_batches(
-                _BATCH_ROWS, row_groups=list(part.groups), columns=stored, use_threads=False
+                rows, row_groups=list(part.groups), columns=stored, use_threads=False
             ):
                 for name in names:
                     if name in partition:
