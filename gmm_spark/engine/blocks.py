@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.parameters import Array
 
 # Batches of this size: one a row group where that is small, which saves cutting it up.
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 8 << 20
 # A packed block holds about this many values, a megabyte, and at least so many rows.
 _PACKED_VALUES = 128 << 10
 _PACKED_ROWS = 1024

@@ -171,9 +171,10 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
         )
     except (SingularCovarianceError, FloatingPointError):
         return None
-    scores = [
-        r.mean_log_likelihood + by.log_volume for r in climbed.history if r.kind != "rejected"
-    ]
+    if climbed.reason == "singular":
+        return None
+    accepted = [record for record in climbed.history if record.kind != "rejected"]
+    scores = [record.mean_log_likelihood + by.log_volume for record in accepted]
     before = scores[-2] if len(scores) > 1 else -np.inf
     return Candidate(climbed.parameters, scores[-1], before, candidate.mark)
 

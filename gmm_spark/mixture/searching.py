@@ -84,9 +84,7 @@ def search(
     if k > 1 and num_init + len(given) > 1:
         best, others = improved(best, crew, sample, rows)
     climbed = climb_all(crew, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
-    if not climbed:
-        raise SingularCovarianceError(0)
-    first, *rest = ranked(sample, climbed)
+    first, *rest = ranked(sample, climbed or [best])
     rivals = [c for c in rest if _is_rival(c, first, sample)]
     return [c.parameters for c in (first, *rivals[:_RIVALS])]
 
