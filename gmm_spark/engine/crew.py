@@ -36,7 +36,7 @@ class SparkCrew:
         first = work(self._sample, items[0])
         others = items[1:]
         ahead = (time.monotonic() - started) * len(others)
-        if ahead < _WORTH_A_JOB or is_connect(self._spark):
+        if not others or ahead < _WORTH_A_JOB or is_connect(self._spark):
             return [first, *(work(self._sample, item) for item in others)]
         if self._shared is None:
             self._shared = Shared(self._spark, self._sample, self._sample.values.nbytes)

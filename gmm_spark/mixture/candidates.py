@@ -23,8 +23,8 @@ _SMALL = 0.01
 _ON_THE_FLOOR = 1 + 1e-6
 # Candidates that share a scan: as many, whoever does the work.
 _STACKED = 4
-# Candidates whose scores and weights differ by less than this are in one basin.
-_SAME_SCORE, _SAME_WEIGHT = 1e-4, 0.01
+# Candidates whose scores, weights and means differ by less than this are in one basin.
+_SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN = 1e-4, 0.01, 0.2
 
 
 @dataclass(frozen=True)
@@ -215,16 +215,18 @@ def ranked(sample: Sample, candidates: Sequence[Candidate]) -> list[Candidate]:
     judged = [(soundness(candidate, sample), candidate) for candidate in candidates]
     kept: list[Candidate] = []
     for _, candidate in sorted(judged, key=lambda pair: pair[0], reverse=True):
-        if not any(_same_basin(candidate, other) for other in kept):
+        if not any(same_basin(candidate, other) for other in kept):
             kept.append(candidate)
     return kept
 
 
-def _same_basin(a: Candidate, b: Candidate) -> bool:
-    if abs(a.score - b.score) > _SAME_SCORE:
+def same_basin(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
+    """Whether two candidates are on their way to one optimum: scores, weights and means agree."""
+    if abs(a.score - b.score) > score:
         return False
-    difference = np.sort(a.parameters.weights) - np.sort(b.parameters.weights)
-    return bool(np.abs(difference).max() < _SAME_WEIGHT)
+    weights = np.sort(a.parameters.weights) - np.sort(b.parameters.weights)
+    means = np.sort(a.parameters.means, axis=0) - np.sort(b.parameters.means, axis=0)
+    return bool(np.abs(weights).max() < _SAME_WEIGHT and np.abs(means).max() < _SAME_MEAN)
 
 
 def soundness(candidate: Candidate, sample: Sample) -> tuple[bool, float]:

@@ -21,6 +21,7 @@ from gmm_spark.mixture.candidates import (
     lead,
     log_joint_densities,
     ranked,
+    same_basin,
     soundness,
 )
 from gmm_spark.mixture.parameters import Array, Parameters
@@ -44,6 +45,8 @@ _HOPELESS_LEAD = 2.0
 _BATCHES = 3
 # A move may hope to gain so many times what its last step gained.
 _STEPS_AHEAD = 60
+# A move whose score comes so near to where it came from, with its weights and means, is back.
+_BACK = 1e-3
 # The mark of the candidate that the moves start from.
 _STAYS = "stays"
 # Products of components, terms and rows that a first stage may take: about a second.
@@ -106,7 +109,7 @@ def _best_move(
         candidate, field = stays[0], [c for c in field if c.mark != _STAYS]
         part = sample.first(rows)
         if stage > 0:
-            field = [c for c in field if not _returns(c, candidate)]
+            field = [c for c in field if not same_basin(c, candidate, _BACK)]
         hopeful = candidate.score + _LEAST_GAIN
         if stage < 2:
             field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
@@ -128,12 +131,6 @@ def _may_lead(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
     difference, error = lead(candidate, other, sample)
     hoped = difference + _STEPS_AHEAD / 4 * max(candidate.gain, 0.0)
     return hoped > -_HOPELESS_LEAD * error
-
-
-def _returns(moved: Candidate, candidate: Candidate) -> bool:
-    """Whether a move has come back to where it came from."""
-    weights = np.sort(moved.parameters.weights) - np.sort(candidate.parameters.weights)
-    return abs(moved.score - candidate.score) < 1e-3 and bool(np.abs(weights).max() < 0.01)
 
 
 def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parameters]:

@@ -17,6 +17,7 @@ from gmm_spark import (
     GaussianMixtureSearch,
     ParquetTable,
 )
+from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES, structure_named
 from tests.estimator.helpers import assert_same_model, table
@@ -199,18 +200,42 @@ def test_a_table_larger_than_its_sample(large, criterion) -> None:
 
 
 def test_fits_in_shared_scans_keep_their_own_histories(large) -> None:
-    """Cells that a sample cannot tell apart are all fitted to all the rows."""
+    """Cells that a sample cannot tell apart are all fitted to all the rows; for icl to the end,
+    since what it takes off is not known before."""
     search = GaussianMixtureSearch(
-        k=[4, 5], covarianceType=["full", "diag", "tied"], inputCols=XY, sampleSize=600
+        k=[4, 5],
+        covarianceType=["full", "diag", "tied"],
+        criterion="icl",
+        inputCols=XY,
+        sampleSize=600,
     )
     fitted = search.fit(ParquetTable(large))
     summary = fitted.summary
     settled = [cell for cell in summary.candidates if cell["evaluatedOn"] == "all rows"]
     assert 2 <= len(settled) <= 4
-    assert min(cell["criterion"] for cell in settled) == summary.bic
+    assert min(cell["criterion"] for cell in settled) == summary.icl
     assert [entry["pass"] for entry in summary.history] == list(range(summary.numPasses + 1))
     assert summary.history[-1]["meanLogLikelihood"] == summary.meanLogLikelihood
     assert fitted.parameters.structure == structure_named(fitted.getCovarianceType())
+
+
+def test_losers_are_given_up_between_passes(large, monkeypatch) -> None:
+    asked = []
+    run_passes = SparkEngine.run_passes
+
+    def counted(engine, evaluators):
+        asked.append(len(evaluators))
+        return run_passes(engine, evaluators)
+
+    monkeypatch.setattr(SparkEngine, "run_passes", counted)
+    search = GaussianMixtureSearch(
+        k=[4, 5], covarianceType=["full", "diag", "tied"], inputCols=XY, sampleSize=600
+    )
+    fitted = search.fit(ParquetTable(large))
+    assert asked[0] > 1
+    best, *others = fitted.summary.candidates
+    assert best["evaluatedOn"] == "all rows"
+    assert {cell["evaluatedOn"] for cell in others} == {"sample"}
 
 
 @pytest.mark.parametrize(

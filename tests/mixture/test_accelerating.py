@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import accelerating
 from gmm_spark.mixture.accelerating import anchored
-from gmm_spark.mixture.fitting import array_pass, fit, fit_together, passes
+from gmm_spark.mixture.fitting import Race, array_pass, fit, fit_together, passes
 from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES
 from tests.mixture.reference import (
@@ -269,3 +269,39 @@ def test_fits_that_share_scans_are_what_each_is_alone() -> None:
         assert found.log_likelihood == alone.log_likelihood
     assert len(scans) == max(len(found.history) for found in together)
     assert sum(scans) == sum(len(found.history) for found in together)
+
+
+class TestRace:
+    """Several fits that share scans: one that cannot win is given up."""
+
+    def together(self, penalties):
+        block, labels = separate_groups()
+        structure = STRUCTURES["VVV"]
+        by = plain_scales(block, structure)
+        floor = np.full(block.shape[0], 1e-3)
+        right = start_from_labels(block, labels, structure, by)
+        one = start_from_labels(block, np.zeros_like(labels), structure, by)
+        race, climbs, asked = Race(penalties), [], []
+        for index, start in enumerate((one, right)):
+
+            def listen(record, index=index):
+                race.passed(index, record)
+
+            climbs.append(passes(start, by, floor=floor, listener=listen))
+
+        def run_passes(evaluators):
+            asked.append(len(evaluators))
+            return [array_pass(block)(evaluator) for evaluator in evaluators]
+
+        return fit_together(run_passes, climbs, race.hopeless), asked
+
+    def test_the_one_far_behind_ends_early(self):
+        (one, right), asked = self.together([0.0, 0.0])
+        assert one is None
+        assert right.converged
+        assert asked[0] == 2
+
+    def test_a_penalty_turns_it_round(self):
+        (one, right), _ = self.together([0.0, 1e3])
+        assert one.converged
+        assert right is None

@@ -10,6 +10,7 @@ from gmm_spark.mixture.candidates import Alone, Candidate, Sample, ranked, sound
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.moving import grown, improved, moves
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.searching import search
 from tests.mixture.reference import CODES, plain_scales, start_from_labels
 
 
@@ -78,6 +79,24 @@ def test_one_component_has_nowhere_to_go() -> None:
     one = Parameters.unit(STRUCTURES["VVV"], 1, 2)
     sample = Sample(block, None, plain_scales(block, STRUCTURES["VVV"]), np.full(2, 1e-3))
     assert moves(one, sample) == []
+
+
+def test_optima_that_the_sample_cannot_tell_apart_are_all_found() -> None:
+    """Three groups in a row and two components: the middle one goes with either neighbour."""
+    rng = np.random.default_rng(5)
+    groups = rng.integers(-1, 2, 3000)
+    values = rng.normal(size=(2, 3000)) + np.outer([8.0, 0.0], groups)
+    structure = STRUCTURES["VVI"]
+    sample = Sample(values, None, plain_scales(values, structure), np.full(2, 1e-3))
+    found = search(sample, 2, structure)
+    assert len(found) == 2
+    alone = sorted(parameters.means[parameters.weights.argmin(), 0] for parameters in found)
+    assert alone[0] < -1 < 1 < alone[1]
+
+
+def test_one_start_alone_has_no_rivals() -> None:
+    sample, _, _ = caught()
+    assert len(search(sample, 3, STRUCTURES["VVV"], num_init=1)) == 1
 
 
 class TestSoundness:
