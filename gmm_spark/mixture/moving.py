@@ -110,18 +110,19 @@ def _best_move(
         part = sample.first(rows)
         if stage > 0:
             field = [c for c in field if not same_basin(c, candidate, _BACK)]
-        hopeful = candidate.score + _LEAST_GAIN
-        if stage < 2:
+        if stage == 0:
+            hopeful = candidate.score + _LEAST_GAIN
             field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
-            field = ranked(part, field)[:keep]
+        else:
+            field = [c for c in field if _may_lead(c, candidate, part)]
+        field = ranked(part, field)[:keep]
+        if stage < 2:
             continue
         fed, score = soundness(candidate, part)
-        field = ranked(part, field)[:keep]
         if field and rows < sample.num_rows:
             difference, error = lead(field[0], candidate, part)
             if difference > _SIGNIFICANT_LEAD * error and soundness(field[0], part) > (fed, score):
                 return candidate, field[0], []
-            field = [c for c in field if _may_lead(c, candidate, part)]
         elif field and soundness(field[0], part) > (fed, score + _LEAST_GAIN):
             return candidate, field[0], field[1:]
     return candidate, None, field
@@ -129,7 +130,7 @@ def _best_move(
 
 def _may_lead(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
     difference, error = lead(candidate, other, sample)
-    hoped = difference + _STEPS_AHEAD / 4 * max(candidate.gain, 0.0)
+    hoped = difference + _STEPS_AHEAD * max(candidate.gain, 0.0)
     return hoped > -_HOPELESS_LEAD * error
 
 
