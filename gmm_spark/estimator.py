@@ -21,15 +21,15 @@ from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.passes import SparkEngine
-from gmm_spark.engine.scanning import Scan, scan
+from gmm_spark.engine.scanning import MISSING, Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Crew, Sample
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
-from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import INIT_MODES, from_labels
+from gmm_spark.mixture.starting import INIT_MODES, labelled_start
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
@@ -246,7 +246,8 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         columns = data.columns(plan)
         self._refuse_singular(columns, plan, roles.features)
         by = columns.standardisation
-        return Sample(scanned.sample, scanned.sample_weights, by, columns.floor / by.scale)
+        floor = columns.floor / by.scale
+        return Sample(scanned.sample, scanned.sample_weights, by, floor, any(scanned.gaps))
 
     def _climb(
         self, start: Parameters, sample: Sample, listener: Callable[[PassRecord], None]
@@ -259,6 +260,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             max_iter=self.getMaxIter(),
             acceleration=self.getAcceleration(),  # type: ignore[arg-type]
             run_sample=sample.run_pass,
+            gaps=sample.gaps,
             listener=listener,
         )
 
@@ -322,12 +324,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         require(self.getInitMode() in INIT_MODES, "initMode", f"one of {', '.join(INIT_MODES)}")
         floor = self.getCovarianceFloor()
         require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
-        if self.getMissing() == "marginalize":
-            raise ConfigurationError(
-                "missing='marginalize' is for scoring; fit with missing='skip', then "
-                "model.setMissing('marginalize')"
-            )
-        require(self.getMissing() in ("error", "skip"), "missing", "error or skip")
+        require(self.getMissing() in MISSING, "missing", f"one of {', '.join(MISSING)}")
         names = self._input_columns()
         if names is not None and (len(names) == 0 or len(set(names)) < len(names)):
             raise ConfigurationError(
@@ -413,9 +410,11 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                     f"label column {self.getInitialLabelCol()!r} has {len(labels)} "
                     f"distinct values ({shown}), k is {plan.k}; they must be equal in number"
                 )
-            blank = Parameters.unit(plan.structure, plan.k, sample.d)
-            statistics = data.engine.run_labelled(natural_parameters([blank], by))
-            return [from_labels(statistics, plan.structure, plan.k, sample.floor)]
+            return [
+                labelled_start(
+                    data.engine.run_labelled, sample, plan.k, plan.structure, sample.floor
+                )
+            ]
         found = search(
             sample,
             plan.k,
@@ -517,7 +516,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         return self._set(acceleration=value)
 
     def setMissing(self, value: str) -> GaussianMixture:
-        """Sets what becomes of rows with gaps: error or skip."""
+        """Sets what becomes of rows with gaps: error, skip or marginalize."""
         return self._set(missing=value)
 
     def setLogLikelihoodCol(self, value: str) -> GaussianMixture:

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from gmm_spark.engine.dataframe import arrow_types, check_numeric, feature_column, quoted
+from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -188,6 +189,69 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         scoring = self._scoring(dataset, dataset.columns, width)
         return numbered.mapInArrow(scoring, T.StructType(fields)).toDF(*dataset.columns, *outputs)
 
+    def impute(
+        self, dataset: DataFrame | ParquetTable, *, draws: int = 0, seed: int = 0
+    ) -> DataFrame:
+        """The rows of `dataset` with their gaps (null or NaN) in `inputCols` filled.
+
+        Without `draws`, by what the mixture expects given what is known of the row, averaged
+        over the segments it may belong to; beside every input column stands `<column>_sd`, the
+        standard deviation of what was put in, 0 where the value was there. With `draws`, every
+        row comes that many times, numbered from 0 in the column `imputation`, its gaps drawn
+        from their distribution: estimates made of each and pooled are honest about what is not
+        known (Rubin 1987). Input columns come back as double. A row of which nothing is known
+        is filled by the mixture's own mean.
+
+        Parameters
+        ----------
+        draws : how many times every row is drawn, 0 for the means
+        seed : of the draws; the same seed and partitioning give the same values
+
+        Raises ConfigurationError where an output column exists or the model has no inputCols,
+        InputDataError where an input column is missing or not numeric.
+        """
+        if isinstance(dataset, ParquetTable):
+            if dataset.filters is not None:
+                raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
+            frame = SparkSession.active().read.parquet(dataset.path)
+            return self.impute(
+                frame if dataset.columns is None else frame.select(*map(quoted, dataset.columns)),
+                draws=draws,
+                seed=seed,
+            )
+        if draws < 0:
+            raise ConfigurationError(f"draws is {draws}; it must be at least 0")
+        names = self._input_columns()
+        if names is None:
+            raise ConfigurationError(
+                "impute fills columns of their own; fit with inputCols, or model.setInputCols"
+            )
+        self._check_inputs(dataset, names)
+        columns = dataset.columns
+        outputs = [f"{name}_sd" for name in names] if draws == 0 else ["imputation"]
+        taken = sorted(set(outputs) & set(columns))
+        if taken:
+            raise ConfigurationError(
+                f"output column {taken[0]} exists already; rename it or leave it out"
+            )
+        numbered = dataset.toDF(*map(str, range(len(columns))))
+        kind: T.DataType = T.DoubleType() if draws == 0 else T.IntegerType()
+        fields = [
+            T.StructField(field.name, T.DoubleType()) if name in names else field
+            for field, name in zip(numbered.schema.fields, columns, strict=True)
+        ]
+        fields += _numbered([kind] * len(outputs), len(columns))
+        work = BatchImputing(self.parameters, tuple(columns), tuple(names), draws, seed)
+        return numbered.mapInArrow(work, T.StructType(fields)).toDF(*columns, *outputs)
+
+    def _check_inputs(self, dataset: DataFrame, names: list[str]) -> None:
+        if len(names) != self.numFeatures:
+            raise ConfigurationError(
+                f"inputCols names {len(names)} columns, the model was fitted on {self.numFeatures}"
+            )
+        for name in names:
+            check_numeric(dataset, name)
+
     def _transform_table(self, table: ParquetTable) -> DataFrame:
         spark = SparkSession.active()
         frame = spark.read.parquet(table.path)
@@ -248,13 +312,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if names is None:
             feature_column(dataset, self.getFeaturesCol())
         else:
-            if len(names) != self.numFeatures:
-                raise ConfigurationError(
-                    f"inputCols names {len(names)} columns, the model was fitted on "
-                    f"{self.numFeatures}"
-                )
-            for name in names:
-                check_numeric(dataset, name)
+            self._check_inputs(dataset, names)
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         return BatchScoring(

@@ -67,7 +67,7 @@ class GaussianMixtureParams(
     missing = _own(
         "missing",
         "rows with null or NaN in a feature: error; skip (left out of the fit, null when scored); "
-        "marginalize (scored on what is observed)",
+        "marginalize (fitted and scored by what is known of them)",
     )
     logLikelihoodCol = _own(
         "logLikelihoodCol", "output column: log density of the row; empty for none"

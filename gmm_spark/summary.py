@@ -42,6 +42,7 @@ class GaussianMixtureSummary:
     clusterSizes : weight (rows, where there is no weight column) most probably in each cluster
     warnings : sentences, each beginning with its name and a colon
     numRows, numSkipped : rows used, and left out for their gaps
+    numGaps : of the rows used, how many have none, by column; only columns that have any
     weightSum : of the rows used
     numParameters : free parameters
     """
@@ -68,6 +69,7 @@ class GaussianMixtureSummary:
     predictionCol: str = "prediction"
     probabilityCol: str = "probability"
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
     _predictions: DataFrame | None = field(default=None, repr=False, compare=False)
 
@@ -168,6 +170,7 @@ def summarise(
         warnings=_warnings(found, scanned, columns, order, roles.features),
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
+        numGaps={n: g for n, g in zip(roles.features, scanned.gaps, strict=True) if g},
         weightSum=found.weight,
         numParameters=p,
         parameterHistory=[

@@ -162,7 +162,7 @@ def test_filters_and_lists_on_the_command_line() -> None:
         ("tol: .nan", "tol: found nan; expected greater than or equal to 0"),
         ("covariance_floor: some", "covariance_floor: found 'some'; expected 'auto' or a number"),
         ("overwrite: perhaps", "overwrite: found 'perhaps'; expected a boolean"),
-        ("missing: marginalize", "missing: found 'marginalize'; expected 'error' or 'skip'"),
+        ("missing: drop", "missing: found 'drop'; expected 'error', 'skip' or 'marginalize'"),
         ("covariance_tipe: full", "covariance_tipe: unknown key; did you mean covariance_type?"),
         ("zzz: 1", "zzz: unknown key; --help lists the known ones"),
         ("input: lake", "input: found 'lake'; expected keys and values"),

@@ -204,7 +204,9 @@ class TrainSettings(JobSettings):
     acceleration: Literal["anderson", "none"] = Field(
         "anderson", description="steps longer than EM's where they help; none is plain EM"
     )
-    missing: Literal["error", "skip"] = Field("error", description="rows with a gap")
+    missing: Literal["error", "skip", "marginalize"] = Field(
+        "error", description="rows with a gap: refuse, leave out, or fit what is known of them"
+    )
     sample_size: int | None = Field(None, ge=1, description="rows the starts are tried on")
     initial_model: Text | None = Field(None, description="path of a model to start from")
     initial_label_column: Text | None = Field(None, description="column of segments to start from")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array
 
-Missing = Literal["error", "skip"]
+Missing = Literal["error", "skip", "marginalize"]
+MISSING: tuple[Missing, ...] = get_args(Missing)
 
 # Labels of a given start beyond this many distinct values are not counted on.
 _MAX_LABELS = 10_000
@@ -29,6 +30,7 @@ class Scan:
 
     num_rows: int
     num_skipped: int
+    gaps: tuple[int, ...]  # (d,) of the rows used: how many have none in that column
     weight: float
     lowest: Array  # (d,)
     highest: Array  # (d,)
@@ -71,7 +73,7 @@ class _ScanWork:
                 for j in np.flatnonzero(infinite.any(axis=1)):
                     first_infinity.setdefault(int(j), float(block.values[j][infinite[j]][0]))
             values = block.values
-            if gaps[:d].any():
+            if self.missing != "marginalize" and gaps[:d].any():
                 complete = ~gaps[:d].any(axis=0)
                 skipped += int((~complete).sum())
                 values = values[:, complete]
@@ -79,8 +81,9 @@ class _ScanWork:
             rows += values.shape[1]
             if values.shape[1] == 0:
                 continue
-            lowest = np.minimum(lowest, values[:d].min(axis=1))
-            highest = np.maximum(highest, values[:d].max(axis=1))
+            # fmin and fmax take the number where the other is NaN.
+            lowest = np.fmin(lowest, np.fmin.reduce(values[:d], axis=1))
+            highest = np.fmax(highest, np.fmax.reduce(values[:d], axis=1))
             if self.roles.weight is not None:
                 below = values[d] < 0
                 if below.any():
@@ -156,6 +159,9 @@ def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Sc
     return Scan(
         num_rows=rows,
         num_skipped=sum(part["skipped"] for part in parts),
+        gaps=tuple(int(n) for n in np.sum([p["nulls"] + p["nans"] for p in parts], axis=0)[:d])
+        if missing == "marginalize"
+        else (0,) * d,
         weight=sum(part["weight"] for part in parts),
         lowest=np.min([part["lowest"] for part in parts], axis=0),
         highest=np.max([part["highest"] for part in parts], axis=0),
@@ -181,12 +187,17 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
                 f"column {name!r}: {infinities} of {total} rows are infinite (the first: {first}); "
                 "replace them or leave those rows out"
             )
+        if missing == "marginalize" and j < d and nulls + nans == total:
+            raise InputDataError(
+                f"column {name!r}: all {total} rows have a gap there; leave the column out"
+            )
         if (nulls or nans) and (missing == "error" or j >= d):
             found = " and ".join(
                 f"{count} {what}" for count, what in ((nulls, "null"), (nans, "NaN")) if count
             )
             advice = (
-                "set missing='skip' to fit without those rows, or fill them"
+                "set missing='marginalize' to fit what is known of those rows, or 'skip' to leave "
+                "them out"
                 if j < d
                 else "every row needs a value there"
             )

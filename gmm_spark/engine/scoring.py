@@ -57,10 +57,10 @@ class Scorer:
     parameters: Parameters
     gaps: Gaps
     names: tuple[str, ...] = ()
-    _kernels: dict[bytes, tuple[BlockKernel, float]] = field(default_factory=dict, repr=False)
+    _kernel: BlockKernel | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kernels": {}}
+        return {**self.__dict__, "_kernel": None}
 
     def score(self, block: Array) -> Scores:
         """Scores of every row. ValueError for infinities, and for gaps where those are errors."""
@@ -73,29 +73,23 @@ class Scorer:
                 f"{block.shape[1]} rows are infinite (the first: "
                 f"{block[column][infinite[column]][0]}); replace them or leave those rows out"
             )
-        if not gaps.any():
-            return self._complete(block, gaps[:, 0] if gaps.shape[1] else np.zeros(0, bool))
+        incomplete = gaps.any(axis=0)
+        if not incomplete.any() or self.gaps == "marginalize":
+            return self._scores(block)
         if self.gaps == "error":
             column = int(np.flatnonzero(gaps.any(axis=1))[0])
-            count = int(gaps.any(axis=0).sum())
             raise ValueError(
-                f"{count} of {block.shape[1]} rows have a gap (the first in column "
-                f"{self._name(column)}); "
+                f"{np.count_nonzero(incomplete)} of {block.shape[1]} rows have a gap (the first in "
+                f"column {self._name(column)}); "
                 "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
             )
+        complete = np.flatnonzero(~incomplete)
+        part = self._scores(block[:, complete])
         scores = self._empty(block.shape[1])
-        patterns, which = np.unique(gaps, axis=1, return_inverse=True)
-        which = which.ravel()
-        for number in range(patterns.shape[1]):
-            pattern = patterns[:, number]
-            if self.gaps == "skip" and pattern.any():
-                continue
-            rows = np.flatnonzero(which == number)
-            part = self._complete(np.ascontiguousarray(block[~pattern][:, rows]), pattern)
-            scores.prediction[rows] = part.prediction
-            scores.probability[:, rows] = part.probability
-            scores.log_density[rows] = part.log_density
-            scores.uncertainty[rows] = part.uncertainty
+        scores.prediction[complete] = part.prediction
+        scores.probability[:, complete] = part.probability
+        scores.log_density[complete] = part.log_density
+        scores.uncertainty[complete] = part.uncertainty
         return scores
 
     def _name(self, column: int) -> str:
@@ -110,48 +104,41 @@ class Scorer:
             np.full(m, np.nan),
         )
 
-    def _complete(self, block: Array, gaps: NDArray[np.bool_]) -> Scores:
-        """Scores on the columns without a gap: the marginal mixture of those columns."""
-        m = block.shape[1]
-        if m == 0:
+    def _scores(self, block: Array) -> Scores:
+        """Scores of rows by what is known of them; of nothing, by the weights."""
+        if block.shape[1] == 0:
             return self._empty(0)
-        if gaps.all():
-            weights = self.parameters.weights
-            probability = np.repeat(weights[:, None], m, axis=1)
-            best = int(weights.argmax())
-            return Scores(
-                np.full(m, best, dtype=np.int32),
-                probability,
-                np.zeros(m),
-                np.full(m, 1.0 - weights[best]),
-            )
-        kernel, log_volume = self._kernel(gaps)
+        kernel = self.kernel()
         log_joint = kernel.log_joint(block)
         prediction = log_joint.argmax(axis=0)
-        largest = log_joint[prediction, np.arange(m)]
+        largest = log_joint[prediction, np.arange(block.shape[1])]
         log_joint -= largest
         np.exp(log_joint, out=log_joint)
         total = log_joint.sum(axis=0)
         log_joint /= total
-        return Scores(
+        log_volume = kernel.evaluator.standardisation.log_volume
+        scores = Scores(
             prediction.astype(np.int32),
             log_joint,
             largest + np.log(total) - log_volume,
             1.0 - 1.0 / total,
         )
+        unknown = np.isnan(block).all(axis=0) if self.gaps == "marginalize" else np.zeros(0, bool)
+        if unknown.any():  # exactly, where rounding would leave 1e-17
+            weights = self.parameters.weights
+            scores.probability[:, unknown] = weights[:, None]
+            scores.log_density[unknown] = 0.0
+            scores.uncertainty[unknown] = 1.0 - weights.max()
+        return scores
 
-    def _kernel(self, gaps: NDArray[np.bool_]) -> tuple[BlockKernel, float]:
-        key = gaps.tobytes()
-        if key not in self._kernels:
-            observed = self.parameters
-            if gaps.any():
-                observed = observed.marginal(np.flatnonzero(~gaps))
-            standardisation = central(observed)
-            evaluator = natural_parameters(
-                [observed.standardised(standardisation)], standardisation
-            )
-            self._kernels[key] = BlockKernel(evaluator), standardisation.log_volume
-        return self._kernels[key]
+    def kernel(self) -> BlockKernel:
+        """The kernel of the mixture, made once in a process."""
+        if self._kernel is None:
+            by = central(self.parameters)
+            parameters = self.parameters.standardised(by)
+            gaps = self.gaps == "marginalize"
+            self._kernel = BlockKernel(natural_parameters([parameters], by, gaps=gaps))
+        return self._kernel
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ import numpy as np
 from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel, SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.kernel import (
+    BlockKernel,
+    Evaluator,
+    SingularCovarianceError,
+    natural_parameters,
+)
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
 # A component on the floor that holds less than this share of the rows is spurious.
@@ -35,6 +40,7 @@ class Sample:
     weights: Array | None  # (n,)
     standardisation: Standardisation
     floor: Array  # (d,) standardised
+    gaps: bool = False  # some values are NaN, and are integrated out
 
     @property
     def num_rows(self) -> int:
@@ -57,6 +63,10 @@ class Sample:
     def weight(self) -> float:
         """Sum of the rows' weights."""
         return float(self.num_rows if self.weights is None else self.weights.sum())
+
+    def evaluator(self, candidates: Sequence[Parameters]) -> Evaluator:
+        """Natural parameters of candidates, in standardised coordinates, for these rows."""
+        return natural_parameters(candidates, self.standardisation, gaps=self.gaps)
 
     @property
     def run_pass(self) -> RunPass:
@@ -108,12 +118,12 @@ def advance(
     current, run_pass = list(candidates), sample.run_pass
     for _ in range(steps):
         try:
-            evaluator = natural_parameters([c.parameters for c in current], sample.standardisation)
+            evaluator = sample.evaluator([c.parameters for c in current])
         except SingularCovarianceError:
-            current = [c for c in current if _is_regular(c.parameters, sample.standardisation)]
+            current = [c for c in current if _is_regular(c.parameters, sample)]
             if not current:
                 return []
-            evaluator = natural_parameters([c.parameters for c in current], sample.standardisation)
+            evaluator = sample.evaluator([c.parameters for c in current])
         statistics = run_pass(evaluator)
         scores = evaluator.log_likelihoods(statistics, None) / statistics.weight
         advanced = []
@@ -168,6 +178,7 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
             tol=tol,
             max_iter=steps,
             acceleration="anderson",
+            gaps=part.gaps,
         )
     except (SingularCovarianceError, FloatingPointError):
         return None
@@ -188,7 +199,7 @@ def log_densities(parameters: Parameters, sample: Sample) -> Array:
 
 def log_joint_densities(parameters: Parameters, sample: Sample) -> Array:
     """log w_k + log N(z | mu_k, Sigma_k) of every component and row of the sample, (k, n)."""
-    evaluator = natural_parameters([parameters], sample.standardisation)
+    evaluator = sample.evaluator([parameters])
     return BlockKernel(evaluator).log_joint(sample.values)
 
 
@@ -202,9 +213,9 @@ def lead(candidate: Candidate, other: Candidate, sample: Sample) -> tuple[float,
     return mean, float(np.sqrt(((weights * (difference - mean)) ** 2).sum()) / weights.sum())
 
 
-def _is_regular(parameters: Parameters, standardisation: Standardisation) -> bool:
+def _is_regular(parameters: Parameters, sample: Sample) -> bool:
     try:
-        natural_parameters([parameters], standardisation)
+        sample.evaluator([parameters])
     except SingularCovarianceError:
         return False
     return True

@@ -181,6 +181,7 @@ def passes(
     acceleration: Acceleration = "none",
     run_sample: RunPass | None = None,
     scatter: Array | None = None,
+    gaps: bool = False,
     listener: Callable[[PassRecord], None] | None = None,
 ) -> Generator[Evaluator, Statistics, Fit]:
     """Expectation-maximisation from `start` (Dempster, Laird and Rubin 1977), as a generator.
@@ -200,10 +201,13 @@ def passes(
     run_sample : evaluates parameters on a sample; with acceleration, steps are taken on it
         between passes, corrected by the last pass
     scatter : (d, d) weighted sum of z z', where it is known; only shared covariances need it
+    gaps : values may be NaN, and these are integrated out
     listener : called with the record of every pass
     """
     history: list[PassRecord] = []
-    leap = _Leap(floor, standardisation, tol, run_sample) if acceleration == "anderson" else None
+    leap = None
+    if acceleration == "anderson":
+        leap = _Leap(floor, standardisation, tol, run_sample, gaps)
     parameters = start
     kind: PassKind = "em"
     floored: tuple[Floored, ...] = ()
@@ -214,7 +218,7 @@ def passes(
     while len(history) < max(1, max_iter):
         try:
             evaluator = natural_parameters(
-                [parameters], standardisation, linear=scatter is not None
+                [parameters], standardisation, linear=scatter is not None, gaps=gaps
             )
             statistics = yield evaluator
         except SingularCovarianceError:
@@ -260,7 +264,7 @@ def passes(
             break
         small = gain is not None and gain < max(tol, noise)
         confirmations = confirmations + 1 if small and kind in ("em", "confirming") else 0
-        if parameters.structure.shared and scatter is None:
+        if parameters.structure.shared and scatter is None and not gaps:
             scatter = scatter_about_origin(statistics)
         if confirmations == _CONFIRMATIONS:
             best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))
@@ -319,9 +323,10 @@ class _Leap:
         standardisation: Standardisation,
         tol: float,
         run_sample: RunPass | None,
+        gaps: bool,
     ) -> None:
         self._floor, self._standardisation, self._tol = floor, standardisation, tol
-        self._run_sample = run_sample
+        self._run_sample, self._gaps = run_sample, gaps
         self._anderson = Anderson(floor)
         self._steps = self._taken = _SAMPLE_STEPS[1]
         # The sample has nothing more to say at this point.
@@ -383,6 +388,7 @@ class _Leap:
                 max_iter=min(self._steps, max(_SAMPLE_STEPS[0], int(affordable))),
                 acceleration="anderson",
                 scatter=scatter if linear else None,
+                gaps=self._gaps,
             )
         except (SingularCovarianceError, FloatingPointError):
             self._shorten()

@@ -16,12 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.gaps import ByColumn, ByPattern, Completion, Mask, Stretch, by_pattern
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.sufficient import Layout, Statistics
+from gmm_spark.mixture.whitening import SingularCovarianceError, inverse_factors
+
+__all__ = [
+    "BlockKernel",
+    "CentredComponent",
+    "Evaluator",
+    "SingularCovarianceError",
+    "natural_parameters",
+]
 
 # The log of the weight of a dead component: finite, so that matrix products stay finite.
 _LOG_ZERO = -1e300
@@ -35,14 +46,6 @@ _SMALL_PRODUCT = 1e6
 _TILE_COLUMNS = 512
 # With more components than this, products are faster in one piece.
 _FEW_COMPONENTS = 32
-
-
-class SingularCovarianceError(ValueError):
-    """A covariance matrix is not positive definite; `component` says whose."""
-
-    def __init__(self, component: int) -> None:
-        super().__init__(f"the covariance of component {component} is singular")
-        self.component = component
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Evaluator:
     centred: tuple[CentredComponent, ...]
     precisions: Array | None  # of the kind "linear": (C, d, d)
     rounding: Array  # (K,) what the rounding of a covariance may change in a log density
+    completion: Completion | None = None  # where rows have gaps
 
     @property
     def origins(self) -> Array:
@@ -87,12 +91,17 @@ class Evaluator:
 
 
 def natural_parameters(
-    candidates: Sequence[Parameters], standardisation: Standardisation, *, linear: bool = False
+    candidates: Sequence[Parameters],
+    standardisation: Standardisation,
+    *,
+    linear: bool = False,
+    gaps: bool = False,
 ) -> Evaluator:
     """Natural parameters of candidates of one structure, given in standardised coordinates.
 
     With `linear`, shared covariances are evaluated without their common quadratic; where a
     component is too ill-conditioned for the expansion, the structure's own terms are used.
+    With `gaps`, values may be NaN, and these are integrated out; `linear` is not for them.
 
     Raises SingularCovarianceError where a covariance is not positive definite.
     """
@@ -102,7 +111,7 @@ def natural_parameters(
     means = np.concatenate([c.means for c in candidates])
     covariances = np.concatenate([c.dense_covariances() for c in candidates])
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    whitening = _whitening(covariances, deviations)
+    whitening = inverse_factors(covariances, deviations)
     precisions = whitening.swapaxes(1, 2) @ whitening
     log_determinants = -2 * np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
     with np.errstate(divide="ignore"):
@@ -112,7 +121,7 @@ def natural_parameters(
     reach = np.abs(means) + 3 * deviations
     magnitudes = np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach)
     ill_conditioned = magnitudes * np.finfo(float).eps > _EXPANSION_ERROR
-    linear = linear and structure.shared and not ill_conditioned.any()
+    linear = linear and structure.shared and not gaps and not ill_conditioned.any()
 
     conditions = np.einsum("ki,kij,kj->k", deviations, np.abs(precisions), deviations)
 
@@ -141,32 +150,24 @@ def natural_parameters(
     shared = None
     if linear:
         shared = np.stack([precisions[c.start] for c in layout.candidates()])
-    return Evaluator(layout, standardisation, theta, tuple(centred), shared, rounding)
+    completion = None
+    if gaps:
+        origins = np.where(ill_conditioned[:, None], means, 0.0)
+        indices = tuple(component.index for component in centred)
+        log_scale = np.log(standardisation.scale)
+        completion = Completion(log_weights, means, covariances, origins, indices, log_scale)
+    return Evaluator(layout, standardisation, theta, tuple(centred), shared, rounding, completion)
 
 
-def _whitening(covariances: Array, deviations: Array) -> Array:
-    """Inverses of the lower Cholesky factors, (K, d, d)."""
-    eye = np.eye(covariances.shape[-1])
-    try:
-        correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
-        factors = np.linalg.cholesky(correlations)
-        if np.isfinite(factors).all():
-            solved: Array = np.linalg.solve(factors, np.broadcast_to(eye, factors.shape))
-            return solved / deviations[:, None, :]
-    except np.linalg.LinAlgError:
-        pass
-    # One of them is not positive definite: which?
-    whitening = np.empty_like(covariances)
-    for index, (covariance, deviation) in enumerate(zip(covariances, deviations, strict=True)):
-        correlation = covariance / np.outer(deviation, deviation)
-        if not np.isfinite(correlation).all():
-            raise SingularCovarianceError(index)
-        try:
-            factor = np.linalg.cholesky(correlation)
-        except np.linalg.LinAlgError:
-            raise SingularCovarianceError(index) from None
-        whitening[index] = np.linalg.solve(factor, eye) / deviation
-    return whitening
+Rows = slice | NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class _Stretches:
+    """A chunk of incomplete rows: where its gaps are, and its patterns."""
+
+    gaps: Mask
+    stretches: list[Stretch]
 
 
 class BlockKernel:
@@ -195,58 +196,114 @@ class BlockKernel:
         self._sums = np.zeros((2, len(layout.sizes)))
         self._rows = 0
         self._weight = 0.0
+        self._gaps: ByPattern | ByColumn | None = None
+        if evaluator.completion is not None:
+            self._gaps = (
+                ByPattern(evaluator.completion, layout)
+                if layout.kind == "full"
+                else ByColumn(evaluator.completion, layout, evaluator.theta)
+            )
 
     def add(self, block: Array, weights: Array | None = None) -> None:
         """Add the rows of `block` (d, m), of weight 1 or `weights` (m,), to the statistics."""
-        for start, chunk in self._chunks(block):
-            m = chunk.shape[1]
-            row_weights = None if weights is None else weights[start : start + m]
-            log_joint = self._evaluate(chunk)
-            self._responsibilities(log_joint, row_weights)
-            self._accumulate(log_joint, row_weights)
+        for rows, part, gaps in self._parts(block):
+            for at, chunk, stretches in self._chunks(part, gaps):
+                row_weights = None if weights is None else weights[rows][at]
+                log_joint = self._evaluate(chunk, stretches)
+                self._responsibilities(log_joint, row_weights)
+                self._accumulate(log_joint, row_weights, stretches)
 
     def add_labelled(self, block: Array, labels: NDArray[np.intp], weights: Array | None) -> None:
         """Like `add`, with responsibility 1 for the component `labels` (m,) names."""
-        for start, chunk in self._chunks(block):
-            m = chunk.shape[1]
-            row_weights = None if weights is None else weights[start : start + m]
-            self._evaluate(chunk)
-            responsibilities = self._log_joint[:, :m]
-            responsibilities[:] = 0.0
-            responsibilities[labels[start : start + m], np.arange(m)] = 1.0
-            if row_weights is not None:
-                responsibilities *= row_weights
-            self._accumulate(responsibilities, row_weights)
+        for rows, part, gaps in self._parts(block):
+            for at, chunk, stretches in self._chunks(part, gaps):
+                row_weights = None if weights is None else weights[rows][at]
+                responsibilities = self._evaluate(chunk, stretches)
+                responsibilities[:] = 0.0
+                responsibilities[labels[rows][at], np.arange(chunk.shape[1])] = 1.0
+                if row_weights is not None:
+                    responsibilities *= row_weights
+                self._accumulate(responsibilities, row_weights, stretches)
 
     def log_joint(self, block: Array) -> Array:
         """log w_k + log N(z | mu_k, Sigma_k) for every row and component, (K, m)."""
         out = np.empty((self.evaluator.layout.num_components, block.shape[1]))
-        for start, chunk in self._chunks(block):
-            out[:, start : start + chunk.shape[1]] = self._evaluate(chunk)
+        for rows, part, gaps in self._parts(block):
+            for at, chunk, stretches in self._chunks(part, gaps):
+                if isinstance(rows, slice):
+                    out[:, at] = self._evaluate(chunk, stretches)
+                else:
+                    out[:, rows[at]] = self._evaluate(chunk, stretches)
         return out
 
     def statistics(self) -> Statistics:
+        moments = self._moments
+        if self._gaps is not None:
+            moments = moments + self._gaps.moments()
         values = np.concatenate(
             [
                 [float(self._rows), self._weight],
                 self._sums.ravel(),
                 self._sizes,
-                self._moments.ravel(),
+                moments.ravel(),
             ]
         )
         return Statistics(self.evaluator.layout, self.evaluator.origins, values)
 
-    def _chunks(self, block: Array) -> Iterator[tuple[int, Array]]:
-        for start in range(0, block.shape[1], self._chunk):
-            yield start, block[:, start : start + self._chunk]
+    def _parts(self, block: Array) -> Iterator[tuple[Rows, Array, Mask | None]]:
+        """The complete rows, then those with gaps, ordered by pattern: which they are, they
+        themselves, and where the gaps are."""
+        if self._gaps is None:
+            yield slice(None), block, None
+            return
+        gaps = np.isnan(block)
+        incomplete = gaps.any(axis=0)
+        if not incomplete.any():
+            yield slice(None), block, None
+            return
+        complete = np.flatnonzero(~incomplete)
+        if complete.size:
+            yield complete, block[:, complete], None
+        rows = np.flatnonzero(incomplete)
+        gaps = gaps[:, rows]
+        order = by_pattern(gaps)
+        yield rows[order], block[:, rows[order]], gaps[:, order]
 
-    def _evaluate(self, chunk: Array) -> Array:
+    def _chunks(
+        self, block: Array, gaps: Mask | None
+    ) -> Iterator[tuple[slice, Array, _Stretches | None]]:
+        for start in range(0, block.shape[1], self._chunk):
+            at = slice(start, min(start + self._chunk, block.shape[1]))
+            if gaps is None:
+                yield at, block[:, at], None
+                continue
+            for piece, stretches in self._stretches(gaps[:, at]):
+                inside = slice(start + piece.start, start + piece.stop)
+                yield inside, block[:, inside], _Stretches(gaps[:, inside], stretches)
+
+    def _stretches(self, gaps: Mask) -> Iterator[tuple[slice, list[Stretch]]]:
+        """A chunk sorted by pattern, cut where it holds more patterns than are kept."""
+        assert self._gaps is not None
+        changes = np.flatnonzero((gaps[:, 1:] != gaps[:, :-1]).any(axis=0)) + 1
+        bounds = [0, *changes.tolist(), gaps.shape[1]]
+        for first in range(0, len(bounds) - 1, self._gaps.at_once):
+            part = bounds[first : first + self._gaps.at_once + 1]
+            numbers = self._gaps.numbered(gaps[:, part[:-1]])
+            stretches = [
+                Stretch(number, slice(a - part[0], b - part[0]))
+                for number, (a, b) in zip(numbers, pairwise(part), strict=True)
+            ]
+            yield slice(part[0], part[-1]), stretches
+
+    def _evaluate(self, chunk: Array, stretches: _Stretches | None = None) -> Array:
         evaluator, layout = self.evaluator, self.evaluator.layout
         d, m = layout.d, chunk.shape[1]
         features = self._features[:, :m]
         z = features[:d]
         np.subtract(chunk, evaluator.standardisation.centre[:, None], out=z)
         z *= self._per_unit
+        if stretches is not None:
+            z[stretches.gaps] = 0.0
         if layout.kind == "full":
             at = d + 1
             for i in range(d):
@@ -257,6 +314,10 @@ class BlockKernel:
         elif layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
         log_joint = self._log_joint[:, :m]
+        if stretches is not None:
+            assert self._gaps is not None
+            self._gaps.log_joint(features, stretches.gaps, stretches.stretches, log_joint)
+            return log_joint
         self._linear_form(features, log_joint)
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
@@ -299,10 +360,18 @@ class BlockKernel:
             block *= total
             self._sizes[components] += sizes
 
-    def _accumulate(self, responsibilities: Array, weights: Array | None) -> None:
+    def _accumulate(
+        self, responsibilities: Array, weights: Array | None, stretches: _Stretches | None = None
+    ) -> None:
         layout = self.evaluator.layout
         d, m = layout.d, responsibilities.shape[1]
         features = self._features[:, :m]
+        self._rows += m
+        self._weight += float(m) if weights is None else float(weights.sum())
+        if stretches is not None:
+            assert self._gaps is not None
+            self._gaps.add(features, stretches.gaps, stretches.stretches, responsibilities)
+            return
         for component in self.evaluator.centred:
             share = responsibilities[component.index]
             deviation = features[:d] - component.mean[:, None]
@@ -321,8 +390,6 @@ class BlockKernel:
             self._moments += np.matmul(features, responsibilities.T, out=self._product)
         else:
             self._add_products(features, responsibilities)
-        self._rows += m
-        self._weight += float(m) if weights is None else float(weights.sum())
 
     def _add_products(self, features: Array, responsibilities: Array) -> None:
         """Add T(X) @ R.T to the moments."""

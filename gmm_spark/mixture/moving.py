@@ -27,7 +27,7 @@ from gmm_spark.mixture.candidates import (
 from gmm_spark.mixture.parameters import Array, Parameters
 
 # Moves in a row, and moves tried at once.
-_ROUNDS = 12
+_ROUNDS = 16
 _MOVES = 48
 # Standard errors from which on skewness or kurtosis is not chance.
 _SIGNIFICANT = 3.5
@@ -41,8 +41,10 @@ _KEPT = 16, 4, 2
 # A move leads by so many standard errors, or is as far behind and given up.
 _SIGNIFICANT_LEAD = 3.0
 _HOPELESS_LEAD = 2.0
-# Where no move of the likeliest helps, the next ones are tried, so often.
-_BATCHES = 3
+# Where no move of the likeliest helps, the next ones are tried, so often; then all again on
+# so many times the rows, where what the rows of before prefer may be chance.
+_BATCHES = 2
+_LEVELS = 1, 4
 # A move may hope to gain so many times what its last step gained.
 _STEPS_AHEAD = 60
 # A move whose score comes so near to where it came from, with its weights and means, is back.
@@ -70,13 +72,14 @@ def improved(
     ----------
     crew : shares out the work; its sample is `sample`
     """
-    sizes = [min(rows * factor, sample.num_rows) for factor in _SIZES]
-    if sizes[-1] < sample.num_rows:
-        sizes.append(sample.num_rows)
     others: list[Candidate] = []
-    batch = 0
+    levels = [rows * factor for factor in _LEVELS if rows * factor <= sample.num_rows] or [rows]
+    level = batch = 0
     for _ in range(_ROUNDS):
         before = candidate
+        sizes = [min(levels[level] * factor, sample.num_rows) for factor in _SIZES]
+        if sizes[-1] < sample.num_rows:
+            sizes.append(sample.num_rows)
         candidate, moved, undecided = _best_move(candidate, crew, sample, sizes, batch)
         others += undecided
         if moved is not None:
@@ -84,6 +87,8 @@ def improved(
             candidate, batch = moved, 0
         elif batch + 1 < _BATCHES and candidate is not before:
             batch += 1
+        elif level + 1 < len(levels):
+            level, batch = level + 1, 0
         else:
             break
     return candidate, others
@@ -203,7 +208,10 @@ def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) ->
         if rows < 2:
             continue
         eigenvalues, vectors = np.linalg.eigh(covariance)
-        axes = vectors.T @ (z - parameters.means[index][:, None])
+        deviations = z - parameters.means[index][:, None]
+        if sample.gaps:
+            deviations[np.isnan(deviations)] = 0.0
+        axes = vectors.T @ deviations
         axes /= np.sqrt(np.maximum(eigenvalues, np.finfo(float).tiny))[:, None]
         square = axes * axes
         weight = share / rows

@@ -39,17 +39,22 @@ def describe_columns(
     sample: Array, lowest: Array, highest: Array, structure: Structure, floor: float | None
 ) -> Columns:
     """Scales, floors and degenerate columns from a sample (d, n) and the ranges of all rows.
+    Gaps in the sample are NaN.
 
     `floor` is the smallest standard deviation as a fraction of the columns' own; None takes the
     recording resolution, step / sqrt(12).
     """
-    centre = np.median(sample, axis=1)
+    known = [row[~np.isnan(row)] for row in sample]
+    middle = (lowest + highest) / 2
+    centre = np.array(
+        [np.median(row) if row.size else at for row, at in zip(known, middle, strict=True)]
+    )
     constant = highest <= lowest
-    scale = np.array([_scale(row) for row in sample])
+    scale = np.array([_scale(row) if row.size else 0.0 for row in known])
     scale = np.where(scale > 0, scale, highest - lowest)
     scale[constant] = 1.0
     if floor is None:
-        steps = np.array([recording_step(row) for row in sample])
+        steps = np.array([recording_step(row) for row in known])
         floors = np.maximum(steps / np.sqrt(12), SMALLEST_FLOOR * scale)
         # A step wider than the column's own spread says nothing of the spread of a component.
         floors = np.minimum(floors, scale)
@@ -143,7 +148,7 @@ def _collinear(
     sample: Array, centre: Array, scale: Array, varying: np.ndarray
 ) -> tuple[tuple[int, ...], ...]:
     z = (sample[varying] - centre[varying, None]) / scale[varying, None]
-    z = z[:, (np.abs(z) < FAR).all(axis=0)]
+    z = z[:, (np.abs(z) < FAR).all(axis=0)]  # complete rows, too: NaN is less than nothing
     if z.shape[1] <= z.shape[0] + 1:
         return ()
     z = z - z.mean(axis=1, keepdims=True)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.kernel import (
     BlockKernel,
+    Evaluator,
     SingularCovarianceError,
-    natural_parameters,
 )
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
 from gmm_spark.mixture.scaling import FAR, mode_width
@@ -27,11 +28,28 @@ INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)
 
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 
+_GAP_ROUNDS = 3
+
 Labels = NDArray[np.intp]
 
 
+def labelled_start(
+    run_labelled: RunPass, sample: Sample, k: int, structure: Structure, floor: Array
+) -> Parameters:
+    """The M-step of rows that each belong wholly to one component.
+
+    `run_labelled` evaluates parameters with the labels for responsibilities. What is missing is
+    put in by the parameters there are, so that a few rounds make these the rows' own.
+    """
+    start = Parameters.unit(structure, k, sample.d)
+    for _ in range(_GAP_ROUNDS if sample.gaps else 1):
+        statistics = run_labelled(sample.evaluator([start]))
+        start = from_labels(statistics, structure, k, floor)
+    return start
+
+
 def from_labels(statistics: Statistics, structure: Structure, k: int, floor: Array) -> Parameters:
-    """The M-step of rows that each belong wholly to one component."""
+    """The M-step of statistics of rows that each belong wholly to one component."""
     blank = Parameters.unit(structure, k, statistics.layout.d)
     return m_step(statistics, slice(0, k), blank, floor).parameters
 
@@ -39,7 +57,8 @@ def from_labels(statistics: Statistics, structure: Structure, k: int, floor: Arr
 def require_distinct_rows(sample: Array, k: int) -> None:
     """Raise InputDataError where the sample has fewer than k distinct rows."""
     for size in (min(1000, sample.shape[1]), sample.shape[1]):
-        distinct = np.unique(sample[:, :size], axis=1).shape[1]
+        # Gaps are alike, which NaN are not.
+        distinct = np.unique(np.nan_to_num(sample[:, :size], nan=np.inf), axis=1).shape[1]
         if distinct >= k:
             return
     raise InputDataError(
@@ -55,6 +74,8 @@ def starting_values(
     rng = np.random.default_rng([seed, index])
     by = sample.standardisation
     z = (sample.values - by.centre[:, None]) / by.scale[:, None]
+    if sample.gaps:
+        z[np.isnan(z)] = 0.0  # the centre: labels need distances
     near = (np.abs(z) < FAR).all(axis=0)
     # Every other pair of starts gives far rows a component of their own: shared out among the
     # others, a handful of them would blow up every covariance.
@@ -111,23 +132,26 @@ def _sphered(z: Array) -> Array:
 def _labelled_start(
     sample: Sample, labels: Labels, k: int, structure: Structure, *, aside: bool = False
 ) -> Parameters:
-    d, floor = sample.d, sample.floor
-    blank = Parameters.unit(structure, k, d)
-    kernel = BlockKernel(natural_parameters([blank], sample.standardisation))
-    kernel.add_labelled(sample.values, labels, sample.weights)
-    statistics = kernel.statistics()
+    d = sample.d
+
+    def run_labelled(evaluator: Evaluator) -> Statistics:
+        kernel = BlockKernel(evaluator)
+        kernel.add_labelled(sample.values, labels, sample.weights)
+        return kernel.statistics()
+
     if structure.shared:
-        return from_labels(statistics, structure, k, floor)
-    start = from_labels(statistics, structure, k, np.maximum(floor, 1e-6))
+        return labelled_start(run_labelled, sample, k, structure, sample.floor)
+    lowest = np.maximum(sample.floor, 1e-6)
+    start = labelled_start(run_labelled, sample, k, structure, lowest)
     # A small group says little of its own covariance: lean on the pooled one, for the start.
     # Far rows are not pooled with the rest, and lean on their own variances.
     pool = slice(0, k - 1) if aside else slice(0, k)
-    pooled = np.average(start.covariances[pool], axis=0, weights=statistics.counts[pool])
+    pooled = np.average(start.covariances[pool], axis=0, weights=start.weights[pool])
     support = np.repeat(pooled[None], k, axis=0)
     if aside:
         own = start.covariances[k - 1]
         support[k - 1] = np.diag(np.diag(own)) if structure.shape == "full" else own
-    rows = statistics.counts / statistics.weight * statistics.num_rows
+    rows = start.weights * sample.num_rows
     share = ((d + 1) / (rows + d + 1)).reshape(-1, *[1] * pooled.ndim)
     return replace(start, covariances=(1 - share) * start.covariances + share * support)
 
@@ -138,10 +162,10 @@ def _random_start(
     """Means at k rows drawn at random, the covariance of all rows for every component."""
     everything = np.zeros(sample.num_rows, dtype=np.intp)
     whole = _labelled_start(sample, everything, 1, structure)
-    distinct = np.unique(sample.values, axis=1)
-    chosen = distinct[:, rng.choice(distinct.shape[1], k, replace=False)]
     by = sample.standardisation
-    means = (chosen.T - by.centre) / by.scale
+    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
+    distinct = np.unique(np.nan_to_num(z, nan=0.0) if sample.gaps else z, axis=1)
+    means = distinct[:, rng.choice(distinct.shape[1], k, replace=distinct.shape[1] < k)].T
     covariances = whole.covariances
     if not structure.shared:
         covariances = np.repeat(covariances, k, axis=0)

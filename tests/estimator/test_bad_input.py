@@ -159,8 +159,7 @@ PARAMS: dict[str, tuple[dict[str, Any], str]] = {
     "covarianceFloor": ({"covarianceFloor": 1.5}, r"covarianceFloor is 1\.5"),
     "initMode": ({"initMode": "warp"}, "initMode is 'warp'; it must be one of k-means, "),
     "covarianceType": ({"covarianceType": "XXX"}, "covarianceType: 'XXX' is not known; .* full"),
-    "missing": ({"missing": "drop"}, "missing is 'drop'; it must be error or skip"),
-    "marginalize": ({"missing": "marginalize"}, "missing='marginalize' is for scoring"),
+    "missing": ({"missing": "drop"}, "missing is 'drop'; it must be one of error, skip, marg"),
     "no columns": ({"inputCols": []}, "name at least one column"),
     "the same column": ({"inputCols": ["x", "x"]}, r"inputCols is \['x', 'x'\]"),
 }

@@ -1,0 +1,64 @@
+"""Filling gaps inside a task.
+
+Runs on executors: imports numpy and pyarrow alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+
+from gmm_spark.engine.blocks import batch_columns
+from gmm_spark.engine.scoring import central
+from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class BatchImputing:
+    """Fills the gaps of batches of rows, for `mapInArrow`.
+
+    `columns` are the names of what is in a batch, where they may be numbered. Without `draws`
+    the means are put in, and a column of standard deviations for every input follows; with them
+    every row comes that often, with a number after its columns.
+    """
+
+    parameters: Parameters
+    columns: tuple[str, ...]
+    inputs: tuple[str, ...]
+    draws: int
+    seed: int
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        partition = 0 if context is None else context.partitionId()
+        rng = np.random.default_rng([self.seed, partition])
+        imputer = Imputer(self.parameters, central(self.parameters))
+        for batch in batches:
+            values, _ = batch_columns(batch.rename_columns(list(self.columns)), self.inputs)
+            infinite = np.isinf(values).any(axis=1)
+            if infinite.any():
+                name = self.inputs[int(np.flatnonzero(infinite)[0])]
+                raise ValueError(
+                    f"column {name!r} holds infinities; replace them or leave those rows out"
+                )
+            if self.draws == 0:
+                filled, deviations = imputer.expected(values)
+                yield self._batch(batch, filled, [pa.array(row) for row in deviations])
+                continue
+            for number in range(self.draws):
+                which = pa.array(np.full(batch.num_rows, number, dtype=np.int32))
+                yield self._batch(batch, imputer.drawn(values, rng), [which])
+
+    def _batch(
+        self, batch: pa.RecordBatch, filled: np.ndarray, more: list[pa.Array]
+    ) -> pa.RecordBatch:
+        arrays = list(batch.columns)
+        for name, row in zip(self.inputs, filled, strict=True):
+            arrays[self.columns.index(name)] = pa.array(row)
+        arrays += more
+        return pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
