@@ -2,7 +2,8 @@
 
 `sep1` 1M x 16 in 8 components: means N(0, 1), covariances A A' with A = G / sqrt(d) + I / 2,
 weights Dirichlet(5). `overlap` 1M x 8 in 5: means N(0, 0.4^2). `wide` 200k x 64 in 10.
-`small` and `big` are `sep1` with 100k and 10M rows. A mixture gives the same rows every time.
+`small` and `big` are `sep1` with 100k and 10M rows, `gaps` is `sep1` with a tenth of the cells of
+ten columns missing. A mixture gives the same rows every time.
 
 `covertype`, `skin`, `magic` and `rfm` are read from the reference data, which are no part of the
 project; where these are not, the sets are absent.
@@ -61,6 +62,7 @@ class Mixture:
     k: int
     spread: float = 1.0
     seed: int = 1
+    gaps: float = 0.0  # share of the cells of the first ten columns that are missing
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ MIXTURES = {
         Mixture("overlap", 1_000_000, 8, 5, spread=0.4),
         Mixture("wide", 200_000, 64, 10),
         Mixture("big", 10_000_000, 16, 8),
+        Mixture("gaps", 1_000_000, 16, 8, gaps=0.1),
     )
 }
 
@@ -223,6 +226,8 @@ def _write_mixture(mixture: Mixture, path: Path, per_file: int) -> None:
         for c in range(k):
             mine = component == c
             values[:, mine] = means[c][:, None] + factors[c] @ noise[mine].T
+        if mixture.gaps:
+            values[:10][rng.random((10, rows)) < mixture.gaps] = np.nan
         _write_file(path, number, mixture.columns, values, min(ROWS_PER_GROUP, per_file))
     (path / "_SUCCESS").touch()
 

@@ -49,6 +49,8 @@ def text(results: dict[str, Entry], drawn: dict[str, str]) -> str:
         *_seeds(results),
         *_search(results),
         *_growth(results),
+        *_turns(results, "gaps", "One pass over rows with gaps"),
+        *_turns(results, "remote", "One pass over files far away"),
         *_scoring(results),
         *_memory(results),
     ]
@@ -248,6 +250,24 @@ def _growth(results: dict[str, Entry]) -> Iterable[str]:
             )
         yield f"## One pass against {title}"
         yield table(("system", title, "table", "median", "driver", "a worker"), rows)
+
+
+def _turns(results: dict[str, Entry], benchmark: str, title: str) -> Iterable[str]:
+    for result in figures.sets_of(results, benchmark).values():
+        yield f"## {title}: {_shape(result['set'])}"
+        first = statistics.median(next(iter(result["systems"].values()))["seconds"] or [0.0])
+        rows = []
+        for system, entry in result["systems"].items():
+            taken = entry["seconds"]
+            median = statistics.median(taken) if taken else None
+            rows.append(
+                (
+                    SYSTEMS[system].label,
+                    entry.get("failed") or time(median),
+                    f"{median / first:.2f}" if median and first else None,
+                )
+            )
+        yield table(("passes", "median", "times the first"), rows)
 
 
 def _scoring(results: dict[str, Entry]) -> Iterable[str]:

@@ -6,6 +6,8 @@ seeds       ten seeds on every set: the spread of what they reach
 search      k = 2 to 12 at once, against a fit of the largest k
 growth      one pass against components (growth-k), columns (growth-d) and partitions
             (growth-partitions); against rows, the fits of small, sep1 and big say it
+gaps        one pass over rows with gaps
+remote      one pass over files that are far away
 scoring     Parquet to Parquet
 memory      the fit of 10M rows alone
 
@@ -176,6 +178,31 @@ def passes(bench: Bench) -> None:
                 record.save()
 
 
+def gaps(bench: Bench) -> None:
+    """One pass over rows with gaps, against one over the same rows without."""
+    whole = bench.tables.of_mixture(MIXTURES["sep1"])
+    gappy = bench.tables.of_mixture(MIXTURES["gaps"])
+    _take_turns(bench, "gaps", [("gmm_spark", whole), ("gmm_spark-gaps", gappy)])
+
+
+def remote(bench: Bench) -> None:
+    """One pass over files that are far away, read again every time or kept by the executors."""
+    table = bench.tables.of_mixture(MIXTURES["sep1"])
+    systems = ("gmm_spark", "gmm_spark-far", "gmm_spark-far-cached")
+    _take_turns(bench, "remote", [(system, table) for system in systems])
+
+
+def _take_turns(bench: Bench, name: str, pairs: list[tuple[str, Table]]) -> None:
+    record = bench.record(name, pairs[0][1])
+    systems = record.content["systems"] = {}
+    for number in range(ROUNDS):
+        for system, table in pairs:
+            entry = systems.setdefault(system, {"seconds": []})
+            _keep_steps(entry, bench.processes.run("step", system, table, repeats=1))
+            note(f"{name}, round {number + 1}, {system}: {_told(entry)}")
+            record.save()
+
+
 def growth_k(bench: Bench) -> None:
     """One pass of 1M x 16 against the number of components."""
     table = bench.tables.of_mixture(MIXTURES["sep1"])
@@ -325,6 +352,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "growth-k": (growth_k,),
     "growth-d": (growth_d,),
     "growth-partitions": (growth_partitions,),
+    "gaps": (gaps,),
+    "remote": (remote,),
     "scoring": (scoring,),
     "memory": (memory,),
 }

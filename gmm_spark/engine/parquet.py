@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.blocks import (
     FileVersion,
@@ -19,7 +20,7 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     RowGroups,
 )
-from gmm_spark.engine.jobs import Reader, parallelism
+from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # A task reads at most about this much, so that a retry or a straggler costs little.
 _TASK_BYTES = 256 << 20
 _MAX_WAVES = 64
+# File systems that are far away, by pyarrow's names.
+_OBJECT_STORES = "s3", "gcs", "abfs"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class ParquetTable:
         such lists for alternatives, or a `pyarrow.compute.Expression`. Partitions and row
         groups that cannot hold such rows are not read.
     columns : those a scored table keeps, all by default; a fit reads what it needs
+    cached : keep what a fit reads in the executors' storage memory (and on their disks beyond
+        that) after the first scan. None does so where the files are on an object store and half
+        of the free storage memory holds the columns; on a local disk, or on HDFS, reading again
+        costs no more than what the cache takes. Not on Spark Connect.
+    filesystem : a `pyarrow.fs.FileSystem` for `path`, where the address does not say enough
+        (credentials, another endpoint)
 
     Every column is cast to float64. The files are noted at the start of a fit, by size and
     modification time; a fit ends with an error if one of them changes under it.
@@ -51,6 +60,8 @@ class ParquetTable:
     path: str
     filters: Any = None
     columns: tuple[str, ...] | None = None
+    cached: bool | None = None
+    filesystem: fs.FileSystem | None = None
 
     def dataset(self) -> tuple[ds.Dataset, Any]:
         """The pyarrow dataset and the filter expression; ConfigurationError if unreadable."""
@@ -58,7 +69,9 @@ class ParquetTable:
         if uri.startswith(("s3a://", "s3n://")):
             uri = "s3://" + uri.split("://", 1)[1]
         try:
-            filesystem, root = fs.FileSystem.from_uri(uri) if "://" in uri else (None, uri)
+            filesystem, root = self.filesystem, uri
+            if filesystem is None and "://" in uri:
+                filesystem, root = fs.FileSystem.from_uri(uri)
             filesystem = filesystem or fs.LocalFileSystem()
             if filesystem.get_file_info(root).type == fs.FileType.NotFound:
                 raise ConfigurationError(f"there is no table at {self.path}")
@@ -87,20 +100,45 @@ class ParquetSource:
         self.num_tasks = max(1, len(rows.tasks))
         self.reader = ParquetReader(rows, roles)
         self._rdd: RDD[Any] | None = None
+        self._cached = _is_cached(spark, table, rows, 8 * len(roles.names) * self.rows_at_most)
 
     def frame(self) -> DataFrame:
         return task_numbers(self.spark, self.reader.rows)
 
     def rdd(self) -> tuple[RDD[Any], Reader]:
+        without_tasks = replace(self.reader, rows=replace(self.reader.rows, tasks=()))
         # Made once; each task is sent its own row groups, not everyone's.
         if self._rdd is None:
             tasks = self.reader.rows.tasks
             self._rdd = self.spark.sparkContext.parallelize(tasks, self.num_tasks)
-        without_tasks = replace(self.reader, rows=replace(self.reader.rows, tasks=()))
-        return self._rdd, without_tasks.of_tasks
+            if self._cached:
+                self._rdd = self._rdd.mapPartitions(without_tasks.of_tasks)
+                self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
+        return self._rdd, iter if self._cached else without_tasks.of_tasks
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Drop the cached blocks, if there are any."""
+        if self._cached and self._rdd is not None:
+            self._rdd.unpersist()
+
+
+def _is_cached(spark: SparkSession, table: ParquetTable, rows: RowGroupReader, size: int) -> bool:
+    if is_connect(spark):
+        return False
+    if table.cached is not None:
+        return table.cached
+    far = rows.filesystem.type_name in _OBJECT_STORES
+    return far and size <= _free_storage(spark) / 2
+
+
+def _free_storage(spark: SparkSession) -> int:
+    """Bytes of storage memory the executors have left."""
+    context: Any = spark.sparkContext._jsc
+    executors = context.sc().getExecutorMemoryStatus().valuesIterator()
+    free = 0
+    while executors.hasNext():
+        free += executors.next()._2()
+    return free
 
 
 def row_group_reader(

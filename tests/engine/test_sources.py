@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pyarrow import fs
 
+from gmm_spark.engine import parquet as module
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
@@ -311,3 +314,71 @@ def test_a_file_that_changes_after_it_was_noted_ends_the_job(spark, rows, tmp_pa
         path.unlink()
     with pytest.raises(FitError, match=r"a\.parquet changed while it was being read"):
         scanned(source)
+
+
+class TestCached:
+    """A table kept in the executors' storage after the first scan."""
+
+    def source(self, spark, path: Path, **options: Any) -> ParquetSource:
+        return ParquetSource(spark, ParquetTable(str(path), **options), Roles(NAMES))
+
+    def copy(self, rows, tmp_path: Path) -> Path:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), path, row_group_size=200)
+        return path
+
+    def evaluator(self):
+        by = Standardisation(np.zeros(2), np.ones(2))
+        start = Parameters(
+            STRUCTURES["VVV"], np.ones(1), np.array([[3.0, -50.0]]), 100 * np.eye(2)[None]
+        )
+        return natural_parameters([start], by)
+
+    def test_passes_do_not_read_the_files_again(self, spark, rows, tmp_path) -> None:
+        path = self.copy(rows, tmp_path)
+        sums = []
+        for cached in (False, True):
+            source = self.source(spark, path, cached=cached)
+            found = scan(source, missing="error", seed=1, sample_size=100)
+            if cached:
+                path.unlink()
+            sums.append(SparkEngine(source, found).run_pass(self.evaluator()).values)
+            source.close()
+        assert_array_equal(sums[0], sums[1])
+
+    def test_what_is_kept_is_given_back(self, spark, rows, tmp_path) -> None:
+        kept = spark.sparkContext._jsc.getPersistentRDDs
+        before = kept().size()
+        source = self.source(spark, self.copy(rows, tmp_path), cached=True)
+        scan(source, missing="error", seed=1, sample_size=100)
+        assert kept().size() == before + 1
+        source.close()
+        assert kept().size() == before
+
+    @pytest.mark.parametrize(
+        ("store", "free", "expected"),
+        [("s3", 1 << 30, True), ("s3", 20_000, False), ("local", 1 << 30, False)],
+    )
+    def test_by_default_what_is_far_away_and_fits(
+        self, spark, rows, tmp_path, monkeypatch, store, free, expected
+    ) -> None:
+        class Elsewhere:
+            type_name = store
+
+        path = self.copy(rows, tmp_path)
+        source = self.source(spark, path)
+        monkeypatch.setattr(module, "_free_storage", lambda _: free)
+        reader = replace(source.reader.rows, filesystem=Elsewhere())
+        table = ParquetTable(str(path))
+        assert module._is_cached(spark, table, reader, 8 * 2 * N) is expected
+        chosen = replace(table, cached=not expected)
+        assert module._is_cached(spark, chosen, reader, 8 * 2 * N) is not expected
+
+    def test_executors_say_how_much_is_free(self, spark) -> None:
+        assert 1 << 20 < module._free_storage(spark) < 1 << 40
+
+    def test_another_file_system(self, spark, rows, tmp_path) -> None:
+        self.copy(rows, tmp_path)
+        below = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+        source = self.source(spark, Path("t.parquet"), filesystem=below)
+        assert scan(source, missing="error", seed=1, sample_size=100).num_rows == N

@@ -119,6 +119,29 @@ def log_likelihood(parameters: Parameters, rows: np.ndarray, weights: np.ndarray
     return float(log_density.sum() if weights is None else weights @ log_density)
 
 
+def observed_log_likelihood(parameters: Parameters, block: np.ndarray) -> float:
+    """Sum of the log densities of the known part of rows (d, n), gaps NaN, by scipy."""
+    gaps = np.isnan(block)
+    patterns, which = np.unique(gaps, axis=1, return_inverse=True)
+    total = 0.0
+    for number, pattern in enumerate(patterns.T):
+        known = np.flatnonzero(~pattern)
+        rows = block[np.ix_(known, np.flatnonzero(which.ravel() == number))].T
+        if known.size == 0:
+            continue
+        joint = [
+            np.log(weight)
+            + np.atleast_1d(
+                multivariate_normal(mean[known], covariance[np.ix_(known, known)]).logpdf(rows)
+            )
+            for weight, mean, covariance in zip(
+                parameters.weights, parameters.means, parameters.dense_covariances(), strict=True
+            )
+        ]
+        total += float(np.logaddexp.reduce(joint, axis=0).sum())
+    return total
+
+
 def exact_log_normal(mean: np.ndarray, covariance: np.ndarray, row: np.ndarray) -> float:
     """log N(row | mean, covariance) in rational arithmetic: no rounding but that of the log."""
     d = len(mean)
