@@ -40,6 +40,7 @@ def train(run: Run[TrainSettings]) -> str:
             "read": summary.numRows + summary.numSkipped,
             "used": summary.numRows,
             "skipped": summary.numSkipped,
+            "gaps": summary.numGaps,
             "weight_sum": summary.weightSum,
         },
         metrics={
@@ -183,6 +184,8 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     used = f"{summary.numRows:,} rows used"
     if summary.numSkipped:
         used += f", {summary.numSkipped:,} skipped because of gaps"
+    if summary.numGaps:
+        used += f", {sum(summary.numGaps.values()):,} gaps integrated out"
     how = "converged" if summary.converged else f"did not converge ({summary.reason})"
     passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
     lines = [

@@ -47,7 +47,7 @@ def test_a_model_a_manifest_and_findings(call, lake, tmp_path) -> None:
     assert found["input"]["path"] == str(lake / "customers")
     assert found["settings"]["k"] == 3
     assert found["settings"]["columns"] == ["spend", "visits"]
-    assert found["rows"] == {"read": 600, "used": 600, "skipped": 0, "weight_sum": 600}
+    assert found["rows"] == {"read": 600, "used": 600, "skipped": 0, "gaps": {}, "weight_sum": 600}
     assert found["metrics"]["converged"] is True
     assert found["metrics"]["cluster_sizes"] == list(SIZES)
     assert {"python", "spark", "numpy", "pyarrow", "gmm_spark"} <= set(found["versions"])
@@ -166,6 +166,18 @@ def test_gaps_are_an_error_unless_they_may_be_skipped(call, lake, tmp_path) -> N
     rows = manifest(tmp_path / "out")["rows"]
     assert (rows["read"], rows["used"], rows["skipped"]) == (600, 593, 7)
     assert "593 rows used, 7 skipped" in ended.out
+
+
+def test_gaps_are_integrated_out_when_asked_and_counted(call, lake, tmp_path) -> None:
+    output = tmp_path / "out"
+    ended = fit(call, lake, output, "--missing", "marginalize", table="gaps")
+    assert (ended.code, ended.problem) == (0, "")
+    rows = manifest(output)["rows"]
+    assert (rows["read"], rows["used"], rows["skipped"]) == (600, 600, 0)
+    gaps = sum(rows["gaps"].values())
+    assert gaps >= 7
+    assert f"600 rows used, {gaps} gaps integrated out" in ended.out
+    assert_centres(GaussianMixtureModel.load(str(output / "model")).means)
 
 
 def test_not_converged_is_4_only_when_asked(call, lake, tmp_path) -> None:
