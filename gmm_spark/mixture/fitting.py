@@ -264,7 +264,7 @@ def passes(
             break
         small = gain is not None and gain < max(tol, noise)
         confirmations = confirmations + 1 if small and kind in ("em", "confirming") else 0
-        if parameters.structure.shared and scatter is None and not gaps:
+        if parameters.structure.shared and scatter is None:
             scatter = scatter_about_origin(statistics)
         if confirmations == _CONFIRMATIONS:
             best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))

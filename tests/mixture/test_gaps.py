@@ -170,6 +170,11 @@ def test_patterns_beyond_what_is_kept_are_completed_and_made_again(monkeypatch) 
     monkeypatch.setattr(module, "_KEPT_BYTES", 3 * 16 * size)
     in_parts = of_the_kernel(parameters, block, weights)
     assert_allclose(in_parts[3].values, at_once[3].values, rtol=1e-12)
+    # Small blocks bring back patterns of which some are still there and some are forgotten.
+    kernel = BlockKernel(natural_parameters([parameters], UNIT, gaps=True))
+    for start in range(0, block.shape[1], 7):
+        kernel.add(block[:, start : start + 7], weights[start : start + 7])
+    assert_allclose(kernel.statistics().values, at_once[3].values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("code", CODES)
