@@ -70,7 +70,9 @@ def test_new_customers_are_a_reported_point_mass_of_independent_columns(customer
     first_month = [f.component for f in found.floored]
     assert [f.columns for f in found.floored] == [(0,)]
     assert (np.abs(parameters.means[first_month, 0] - 1) < 0.05).all()
-    assert list(np.round(parameters.means[first_month, 1])) == [21]
+    assert list(np.round(parameters.means[first_month, 1])) == [20]
+    # The highest known; searches that tried fewer moves ended up to 173 lower.
+    assert found.log_likelihood > -62_936
     # Held at the resolution of months.
     assert_allclose(parameters.covariances[first_month, 0], 1 / 12, rtol=1e-9)
     assert unreported(found, columns, customers) == []
