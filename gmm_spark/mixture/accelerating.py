@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.sufficient import Layout, Statistics
 
 RunPass = Callable[[Evaluator], Statistics]
@@ -23,6 +23,8 @@ RunPass = Callable[[Evaluator], Statistics]
 _DEPTH = 10
 # Combinations of steps whose differences are smaller than this, relative, are left out.
 _SMALLEST_DIFFERENCE = 1e-3
+# In extrapolations a probability is at least this.
+_LEAST_PROBABILITY = 1e-10
 # A correction of a component's statistics by more than this factor is none.
 _FARTHEST = 3.0
 
@@ -32,8 +34,8 @@ class Anderson:
     """Anderson acceleration of the EM map (Walker and Ni 2011; for EM, Henderson and Varadhan
     2019): the combination of the last steps in which their residuals cancel best.
 
-    Works on log weights, means and Cholesky factors with logarithms on the diagonal, so that
-    every extrapolation is a mixture.
+    Works on logarithms of weights and tables, means, and Cholesky factors with logarithms on the
+    diagonal, so that every extrapolation is a mixture.
     """
 
     floor: Array
@@ -82,14 +84,36 @@ def _flat(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     else:
         second = 0.5 * np.log(covariances)
     means = parameters.means[alive]
-    return np.concatenate([np.log(parameters.weights[alive]), means.ravel(), np.ravel(second)])
+    tables = np.log(np.maximum(parameters.tables[alive], _LEAST_PROBABILITY))
+    weights = np.log(_weights(parameters, alive))
+    return np.concatenate([weights, tables.ravel(), means.ravel(), np.ravel(second)])
+
+
+def _weights(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
+    """Weights of the components that are alive, then that of the noise, if there is any."""
+    weights = parameters.weights[alive]
+    noise = parameters.noise
+    if noise is None:
+        return weights
+    return np.append(weights, max(noise.weight, _LEAST_PROBABILITY))
 
 
 def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parameters:
     k, d = int(alive.sum()), like.d
-    logs, means, second = np.split(values, [k, k + k * d])
+    sizes = np.cumsum([k + (like.noise is not None), k * sum(like.levels), k * d])
+    logs, log_tables, means, second = np.split(values, sizes)
+    found_weights = np.exp(logs - logs.max())
+    found_weights /= found_weights.sum()
     weights = np.zeros(like.k)
-    weights[alive] = np.exp(logs - logs.max())
+    weights[alive] = found_weights[:k]
+    noise = like.noise
+    if noise is not None:
+        noise = replace(noise, weight=float(found_weights[-1]))
+    tables = np.array(like.tables)
+    tables[alive] = log_tables.reshape(k, -1)
+    for table in split_tables(tables, like.levels):
+        table[alive] = np.exp(table[alive] - table[alive].max(axis=1, keepdims=True))
+        table[alive] /= table[alive].sum(axis=1, keepdims=True)
     all_means = np.array(like.means)
     all_means[alive] = means.reshape(k, d)
     if like.structure.shape == "full":
@@ -106,7 +130,14 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
         covariances = found[0]
     else:
         covariances[alive] = found
-    return replace(like, weights=weights / weights.sum(), means=all_means, covariances=covariances)
+    return replace(
+        like,
+        weights=weights,
+        means=all_means,
+        covariances=covariances,
+        tables=tables,
+        noise=noise,
+    )
 
 
 def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
@@ -125,7 +156,9 @@ def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
             rows, columns = np.tril_indices(d)
             scaled = share / (deviations[:1] if shared else deviations)
             second = np.where(rows == columns, second[:, rows], scaled[:, rows])
-    return np.concatenate([weights, means.ravel(), second.ravel()])
+    tables = weights[:, None] * np.sqrt(parameters.tables[alive])
+    logs = np.sqrt(_weights(parameters, alive))
+    return np.concatenate([logs, tables.ravel(), means.ravel(), second.ravel()])
 
 
 def anchored(
@@ -154,15 +187,19 @@ def anchored(
             # The anchor itself: the merit differs from the log-likelihood by a constant.
             merit = share * float(at_anchor.log_likelihoods[0]) + _log_joint(evaluator, delta)
             return statistics.replaced(layout, evaluator.origins, merit, statistics.moments)
-        rows = slice(None)
+        known = delta
         if other.layout.kind != layout.kind:
             if other.layout.kind != "linear":
                 raise SingularCovarianceError(0)
-            rows = slice(0, d + 1)
+            known = np.concatenate([delta[: d + 1], delta[layout.tables]])
         found = run_sample(other)
-        correction = _about(delta[rows], other.layout, evaluator.origins, other.origins)
-        moments = share * found.moments + correction
-        _refuse_far(share * found.moments, moments, other.layout, floor)
+        correction = _about(known, other.layout, evaluator.origins, other.origins)
+        before = share * found.moments
+        moments = before + correction
+        _refuse_far(before, moments, other.layout, floor)
+        # Of a rare level the sample may know too little.
+        tables = other.layout.tables
+        moments[tables] = np.maximum(moments[tables], before[tables] / _FARTHEST)
         merit = share * float(found.log_likelihoods[0]) + _log_joint(other, correction)
         return statistics.replaced(other.layout, other.origins, merit, moments)
 
@@ -180,10 +217,11 @@ def _same(a: Evaluator, b: Evaluator) -> bool:
 def _refuse_far(before: Array, after: Array, layout: Layout, floor: Array) -> None:
     """Raise where a correction, from moments (M, K) to others, is more than one."""
     d = layout.d
+    noises = layout.noises
     for component in np.flatnonzero(before[d] > 0):
         counts = before[d, component], after[d, component]
         far = not 1 / _FARTHEST < counts[1] / counts[0] < _FARTHEST
-        if not far and layout.kind != "linear":
+        if not far and layout.kind != "linear" and d and component not in noises:
             first, second = (_within(moments[:, component], layout) for moments in (before, after))
             unit = floor**2 if layout.kind != "spherical" else np.array([(floor**2).sum()])
             if layout.kind == "full":
@@ -203,7 +241,7 @@ def _within(moments: Array, layout: Layout) -> Array:
     """Covariance (d, d), variances (d,) or their sum (1,) of a component's moments (M,)."""
     d = layout.d
     mean = moments[:d] / moments[d]
-    second = moments[d + 1 :] / moments[d]
+    second = moments[layout.second] / moments[d]
     if layout.kind == "diagonal":
         return second - mean**2
     if layout.kind == "spherical":
@@ -228,10 +266,10 @@ def _about(moments: Array, layout: Layout, before: Array, after: Array) -> Array
         cross = cross + cross.swapaxes(1, 2)
         cross += counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
         rows, columns = np.triu_indices(d)
-        moved[d + 1 :] += cross[:, rows, columns].T
+        moved[layout.second] += cross[:, rows, columns].T
     elif layout.kind != "linear":
         cross = 2 * first * shift + counts[:, None] * shift**2
-        moved[d + 1 :] += cross.T if layout.kind == "diagonal" else cross.sum(axis=1)
+        moved[layout.second] += cross.T if layout.kind == "diagonal" else cross.sum(axis=1)
     return moved
 
 
@@ -246,9 +284,9 @@ def _log_joint(evaluator: Evaluator, moments: Array) -> float:
         if layout.kind == "full":
             rows, columns = np.triu_indices(d)
             twice = np.where(rows == columns, 1.0, 2.0)
-            total -= 0.5 * float((precision[rows, columns] * twice) @ column[d + 1 :])
+            total -= 0.5 * float((precision[rows, columns] * twice) @ column[layout.second])
         elif layout.kind == "diagonal":
-            total -= 0.5 * float(np.diag(precision) @ column[d + 1 :])
+            total -= 0.5 * float(np.diag(precision) @ column[layout.second])
         else:
             total -= 0.5 * float(precision[0, 0] * column[d + 1])
     return total

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.covariance import m_step
@@ -21,6 +22,7 @@ from gmm_spark.mixture.kernel import (
     natural_parameters,
 )
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.prior import Prior
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01
@@ -29,18 +31,22 @@ _ON_THE_FLOOR = 1 + 1e-6
 # Candidates that share a scan: as many, whoever does the work.
 _STACKED = 4
 # Candidates whose scores, weights and means differ by less than this are in one basin.
-_SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN = 1e-4, 0.01, 0.2
+_SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN, _SAME_PROBABILITY = 1e-4, 0.01, 0.2, 0.1
 
 
 @dataclass(frozen=True)
 class Sample:
     """Rows in random order, so that its beginning is a sample too, and how they are seen."""
 
-    values: Array  # (d, n), in the user's units
+    values: Array  # (d + q, n): numbers in the user's units, and codes of categories
     weights: Array | None  # (n,)
     standardisation: Standardisation
     floor: Array  # (d,) standardised
     gaps: bool = False  # some values are NaN, and are integrated out
+    levels: tuple[int, ...] = ()  # (q,) of the categories
+    allowed: NDArray[np.int64] | None = None  # (n,) whose components rows may be of, by bits
+    prior: Prior | None = None  # as it weighs beside these rows
+    log_widths: Array | None = None  # (d,) of the noise's box, standardised; None is no noise
 
     @property
     def num_rows(self) -> int:
@@ -48,7 +54,13 @@ class Sample:
 
     @property
     def d(self) -> int:
-        return int(self.values.shape[0])
+        return int(self.floor.size)
+
+    @property
+    def z(self) -> Array:
+        """Numbers standardised, (d, n)."""
+        by = self.standardisation
+        return (self.values[: self.d] - by.centre[:, None]) / by.scale[:, None]
 
     def first(self, rows: int) -> Sample:
         """The first rows, or all there are."""
@@ -56,8 +68,13 @@ class Sample:
 
     def between(self, start: int, stop: int) -> Sample:
         """Some of the rows."""
+        values = self.values[:, start:stop]
         weights = None if self.weights is None else self.weights[start:stop]
-        return replace(self, values=self.values[:, start:stop], weights=weights)
+        allowed = None if self.allowed is None else self.allowed[start:stop]
+        prior = self.prior
+        if prior is not None:
+            prior = prior.times(values.shape[1] / self.num_rows)
+        return replace(self, values=values, weights=weights, allowed=allowed, prior=prior)
 
     @property
     def weight(self) -> float:
@@ -70,7 +87,7 @@ class Sample:
 
     @property
     def run_pass(self) -> RunPass:
-        return array_pass(self.values, self.weights)
+        return array_pass(self.values, self.weights, self.allowed)
 
 
 @dataclass(frozen=True)
@@ -125,12 +142,17 @@ def advance(
                 return []
             evaluator = sample.evaluator([c.parameters for c in current])
         statistics = run_pass(evaluator)
-        scores = evaluator.log_likelihoods(statistics, None) / statistics.weight
+        scores = evaluator.log_likelihoods(statistics, None)
         advanced = []
         pairs = zip(current, evaluator.layout.candidates(), scores, strict=True)
         for candidate, components, score in pairs:
+            if sample.prior is not None:
+                score += sample.prior.log_density(candidate.parameters)
+            score /= statistics.weight
             try:
-                step = m_step(statistics, components, candidate.parameters, sample.floor)
+                step = m_step(
+                    statistics, components, candidate.parameters, sample.floor, prior=sample.prior
+                )
             except SingularCovarianceError:
                 continue
             before, mark = candidate.score, candidate.mark
@@ -179,13 +201,14 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
             max_iter=steps,
             acceleration="anderson",
             gaps=part.gaps,
+            prior=part.prior,
         )
     except (SingularCovarianceError, FloatingPointError):
         return None
     if climbed.reason == "singular":
         return None
     accepted = [record for record in climbed.history if record.kind != "rejected"]
-    scores = [record.mean_log_likelihood + by.log_volume for record in accepted]
+    scores = [record.objective + by.log_volume for record in accepted]
     before = scores[-2] if len(scores) > 1 else -np.inf
     return Candidate(climbed.parameters, scores[-1], before, candidate.mark)
 
@@ -198,9 +221,9 @@ def log_densities(parameters: Parameters, sample: Sample) -> Array:
 
 
 def log_joint_densities(parameters: Parameters, sample: Sample) -> Array:
-    """log w_k + log N(z | mu_k, Sigma_k) of every component and row of the sample, (k, n)."""
+    """log w_k + log density of every component, the noise's last, and row of the sample, (K, n)."""
     evaluator = sample.evaluator([parameters])
-    return BlockKernel(evaluator).log_joint(sample.values)
+    return BlockKernel(evaluator).log_joint(sample.values, sample.allowed)
 
 
 def lead(candidate: Candidate, other: Candidate, sample: Sample) -> tuple[float, float]:
@@ -235,9 +258,15 @@ def same_basin(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
     """Whether two candidates are on their way to one optimum: scores, weights and means agree."""
     if abs(a.score - b.score) > score:
         return False
-    weights = np.sort(a.parameters.weights) - np.sort(b.parameters.weights)
-    means = np.sort(a.parameters.means, axis=0) - np.sort(b.parameters.means, axis=0)
-    return bool(np.abs(weights).max() < _SAME_WEIGHT and np.abs(means).max() < _SAME_MEAN)
+    one, other = a.parameters, b.parameters
+    weights = np.sort(one.weights) - np.sort(other.weights)
+    means = np.sort(one.means, axis=0) - np.sort(other.means, axis=0)
+    tables = np.sort(one.tables, axis=0) - np.sort(other.tables, axis=0)
+    return bool(
+        np.abs(weights).max() < _SAME_WEIGHT
+        and np.abs(means).max(initial=0.0) < _SAME_MEAN
+        and np.abs(tables).max(initial=0.0) < _SAME_PROBABILITY
+    )
 
 
 def soundness(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
@@ -257,7 +286,7 @@ def soundness(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
     needed = d + 1 if structure.shape == "full" else 2
     fed = bool((weights * sample.num_rows > needed - 0.5).all())
     small = np.flatnonzero((weights > 0) & (weights < _SMALL))
-    if small.size == 0 or not (sample.floor > 0).all():
+    if small.size == 0 or d == 0 or not (sample.floor > 0).all():
         return fed, candidate.score
     dense = parameters.dense_covariances() / np.outer(sample.floor, sample.floor)
     spurious = small[np.linalg.eigvalsh(dense[small])[:, 0] <= _ON_THE_FLOOR]

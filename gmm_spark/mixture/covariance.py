@@ -4,7 +4,8 @@ The floor is a constraint, not a penalty. In coordinates where each column is di
 floor f_j, the eigenvalues of a covariance may not be under 1; the maximiser of the likelihood
 under that constraint replaces those that are by 1 (Ingrassia and Rocci 2007, "Constrained
 monotone EM algorithms for finite mixture of multivariate Gaussians"). The likelihood still never
-falls, and a fit that does not touch the floor is the plain maximum likelihood fit.
+falls, and a fit that does not touch the floor is the plain maximum likelihood fit. A prior has
+the form of a likelihood, so the same holds for the two together.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.kernel import SingularCovarianceError
-from gmm_spark.mixture.parameters import Array, Parameters, Structure
+from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
+from gmm_spark.mixture.prior import Normal, Prior
 from gmm_spark.mixture.sufficient import Statistics
 
 # A component with less than this share of one average row is dead: its weight becomes 0.
@@ -63,20 +65,27 @@ def m_step(
     previous: Parameters,
     floor: Array,
     scatter: Array | None = None,
+    prior: Prior | None = None,
 ) -> MStep:
-    """Maximum likelihood parameters of one candidate under the covariance floor.
+    """Maximum likelihood parameters of one candidate under the covariance floor, or, with a
+    prior, maximum a posteriori.
 
     Parameters
     ----------
     statistics : of a pass in which `previous` was evaluated
-    components : the rows of the statistics that are this candidate's
+    components : the rows of the statistics that are this candidate's, its noise the last
     previous : what a dead component keeps its mean and covariance from
     floor : (d,) smallest standard deviation along each column, standardised; 0 is no floor
     scatter : (d, d) weighted sum of z z', needed where the statistics are of the kind "linear"
 
     Raises SingularCovarianceError where a covariance is singular and no floor stops it.
     """
-    structure = previous.structure
+    structure, noise = previous.structure, previous.noise
+    prior = prior or Prior.none(previous.levels)
+    uniform = 0.0
+    if noise is not None:
+        uniform = float(statistics.counts[components.stop - 1])
+        components = slice(components.start, components.stop - 1)
     counts = statistics.counts[components]
     total = counts.sum()
     alive = counts > _DEAD * statistics.weight / statistics.num_rows
@@ -84,30 +93,103 @@ def m_step(
     shift = statistics.first[components] / safe[:, None]
     origins = statistics.origins[components]
     means = np.where(alive[:, None], origins + shift, previous.means)
-    weights = np.where(alive, counts, 0.0) / counts[alive].sum()
+    rows = np.where(alive, counts + prior.weight, 0.0)
+    everything = rows.sum() + (0.0 if noise is None else uniform + prior.weight)
+    weights = rows / everything
+    if noise is not None:
+        noise = replace(noise, weight=float((uniform + prior.weight) / everything))
 
     if structure.shared:
-        covariances = _pooled(statistics, components, counts, means, shift, alive, scatter)
-        covariances = _shaped(covariances[None] / total, structure)
+        pooled = _pooled(statistics, components, counts, means, shift, alive, scatter)
+        scatters, effective = pooled[None], np.array([total])
     else:
         second = statistics.second[components]
-        within = second / safe.reshape(-1, *[1] * (second.ndim - 1))
         kind = statistics.layout.kind
         if kind == "full":
-            within = within - shift[:, :, None] * shift[:, None, :]
+            scatters = second - safe[:, None, None] * shift[:, :, None] * shift[:, None, :]
         elif kind == "diagonal":
-            within = within - shift**2
+            scatters = second - safe[:, None] * shift**2
         else:
-            within = (within - np.einsum("ki,ki->k", shift, shift)) / means.shape[1]
-        covariances = within
+            scatters = second - safe * np.einsum("ki,ki->k", shift, shift)
+        effective = safe
+    if prior.normal is not None:
+        means, scatters, effective = _with_prior(
+            prior.normal, structure, counts, means, scatters, effective, alive
+        )
+    if structure.shared:
+        covariances = _shaped(scatters / effective[:, None, None], structure)
+    else:
+        covariances = scatters / effective.reshape(-1, *[1] * (scatters.ndim - 1))
+        if structure.shape == "spherical" and prior.normal is None:
+            covariances = covariances / means.shape[1]
     covariances, floored = _apply_floor(covariances, floor, structure, alive)
     if structure.shared:
         covariances = covariances[0]
     else:
         keep = alive.reshape(-1, *[1] * (covariances.ndim - 1))
         covariances = np.where(keep, covariances, previous.covariances)
-    parameters = Parameters(structure, weights, means, covariances)
+    tables = _tables(statistics.tables[components], previous, prior, alive)
+    parameters = replace(
+        previous, weights=weights, means=means, covariances=covariances, tables=tables, noise=noise
+    )
     return MStep(parameters, floored, tuple(int(i) for i in np.flatnonzero(~alive)))
+
+
+def _with_prior(
+    prior: Normal,
+    structure: Structure,
+    counts: Array,
+    means: Array,
+    scatters: Array,
+    rows: Array,
+    alive: NDArray[np.bool_],
+) -> tuple[Array, Array, Array]:
+    """Means, scatters about them and what these are divided by, with the prior's rows.
+
+    The mode of a normal-inverse-Wishart posterior: the mean is drawn to the prior's, and the
+    scatter gains the prior's and that between the two means (Fraley and Raftery 2007, table 1).
+    """
+    between = means - prior.mean
+    weight = np.where(alive, counts * prior.shrinkage / (counts + prior.shrinkage), 0.0)
+    drawn = prior.shrinkage / np.where(alive, counts + prior.shrinkage, 1.0)
+    means = np.where(alive[:, None], means - drawn[:, None] * between, means)
+    d = means.shape[1]
+    if structure.shared:
+        # Of a pooled matrix only what the structure keeps counts.
+        extra = np.einsum("k,ki,kj->ij", weight, between, between)
+        scatter = scatters[0] + extra
+        if structure.shape == "full":
+            scatter = scatter + prior.scatter
+        elif structure.shape == "diagonal":
+            scatter = scatter + np.diag(prior.scatter)
+        else:
+            # Its trace is what is divided; spread evenly, it is the mean of the diagonal.
+            sum_of_squares = np.trace(scatter) + float(prior.scatter)
+            scatter, rows = np.eye(d) * sum_of_squares, rows * d
+        return means, scatter[None], rows + prior.rows
+    if structure.shape == "full":
+        scatters = scatters + weight[:, None, None] * between[:, :, None] * between[:, None, :]
+        return means, scatters + prior.scatter, rows + prior.rows
+    if structure.shape == "diagonal":
+        return means, scatters + weight[:, None] * between**2 + prior.scatter, rows + prior.rows
+    scatters = scatters + weight * np.einsum("ki,ki->k", between, between) + prior.scatter
+    return means, scatters, rows * d + prior.rows
+
+
+def _tables(found: Array, previous: Parameters, prior: Prior, alive: NDArray[np.bool_]) -> Array:
+    """Probabilities of levels, (k, L), from their weighted counts."""
+    tables = np.array(previous.tables)
+    if not previous.levels:
+        return tables
+    counts = np.maximum(found, 0.0) + prior.tables
+    parts = zip(
+        split_tables(tables, previous.levels), split_tables(counts, previous.levels), strict=True
+    )
+    for table, count in parts:
+        total = count.sum(axis=1)
+        known = alive & (total > 0)
+        table[known] = count[known] / total[known, None]
+    return tables
 
 
 def above_floor(parameters: Parameters, floor: Array) -> Parameters:
@@ -154,6 +236,8 @@ def _apply_floor(
 ) -> tuple[Array, tuple[Floored, ...]]:
     covariances = np.array(covariances)
     floored = []
+    if floor.size == 0:
+        return covariances, ()
     if structure.shape == "full" and (floor > 0).all():
         covariances = (covariances + covariances.swapaxes(1, 2)) / 2
         if _all_above(covariances, floor):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmm_spark.mixture.accelerating import Anderson, RunPass, anchored
 from gmm_spark.mixture.covariance import Floored, m_step, scatter_about_origin
@@ -21,6 +22,7 @@ from gmm_spark.mixture.kernel import (
     natural_parameters,
 )
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.sufficient import Statistics
 
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
@@ -57,7 +59,8 @@ class PassRecord:
     number: int
     kind: PassKind
     mean_log_likelihood: float
-    gain: float | None
+    objective: float  # what EM raises: with a prior, its log density by weight on top
+    gain: float | None  # of the objective
     parameters: Parameters
     floored: tuple[Floored, ...]
     dead: tuple[int, ...]
@@ -69,6 +72,7 @@ class Fit:
 
     parameters: Parameters
     log_likelihood: float
+    objective: float  # with a prior, its log density on top
     log_assignment: float
     cluster_sizes: Array
     weight: float
@@ -80,12 +84,15 @@ class Fit:
     dead: tuple[int, ...]
 
 
-def array_pass(block: Array, weights: Array | None = None) -> RunPass:
-    """The engine in memory: passes over `block` (d, n), rows of weight 1 or `weights` (n,)."""
+def array_pass(
+    block: Array, weights: Array | None = None, allowed: NDArray[np.int64] | None = None
+) -> RunPass:
+    """The engine in memory: passes over `block` (d + q, n), rows of weight 1 or `weights` (n,),
+    of the components that the bits of `allowed` (n,) say, or of any."""
 
     def run_pass(evaluator: Evaluator) -> Statistics:
         kernel = BlockKernel(evaluator)
-        kernel.add(block, weights)
+        kernel.add(block, weights, allowed)
         return kernel.statistics()
 
     return run_pass
@@ -168,7 +175,7 @@ class Race:
         return self._standing(index) + _STEPS_AHEAD * max(gain, 0.0) < best
 
     def _standing(self, index: int) -> float:
-        return self._last[index].mean_log_likelihood - self._penalties[index]
+        return self._last[index].objective - self._penalties[index]
 
 
 def passes(
@@ -182,6 +189,7 @@ def passes(
     run_sample: RunPass | None = None,
     scatter: Array | None = None,
     gaps: bool = False,
+    prior: Prior | None = None,
     listener: Callable[[PassRecord], None] | None = None,
 ) -> Generator[Evaluator, Statistics, Fit]:
     """Expectation-maximisation from `start` (Dempster, Laird and Rubin 1977), as a generator.
@@ -202,12 +210,13 @@ def passes(
         between passes, corrected by the last pass
     scatter : (d, d) weighted sum of z z', where it is known; only shared covariances need it
     gaps : values may be NaN, and these are integrated out
+    prior : maximum a posteriori; what may not fall is then the log-likelihood plus its log density
     listener : called with the record of every pass
     """
     history: list[PassRecord] = []
     leap = None
     if acceleration == "anderson":
-        leap = _Leap(floor, standardisation, tol, run_sample, gaps)
+        leap = _Leap(floor, standardisation, tol, run_sample, gaps, prior)
     parameters = start
     kind: PassKind = "em"
     floored: tuple[Floored, ...] = ()
@@ -236,15 +245,17 @@ def passes(
             raise FloatingPointError(
                 f"the log-likelihood is {log_likelihood} at pass {len(history) + 1}"
             )
-        mean = log_likelihood / statistics.weight
-        gain = None if best is None else mean - best.record.mean_log_likelihood
-        noise = float(parameters.weights @ evaluator.rounding)
-        fell = gain is not None and gain < -_ROUNDING * max(1.0, abs(mean)) - noise
+        log_prior = 0.0 if prior is None else prior.log_density(parameters)
+        objective = (log_likelihood + log_prior) / statistics.weight
+        gain = None if best is None else objective - best.record.objective
+        rounding = float(parameters.all_weights @ evaluator.rounding)
+        fell = gain is not None and gain < -_ROUNDING * max(1.0, abs(objective)) - rounding
         reject = fell and leap is not None and kind in ("accelerated", "anchored")
         record = PassRecord(
             len(history) + 1,
             "rejected" if reject else kind,
-            mean,
+            log_likelihood / statistics.weight,
+            objective,
             gain,
             parameters,
             floored,
@@ -262,7 +273,7 @@ def passes(
         if fell:
             reason = "decreased"
             break
-        small = gain is not None and gain < max(tol, noise)
+        small = gain is not None and gain < max(tol, rounding)
         confirmations = confirmations + 1 if small and kind in ("em", "confirming") else 0
         if parameters.structure.shared and scatter is None:
             scatter = scatter_about_origin(statistics)
@@ -271,7 +282,8 @@ def passes(
             reason = "converged"
             break
         try:
-            step = m_step(statistics, slice(0, parameters.k), parameters, floor, scatter)
+            everything = slice(0, statistics.layout.num_components)
+            step = m_step(statistics, everything, parameters, floor, scatter, prior)
         except SingularCovarianceError:
             best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))
             reason = "singular"
@@ -292,6 +304,7 @@ def passes(
     return Fit(
         parameters=best.record.parameters,
         log_likelihood=best.log_likelihood,
+        objective=best.record.objective * best.statistics.weight,
         log_assignment=float(best.statistics.log_assignments[0]),
         cluster_sizes=np.array(best.statistics.cluster_sizes),
         weight=best.statistics.weight,
@@ -324,9 +337,10 @@ class _Leap:
         tol: float,
         run_sample: RunPass | None,
         gaps: bool,
+        prior: Prior | None,
     ) -> None:
         self._floor, self._standardisation, self._tol = floor, standardisation, tol
-        self._run_sample, self._gaps = run_sample, gaps
+        self._run_sample, self._gaps, self._prior = run_sample, gaps, prior
         self._anderson = Anderson(floor)
         self._steps = self._taken = _SAMPLE_STEPS[1]
         # The sample has nothing more to say at this point.
@@ -358,7 +372,7 @@ class _Leap:
             usable = extrapolated is not None and not small
             return (extrapolated, "accelerated") if usable else None  # type: ignore[return-value]
         first, last = on_sample.history[0], on_sample.history[-1]
-        self.arrived = last.mean_log_likelihood - first.mean_log_likelihood < self._tol
+        self.arrived = last.objective - first.objective < self._tol
         return None if self.arrived else (on_sample.parameters, "anchored")
 
     def _steps_on_sample(
@@ -389,6 +403,7 @@ class _Leap:
                 acceleration="anderson",
                 scatter=scatter if linear else None,
                 gaps=self._gaps,
+                prior=self._prior,
             )
         except (SingularCovarianceError, FloatingPointError):
             self._shorten()

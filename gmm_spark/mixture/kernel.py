@@ -1,13 +1,15 @@
 """The kernel: parameters evaluated on blocks of rows, and their statistics summed.
 
-A block holds rows feature-major, X (d, m). An E-step is two matrix products and a softmax,
-whatever the covariance structure:
+A block holds rows feature-major, X: d numeric columns, then the codes of the categories. An
+E-step is two matrix products and a softmax, whatever the covariance structure:
 
     L = Theta @ T(X)      R = softmax of L over components      S = T(X) @ R.T
 
 The expansion of a quadratic form loses accuracy where a component is far from the centre or
 nearly singular. Such components are *centred*: evaluated as |W (x - mu)|^2, and their statistics
 are kept about mu instead of the common centre.
+
+The noise, a uniform component, is one more row of Theta, whose only term is the constant.
 
 Runs on executors: imports numpy alone.
 """
@@ -22,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import ByColumn, ByPattern, Completion, Mask, Stretch, by_pattern
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.sufficient import Layout, Statistics
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, even_table
+from gmm_spark.mixture.sufficient import Layout, Statistics, indicate
 from gmm_spark.mixture.whitening import SingularCovarianceError, inverse_factors
 
 __all__ = [
@@ -68,6 +70,7 @@ class Evaluator:
     centred: tuple[CentredComponent, ...]
     precisions: Array | None  # of the kind "linear": (C, d, d)
     rounding: Array  # (K,) what the rounding of a covariance may change in a log density
+    log_widths: Array | None = None  # (d,) of the noise's box, standardised
     completion: Completion | None = None  # where rows have gaps
 
     @property
@@ -101,46 +104,60 @@ def natural_parameters(
 
     With `linear`, shared covariances are evaluated without their common quadratic; where a
     component is too ill-conditioned for the expansion, the structure's own terms are used.
-    With `gaps`, values may be NaN, and these are integrated out; `linear` is not for them.
+    With `gaps`, values may be NaN, and these are integrated out; `linear` is not for them, nor
+    for noise, which has no quadratic.
 
     Raises SingularCovarianceError where a covariance is not positive definite.
     """
-    structure = candidates[0].structure
-    d = candidates[0].d
-    weights = np.concatenate([c.weights for c in candidates])
-    means = np.concatenate([c.means for c in candidates])
-    covariances = np.concatenate([c.dense_covariances() for c in candidates])
+    structure, noise = candidates[0].structure, candidates[0].noise
+    d, levels = candidates[0].d, candidates[0].levels
+    weights = np.concatenate([c.all_weights for c in candidates])
+    # In the place of the noise stands a unit normal until its row is written.
+    one = 0 if noise is None else 1
+    blank = np.zeros((one, d)), np.ones((one, 1, 1)) * np.eye(d), np.zeros((one, sum(levels)))
+    means = np.concatenate([part for c in candidates for part in (c.means, blank[0])])
+    covariances = np.concatenate(
+        [part for c in candidates for part in (c.dense_covariances(), blank[1])]
+    )
+    tables = np.concatenate([part for c in candidates for part in (c.tables, blank[2])])
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     whitening = inverse_factors(covariances, deviations)
     precisions = whitening.swapaxes(1, 2) @ whitening
     log_determinants = -2 * np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1)
-    with np.errstate(divide="ignore"):
-        log_weights = np.maximum(np.log(weights), _LOG_ZERO)
+    log_weights = _log(weights)
     log_constants = log_weights - 0.5 * (d * np.log(2 * np.pi) + log_determinants)
 
     reach = np.abs(means) + 3 * deviations
     magnitudes = np.einsum("ki,kij,kj->k", reach, np.abs(precisions), reach)
     ill_conditioned = magnitudes * np.finfo(float).eps > _EXPANSION_ERROR
-    linear = linear and structure.shared and not gaps and not ill_conditioned.any()
+    linear = linear and structure.shared and not gaps and noise is None
+    linear = linear and not ill_conditioned.any()
 
     conditions = np.einsum("ki,kij,kj->k", deviations, np.abs(precisions), deviations)
 
-    layout = Layout("linear" if linear else structure.shape, d, tuple(c.k for c in candidates))
+    sizes = tuple(c.k + one for c in candidates)
+    kind = "linear" if linear else structure.shape
+    layout = Layout(kind, d, sizes, levels, noise is not None)
     theta = np.zeros((layout.num_components, layout.num_features))
     shifted = np.einsum("kij,kj->ki", precisions, means)
     theta[:, :d] = shifted
     theta[:, d] = log_constants - 0.5 * np.einsum("ki,ki->k", means, shifted)
     if layout.kind == "full":
         rows, columns = np.triu_indices(d)
-        theta[:, d + 1 :] = -precisions[:, rows, columns]
-        theta[:, d + 1 :][:, rows == columns] *= 0.5
+        theta[:, layout.second] = -precisions[:, rows, columns]
+        theta[:, layout.second][:, rows == columns] *= 0.5
     elif layout.kind == "diagonal":
-        theta[:, d + 1 :] = -0.5 * np.diagonal(precisions, axis1=1, axis2=2)
+        theta[:, layout.second] = -0.5 * np.diagonal(precisions, axis1=1, axis2=2)
     elif layout.kind == "spherical":
         theta[:, d + 1] = -0.5 * precisions[:, 0, 0]
+    theta[:, layout.tables] = _log(tables)
+    for row in layout.noises:
+        theta[row] = 0.0
+        theta[row, d] = log_weights[row] + noise.log_density  # type: ignore[union-attr]
+        theta[row, layout.tables] = np.log(even_table(levels))
     centred = []
     for index in np.flatnonzero(ill_conditioned):
-        theta[index] = 0.0
+        theta[index, : layout.tables.start] = 0.0
         centred.append(
             CentredComponent(
                 int(index), means[index], whitening[index], float(log_constants[index])
@@ -156,7 +173,16 @@ def natural_parameters(
         indices = tuple(component.index for component in centred)
         log_scale = np.log(standardisation.scale)
         completion = Completion(log_weights, means, covariances, origins, indices, log_scale)
-    return Evaluator(layout, standardisation, theta, tuple(centred), shared, rounding, completion)
+    rounding[layout.noises] = 0.0
+    log_widths = None if noise is None else noise.log_widths
+    return Evaluator(
+        layout, standardisation, theta, tuple(centred), shared, rounding, log_widths, completion
+    )
+
+
+def _log(probabilities: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(probabilities), _LOG_ZERO)
 
 
 Rows = slice | NDArray[np.intp]
@@ -196,20 +222,33 @@ class BlockKernel:
         self._sums = np.zeros((2, len(layout.sizes)))
         self._rows = 0
         self._weight = 0.0
+        self._normal = slice(0, layout.tables.start)  # T(X) without categories
         self._gaps: ByPattern | ByColumn | None = None
         if evaluator.completion is not None:
+            normal = layout.normal
             self._gaps = (
-                ByPattern(evaluator.completion, layout)
+                ByPattern(evaluator.completion, normal)
                 if layout.kind == "full"
-                else ByColumn(evaluator.completion, layout, evaluator.theta)
+                else ByColumn(evaluator.completion, normal, evaluator.theta[:, self._normal])
             )
 
-    def add(self, block: Array, weights: Array | None = None) -> None:
-        """Add the rows of `block` (d, m), of weight 1 or `weights` (m,), to the statistics."""
+    def add(
+        self,
+        block: Array,
+        weights: Array | None = None,
+        allowed: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Add the rows of `block` (d + q, m), of weight 1 or `weights` (m,), to the statistics.
+
+        Codes of categories are 0, 1, ...; a NaN is a category that is not known. Bit i of
+        `allowed` (m,) says whether the row may be of component i; -1 of any, or noise.
+        """
         for rows, part, gaps in self._parts(block):
             for at, chunk, stretches in self._chunks(part, gaps):
                 row_weights = None if weights is None else weights[rows][at]
                 log_joint = self._evaluate(chunk, stretches)
+                if allowed is not None:
+                    self._forbid(log_joint, allowed[rows][at])
                 self._responsibilities(log_joint, row_weights)
                 self._accumulate(log_joint, row_weights, stretches)
 
@@ -225,21 +264,25 @@ class BlockKernel:
                     responsibilities *= row_weights
                 self._accumulate(responsibilities, row_weights, stretches)
 
-    def log_joint(self, block: Array) -> Array:
-        """log w_k + log N(z | mu_k, Sigma_k) for every row and component, (K, m)."""
+    def log_joint(self, block: Array, allowed: NDArray[np.int64] | None = None) -> Array:
+        """log w_k + log density for every row and component, (K, m); -inf where it may not be."""
         out = np.empty((self.evaluator.layout.num_components, block.shape[1]))
         for rows, part, gaps in self._parts(block):
             for at, chunk, stretches in self._chunks(part, gaps):
+                found = self._evaluate(chunk, stretches)
+                if allowed is not None:
+                    self._forbid(found, allowed[rows][at])
                 if isinstance(rows, slice):
-                    out[:, at] = self._evaluate(chunk, stretches)
+                    out[:, at] = found
                 else:
-                    out[:, rows[at]] = self._evaluate(chunk, stretches)
+                    out[:, rows[at]] = found
         return out
 
     def statistics(self) -> Statistics:
         moments = self._moments
         if self._gaps is not None:
-            moments = moments + self._gaps.moments()
+            moments = np.array(moments)
+            moments[self._normal] += self._gaps.moments()
         values = np.concatenate(
             [
                 [float(self._rows), self._weight],
@@ -256,7 +299,7 @@ class BlockKernel:
         if self._gaps is None:
             yield slice(None), block, None
             return
-        gaps = np.isnan(block)
+        gaps = np.isnan(block[: self.evaluator.layout.d])
         incomplete = gaps.any(axis=0)
         if not incomplete.any():
             yield slice(None), block, None
@@ -300,7 +343,7 @@ class BlockKernel:
         d, m = layout.d, chunk.shape[1]
         features = self._features[:, :m]
         z = features[:d]
-        np.subtract(chunk, evaluator.standardisation.centre[:, None], out=z)
+        np.subtract(chunk[:d], evaluator.standardisation.centre[:, None], out=z)
         z *= self._per_unit
         if stretches is not None:
             z[stretches.gaps] = 0.0
@@ -310,20 +353,44 @@ class BlockKernel:
                 np.multiply(z[i], z[i:], out=features[at : at + d - i])
                 at += d - i
         elif layout.kind == "diagonal":
-            np.multiply(z, z, out=features[d + 1 :])
+            np.multiply(z, z, out=features[layout.second])
         elif layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
+        if layout.levels:
+            indicate(chunk[d:], layout.levels, features[layout.tables])
         log_joint = self._log_joint[:, :m]
         if stretches is not None:
             assert self._gaps is not None
-            self._gaps.log_joint(features, stretches.gaps, stretches.stretches, log_joint)
+            normal = features[self._normal]
+            self._gaps.log_joint(normal, stretches.gaps, stretches.stretches, log_joint)
+            if evaluator.log_widths is not None:
+                missing = evaluator.log_widths + np.log(evaluator.standardisation.scale)
+                for row in layout.noises:
+                    log_joint[row] = evaluator.theta[row, d] + missing @ stretches.gaps
+            if layout.levels:
+                log_joint += evaluator.theta[:, layout.tables] @ features[layout.tables]
             return log_joint
         self._linear_form(features, log_joint)
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
             distance = np.einsum("ij,ij->j", whitened, whitened)
-            log_joint[component.index] = component.log_constant - 0.5 * distance
+            # The product has left there what the tables say, or 0.
+            log_joint[component.index] += component.log_constant - 0.5 * distance
         return log_joint
+
+    def _forbid(self, log_joint: Array, allowed: NDArray[np.int64]) -> None:
+        """Leave rows only the components they may be of."""
+        some = np.flatnonzero(allowed != -1)
+        if some.size == 0:
+            return
+        bits = allowed[some]
+        for components in self._candidates:
+            count = components.stop - components.start - self.evaluator.layout.noise
+            for index in range(count):
+                row = log_joint[components.start + index]
+                row[some[(bits >> index) & 1 == 0]] = -np.inf
+            if self.evaluator.layout.noise:
+                log_joint[components.stop - 1, some] = -np.inf
 
     def _linear_form(self, features: Array, out: Array) -> None:
         """Theta @ T(X)."""
@@ -370,7 +437,10 @@ class BlockKernel:
         self._weight += float(m) if weights is None else float(weights.sum())
         if stretches is not None:
             assert self._gaps is not None
-            self._gaps.add(features, stretches.gaps, stretches.stretches, responsibilities)
+            if layout.levels:
+                self._moments[layout.tables] += features[layout.tables] @ responsibilities.T
+            normal = features[self._normal]
+            self._gaps.add(normal, stretches.gaps, stretches.stretches, responsibilities)
             return
         for component in self.evaluator.centred:
             share = responsibilities[component.index]
@@ -379,10 +449,12 @@ class BlockKernel:
             column = self._moments[:, component.index]
             column[:d] += weighted.sum(axis=1)
             column[d] += share.sum()
+            if layout.levels:
+                column[layout.tables] += features[layout.tables] @ share
             if layout.kind == "full":
-                column[d + 1 :] += (weighted @ deviation.T)[np.triu_indices(d)]
+                column[layout.second] += (weighted @ deviation.T)[np.triu_indices(d)]
             elif layout.kind == "diagonal":
-                column[d + 1 :] += np.einsum("ij,ij->i", weighted, deviation)
+                column[layout.second] += np.einsum("ij,ij->i", weighted, deviation)
             elif layout.kind == "spherical":
                 column[d + 1] += np.einsum("ij,ij->", weighted, deviation)
             share[:] = 0.0

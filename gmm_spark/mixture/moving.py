@@ -186,21 +186,22 @@ def _with_a_dead_one(parameters: Parameters) -> Parameters:
         weights=np.append(parameters.weights, 0.0),
         means=np.concatenate([parameters.means, parameters.means[:1]]),
         covariances=covariances,
+        tables=np.concatenate([parameters.tables, parameters.tables[:1]]),
     )
 
 
 def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
     log_joint = log_joint_densities(parameters, sample)
     joint = np.exp(log_joint - log_joint.max(axis=0))
-    return np.asarray(joint / joint.sum(axis=0))
+    joint /= joint.sum(axis=0)
+    return joint[: parameters.k]
 
 
 def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) -> Array:
     """How far the rows of each component are from normal, by weight, (k,): the negentropy that
     skewness and excess kurtosis along the component's axes amount to (Jones and Sibson 1987);
     0 where that could be chance, and the rows are many."""
-    by = sample.standardisation
-    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
+    z = sample.z
     found = np.zeros(parameters.k)
     for index, covariance in enumerate(parameters.dense_covariances()):
         share = responsibilities[index]
@@ -250,7 +251,8 @@ def _with(
 ) -> Parameters:
     weights = np.array(parameters.weights)
     weights[away] = weights[split] = weights[split] / 2
-    covariances = np.array(parameters.covariances)
+    covariances, tables = np.array(parameters.covariances), np.array(parameters.tables)
+    tables[away] = tables[split]
     if not parameters.structure.shared:
         for index, dense in ((away, first), (split, second)):
             if parameters.structure.shape == "full":
@@ -259,6 +261,5 @@ def _with(
                 covariances[index] = np.diag(dense)
             else:
                 covariances[index] = np.diag(dense).mean()
-    return replace(
-        parameters, weights=weights / weights.sum(), means=means, covariances=covariances
-    )
+    weights *= parameters.weights.sum() / weights.sum()
+    return replace(parameters, weights=weights, means=means, covariances=covariances, tables=tables)

@@ -74,30 +74,65 @@ class Standardisation:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A component of outliers, uniform over a box, and over the levels of every category
+    (Banfield and Raftery 1993)."""
+
+    weight: float
+    log_widths: Array  # (d,) of the box; in the coordinates of the mixture it is of
+
+    @property
+    def log_density(self) -> float:
+        """Of all numeric columns together."""
+        return -float(self.log_widths.sum())
+
+
+@dataclass(frozen=True)
 class Parameters:
-    """A Gaussian mixture. Covariances are kept as compactly as their structure allows.
+    """A mixture of normal distributions, and of tables for categories, independent of these and
+    of each other within a component. Covariances are kept as compactly as their structure allows.
 
     Attributes
     ----------
     structure : Structure
-    weights : (k,), sum to 1; a dead component has weight 0
+    weights : (k,), sum to 1, or with the noise's weight to 1; a dead component has weight 0
     means : (k, d)
     covariances : VVV (k, d, d), EEE (d, d), VVI (k, d), EEI (d,), VII (k,), EII ()
+    tables : (k, L) probabilities of the levels of every category, one category after the other
+    levels : how many levels each category has, L in sum
+    noise : the uniform component, if there is one
     """
 
     structure: Structure
     weights: Array
     means: Array
     covariances: Array
+    tables: Array = None  # type: ignore[assignment]
+    levels: tuple[int, ...] = ()
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            object.__setattr__(self, "tables", np.zeros((self.weights.shape[0], 0)))
 
     @staticmethod
-    def unit(structure: Structure, k: int, d: int) -> Parameters:
-        """Equal weights, zero means and unit covariances: a place to hang statistics on."""
+    def unit(
+        structure: Structure,
+        k: int,
+        d: int,
+        levels: tuple[int, ...] = (),
+        noise: Noise | None = None,
+    ) -> Parameters:
+        """Equal weights, zero means, unit covariances, even tables: a place to hang statistics
+        on."""
         one: Array = {"full": np.eye(d), "diagonal": np.ones(d), "spherical": np.ones(())}[
             structure.shape
         ]
         covariances = one if structure.shared else np.repeat(one[None], k, axis=0)
-        return Parameters(structure, np.full(k, 1.0 / k), np.zeros((k, d)), covariances)
+        share = 1.0 if noise is None else 1.0 - noise.weight
+        tables = np.repeat(even_table(levels)[None], k, axis=0)
+        weights, means = np.full(k, share / k), np.zeros((k, d))
+        return Parameters(structure, weights, means, covariances, tables, levels, noise)
 
     @property
     def k(self) -> int:
@@ -109,7 +144,21 @@ class Parameters:
 
     @property
     def num_free_parameters(self) -> int:
-        return self.structure.num_free_parameters(self.k, self.d)
+        """Those of the structure and the tables; of the noise, as mclust counts, its weight and
+        its volume."""
+        found = self.structure.num_free_parameters(self.k, self.d)
+        found += self.k * sum(n - 1 for n in self.levels)
+        return found + (0 if self.noise is None else 2)
+
+    @property
+    def all_weights(self) -> Array:
+        """Weights with that of the noise, where there is one, at the end."""
+        return self.weights if self.noise is None else np.append(self.weights, self.noise.weight)
+
+    def with_noise(self, noise: Noise) -> Parameters:
+        """The mixture with its weights scaled to leave room for the noise."""
+        weights = self.weights * (1 - noise.weight) / self.weights.sum()
+        return replace(self, weights=weights, noise=noise)
 
     def per_component(self) -> Array:
         """Covariances repeated for every component: (k, d, d), (k, d) or (k,)."""
@@ -139,18 +188,35 @@ class Parameters:
     def standardised(self, by: Standardisation) -> Parameters:
         """These parameters for z = (x - centre) / scale."""
         means = (self.means - by.centre) / by.scale
-        return replace(self, means=means, covariances=self._rescaled(1.0 / by.scale))
+        return replace(
+            self,
+            means=means,
+            covariances=self._rescaled(1.0 / by.scale),
+            noise=self._noise_scaled(-np.log(by.scale)),
+        )
 
     def restored(self, by: Standardisation) -> Parameters:
         """The inverse of `standardised`: parameters for x = centre + scale z."""
         means = by.centre + by.scale * self.means
-        return replace(self, means=means, covariances=self._rescaled(by.scale))
+        return replace(
+            self,
+            means=means,
+            covariances=self._rescaled(by.scale),
+            noise=self._noise_scaled(np.log(by.scale)),
+        )
+
+    def _noise_scaled(self, log_factor: Array) -> Noise | None:
+        if self.noise is None:
+            return None
+        return replace(self.noise, log_widths=self.noise.log_widths + log_factor)
 
     def _rescaled(self, factor: Array) -> Array:
         if self.structure.shape == "full":
             return self.covariances * factor[:, None] * factor
         if self.structure.shape == "diagonal":
             return self.covariances * factor**2
+        if factor.size == 0:
+            return self.covariances
         if np.ptp(factor) > 1e-12 * factor[0]:
             raise ValueError("a spherical covariance has one scale for all columns")
         return np.asarray(self.covariances * factor[0] ** 2)
@@ -159,12 +225,16 @@ class Parameters:
         """The components in the given order."""
         covariances = self.covariances if self.structure.shared else self.covariances[order]
         return replace(
-            self, weights=self.weights[order], means=self.means[order], covariances=covariances
+            self,
+            weights=self.weights[order],
+            means=self.means[order],
+            covariances=covariances,
+            tables=self.tables[order],
         )
 
     def canonical_order(self) -> NDArray[np.intp]:
-        """Component order by weight, largest first; equal weights by their means."""
-        keys = [*self.means.T[::-1], -self.weights]
+        """Component order by weight, largest first; equal weights by their means and tables."""
+        keys = [*self.tables.T[::-1], *self.means.T[::-1], -self.weights]
         return np.lexsort(keys)
 
     def marginal(self, columns: NDArray[np.intp]) -> Parameters:
@@ -175,7 +245,10 @@ class Parameters:
             covariances = self.covariances[..., columns]
         else:
             covariances = self.covariances
-        return replace(self, means=self.means[:, columns], covariances=covariances)
+        noise = self.noise
+        if noise is not None:
+            noise = replace(noise, log_widths=noise.log_widths[columns])
+        return replace(self, means=self.means[:, columns], covariances=covariances, noise=noise)
 
     def validated(self) -> Parameters:
         """These parameters, or an error that names the first thing wrong with them."""
@@ -189,7 +262,7 @@ class Parameters:
             ("spherical", True): (),
         }[self.structure.shape, self.structure.shared]
         problem = None
-        if k < 1 or self.means.shape != (k, d) or d < 1:
+        if k < 1 or self.means.shape != (k, d) or (d < 1 and not self.levels):
             problem = f"weights {self.weights.shape} and means {self.means.shape} do not match"
         elif self.covariances.shape != expected:
             problem = f"covariances have shape {self.covariances.shape}, expected {expected}"
@@ -197,11 +270,19 @@ class Parameters:
             np.isfinite(values).all() for values in (self.weights, self.means, self.covariances)
         ):
             problem = "a value is not finite"
-        elif (self.weights < 0).any() or abs(self.weights.sum() - 1) > 1e-6:
-            problem = f"weights must be at least 0 and sum to 1, they sum to {self.weights.sum()}"
+        elif self.tables.shape != (k, sum(self.levels)):
+            problem = f"tables have shape {self.tables.shape}, expected {(k, sum(self.levels))}"
+        elif (self.all_weights < 0).any() or abs(self.all_weights.sum() - 1) > 1e-6:
+            total = self.all_weights.sum()
+            problem = f"weights must be at least 0 and sum to 1, they sum to {total}"
+        elif any(
+            not ((table >= 0).all() and np.abs(table.sum(axis=1) - 1).max() < 1e-6)
+            for table in split_tables(self.tables, self.levels)
+        ):
+            problem = "probabilities of a category must be at least 0 and sum to 1"
         elif (self.variances() <= 0).any():
             problem = "a variance is not positive"
-        elif self.structure.shape == "full":
+        elif self.structure.shape == "full" and d:
             deviations = np.sqrt(self.variances())
             dense = self.per_component()
             correlations = dense / (deviations[:, :, None] * deviations[:, None, :])
@@ -227,4 +308,14 @@ def as_structure(dense: Parameters, structure: Structure) -> Parameters:
         covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
     if structure.shape == "spherical":
         covariances = covariances.mean(axis=-1)
-    return Parameters(structure, dense.weights, dense.means, np.array(covariances))
+    return replace(dense, structure=structure, covariances=np.array(covariances))
+
+
+def even_table(levels: tuple[int, ...]) -> Array:
+    """The same probability for every level of a category, (L,)."""
+    return np.concatenate([np.zeros(0), *(np.full(n, 1.0 / n) for n in levels)])
+
+
+def split_tables(tables: Array, levels: tuple[int, ...]) -> list[Array]:
+    """Tables (..., L) category by category."""
+    return np.split(tables, np.cumsum(levels)[:-1], axis=-1) if levels else []

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
 
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.accelerating import RunPass
@@ -19,9 +21,10 @@ from gmm_spark.mixture.kernel import (
     Evaluator,
     SingularCovarianceError,
 )
-from gmm_spark.mixture.parameters import Array, Parameters, Structure
+from gmm_spark.mixture.parameters import Array, Noise, Parameters, Structure, split_tables
+from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
-from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.sufficient import Statistics, indicate
 
 InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
 INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)
@@ -30,28 +33,43 @@ _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 
 _GAP_ROUNDS = 3
 
+# Shares of rows that starts leave to noise, in turn; how many neighbours tell which.
+_NOISE_SHARES = 0.05, 0.25, 0.6
+_NEIGHBOURS = 10
+# Noise starts with this weight where nothing says more.
+_LEAST_NOISE = 0.01
+
 Labels = NDArray[np.intp]
 
 
 def labelled_start(
-    run_labelled: RunPass, sample: Sample, k: int, structure: Structure, floor: Array
+    run_labelled: RunPass,
+    sample: Sample,
+    k: int,
+    structure: Structure,
+    floor: Array,
+    prior: Prior | None,
 ) -> Parameters:
-    """The M-step of rows that each belong wholly to one component.
+    """The M-step of rows that each belong wholly to one component, or to the noise.
 
     `run_labelled` evaluates parameters with the labels for responsibilities. What is missing is
     put in by the parameters there are, so that a few rounds make these the rows' own.
     """
-    start = Parameters.unit(structure, k, sample.d)
+    start = Parameters.unit(structure, k, sample.d, sample.levels, noise(sample))
     for _ in range(_GAP_ROUNDS if sample.gaps else 1):
         statistics = run_labelled(sample.evaluator([start]))
-        start = from_labels(statistics, structure, k, floor)
+        blank = Parameters.unit(structure, k, sample.d, sample.levels, start.noise)
+        everything = slice(0, statistics.layout.num_components)
+        start = m_step(statistics, everything, blank, floor, prior=prior).parameters
+    if start.noise is not None and start.noise.weight < _LEAST_NOISE:
+        # EM cannot give weight to what has none.
+        start = start.with_noise(replace(start.noise, weight=_LEAST_NOISE))
     return start
 
 
-def from_labels(statistics: Statistics, structure: Structure, k: int, floor: Array) -> Parameters:
-    """The M-step of statistics of rows that each belong wholly to one component."""
-    blank = Parameters.unit(structure, k, statistics.layout.d)
-    return m_step(statistics, slice(0, k), blank, floor).parameters
+def noise(sample: Sample) -> Noise | None:
+    """A little noise over the sample's box, or None where there is to be none."""
+    return None if sample.log_widths is None else Noise(_LEAST_NOISE, sample.log_widths)
 
 
 def require_distinct_rows(sample: Array, k: int) -> None:
@@ -72,14 +90,19 @@ def starting_values(
 ) -> Parameters | None:
     """The start of that number in standardised coordinates, or None where it is singular."""
     rng = np.random.default_rng([seed, index])
-    by = sample.standardisation
-    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
+    z = sample.z
     if sample.gaps:
         z[np.isnan(z)] = 0.0  # the centre: labels need distances
-    near = (np.abs(z) < FAR).all(axis=0)
+    near = np.asarray((np.abs(z) < FAR).all(axis=0))
     # Every other pair of starts gives far rows a component of their own: shared out among the
     # others, a handful of them would blow up every covariance.
     aside = (index // 2) % 2 == 0 and k > 1 and near.sum() >= k and not near.all()
+    usual: NDArray[np.bool_] = np.ones(z.shape[1], dtype=bool)
+    rest = groups = k
+    if sample.log_widths is not None:
+        aside, usual = False, _usual(z, _NOISE_SHARES[index // 3 % len(_NOISE_SHARES)])
+    elif aside:
+        usual, rest, groups = near, k - 1, k - 1
     finder: Callable[[Array, int, int, np.random.Generator], Labels] = {
         "k-means": _kmeans_labels,
         "k-means++": _seed_labels,
@@ -89,14 +112,48 @@ def starting_values(
     try:
         if init_mode == "random":
             return _random_start(sample, k, structure, rng)
-        if aside:
-            labels = np.full(z.shape[1], k - 1, dtype=np.intp)
-            labels[near] = finder(_metric(z[:, near], k, structure, index), k - 1, index, rng)
-        else:
-            labels = finder(_metric(z, k, structure, index), k, index, rng)
+        points = _metric(z[:, usual], k, structure, index)
+        if sample.levels:
+            points = np.concatenate([points, _indicators(sample)[:, usual]])
+        labels = np.full(z.shape[1], rest, dtype=np.intp)
+        labels[usual] = finder(points, groups, index, rng)
+        if sample.allowed is not None:
+            labels = _permitted(labels, sample.allowed, k)
         return _labelled_start(sample, labels, k, structure, aside=aside)
     except SingularCovarianceError:
         return None
+
+
+def _usual(z: Array, share: float) -> NDArray[np.bool_]:
+    """All rows but a share of those whose neighbours are farthest (Byers and Raftery 1998)."""
+    if z.shape[0] == 0 or z.shape[1] <= _NEIGHBOURS:
+        return np.ones(z.shape[1], dtype=bool)
+    distances = cKDTree(z.T).query(z.T, [_NEIGHBOURS + 1])[0][:, 0]
+    return np.asarray(distances <= np.quantile(distances, 1 - share))
+
+
+def _indicators(sample: Sample) -> Array:
+    """A row for every level; two rows of different levels are as far apart as two independent
+    standard normal numbers on average."""
+    out = np.empty((sum(sample.levels), sample.num_rows))
+    indicate(sample.values[sample.d :], sample.levels, out)
+    return out
+
+
+def _permitted(labels: Labels, allowed: NDArray[np.int64], k: int) -> Labels:
+    """Labels numbered so that they agree with most of the components rows are known to be of,
+    and changed where they still do not. Noise, k, is not numbered."""
+    known = np.flatnonzero(allowed != -1)
+    may = (allowed[known] >> np.arange(k)[:, None]) & 1 == 1
+    agreement = np.zeros((k, k))
+    usual = labels[known] < k
+    np.add.at(agreement, labels[known][usual], (may / may.sum(axis=0)).T[usual])
+    numbers = np.append(linear_sum_assignment(-agreement)[1], k)
+    labels = numbers[labels]
+    wrong = labels[known] == k
+    wrong |= ~may[np.minimum(labels[known], k - 1), np.arange(known.size)]
+    labels[known[wrong]] = may[:, wrong].argmax(axis=0)
+    return np.asarray(labels, dtype=np.intp)
 
 
 def _metric(z: Array, k: int, structure: Structure, index: int) -> Array:
@@ -108,7 +165,7 @@ def _metric(z: Array, k: int, structure: Structure, index: int) -> Array:
     themselves, are as far apart as any (what mclust starts from; Scrucca and Raftery 2015). A
     spherical component has its own metric: the common scale.
     """
-    if structure.shape == "spherical" or index % 3 == 0:
+    if structure.shape == "spherical" or index % 3 == 0 or z.shape[0] == 0:
         return z
     if index % 3 == 2 and structure.shape == "full":
         return _sphered(z)
@@ -140,9 +197,11 @@ def _labelled_start(
         return kernel.statistics()
 
     if structure.shared:
-        return labelled_start(run_labelled, sample, k, structure, sample.floor)
+        return labelled_start(run_labelled, sample, k, structure, sample.floor, sample.prior)
     lowest = np.maximum(sample.floor, 1e-6)
-    start = labelled_start(run_labelled, sample, k, structure, lowest)
+    start = labelled_start(run_labelled, sample, k, structure, lowest, sample.prior)
+    if d == 0:
+        return start
     # A small group says little of its own covariance: lean on the pooled one, for the start.
     # Far rows are not pooled with the rest, and lean on their own variances.
     pool = slice(0, k - 1) if aside else slice(0, k)
@@ -159,17 +218,38 @@ def _labelled_start(
 def _random_start(
     sample: Sample, k: int, structure: Structure, rng: np.random.Generator
 ) -> Parameters:
-    """Means at k rows drawn at random, the covariance of all rows for every component."""
+    """Means at k rows drawn at random, the covariance of all rows for every component; tables
+    half of all rows, half of that row."""
     everything = np.zeros(sample.num_rows, dtype=np.intp)
     whole = _labelled_start(sample, everything, 1, structure)
-    by = sample.standardisation
-    z = (sample.values - by.centre[:, None]) / by.scale[:, None]
-    distinct = np.unique(np.nan_to_num(z, nan=0.0) if sample.gaps else z, axis=1)
-    means = distinct[:, rng.choice(distinct.shape[1], k, replace=distinct.shape[1] < k)].T
+    seen = sample.values if not sample.gaps else np.nan_to_num(sample.values, nan=np.inf)
+    distinct = np.unique(seen, axis=1, return_index=True)[1]
+    rows = rng.choice(distinct, k, replace=distinct.size < k)
+    if sample.allowed is not None:
+        for component in range(k):
+            own = np.flatnonzero(sample.allowed == 1 << component)
+            if own.size:
+                rows[component] = rng.choice(own)
+    means = sample.z[:, rows].T
     covariances = whole.covariances
     if not structure.shared:
         covariances = np.repeat(covariances, k, axis=0)
-    return Parameters(structure, np.full(k, 1.0 / k), means, covariances)
+    tables = np.repeat(whole.tables, k, axis=0)
+    if sample.levels:
+        own_tables = _indicators(sample)[:, rows].T
+        for table, of_row in zip(
+            split_tables(tables, sample.levels),
+            split_tables(own_tables, sample.levels),
+            strict=True,
+        ):
+            table += np.where(of_row.sum(axis=1, keepdims=True) > 0, of_row - table, 0.0) / 2
+    return replace(
+        whole,
+        weights=np.full(k, whole.weights.sum() / k),
+        means=np.where(np.isnan(means), whole.means, means),
+        covariances=covariances,
+        tables=tables,
+    )
 
 
 def _seeds(points: Array, k: int, rng: np.random.Generator) -> Array:

@@ -3,15 +3,17 @@
 A mixture of exponential families has log w_k + log N(x | mu_k, Sigma_k) = theta_k . T(x). T(X)
 stacks x, 1 and the second-order terms the structure needs: none for a shared covariance (the
 quadratic is common to all components), |x|^2 for a spherical one, x_i^2 for a diagonal one,
-x_i x_j (i <= j) for a full one. The statistics of a component are the weighted sum of its
-responsibilities times T(x).
+x_i x_j (i <= j) for a full one; then, for every level of every category, whether the row has it:
+its theta is the log of the level's probability, and a row of which a category is not known has
+none of its levels. The statistics of a component are the weighted sum of its responsibilities
+times T(x).
 
 Runs on executors: imports numpy alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +29,9 @@ class Layout:
 
     kind: Kind
     d: int
-    sizes: tuple[int, ...]  # components of every stacked candidate
+    sizes: tuple[int, ...]  # components of every stacked candidate, the noise's last
+    levels: tuple[int, ...] = ()  # of every category
+    noise: bool = False
 
     @property
     def num_components(self) -> int:
@@ -40,8 +44,28 @@ class Layout:
 
     @property
     def num_features(self) -> int:
-        """Rows of T(X): x, 1, and the second-order terms."""
-        return self.d + 1 + self.num_second
+        """Rows of T(X): x, 1, the second-order terms, and the levels of categories."""
+        return self.d + 1 + self.num_second + sum(self.levels)
+
+    @property
+    def second(self) -> slice:
+        """Where the second-order terms are in T(X)."""
+        return slice(self.d + 1, self.d + 1 + self.num_second)
+
+    @property
+    def tables(self) -> slice:
+        """Where the levels of categories are in T(X)."""
+        return slice(self.d + 1 + self.num_second, None)
+
+    @property
+    def normal(self) -> Layout:
+        """The same without categories."""
+        return replace(self, levels=())
+
+    @property
+    def noises(self) -> list[int]:
+        """The noise of every candidate."""
+        return [components.stop - 1 for components in self.candidates()] if self.noise else []
 
     @property
     def size(self) -> int:
@@ -51,6 +75,17 @@ class Layout:
         """The components of every candidate."""
         stops = np.cumsum(self.sizes)
         return [slice(int(b) - n, int(b)) for n, b in zip(self.sizes, stops, strict=True)]
+
+
+def indicate(codes: Array, levels: tuple[int, ...], out: Array) -> None:
+    """Which levels rows have, into `out` (L, m), from the codes 0, 1, ... of their categories
+    (q, m); a row has none of a category that is NaN."""
+    out[:] = 0.0
+    first = 0
+    for row, count in zip(codes, levels, strict=True):
+        known = np.flatnonzero(row >= 0)
+        out[first + row[known].astype(np.intp), known] = 1.0
+        first += count
 
 
 @dataclass(frozen=True)
@@ -125,7 +160,7 @@ class Statistics:
     def second(self) -> Array:
         """Weighted sum of r times products of z - origin: full (K, d, d), diagonal (K, d),
         spherical (K,)."""
-        packed = self.moments[self.layout.d + 1 :].T
+        packed = self.moments[self.layout.second].T
         if self.layout.kind == "diagonal":
             return packed
         if self.layout.kind == "spherical":
@@ -138,3 +173,8 @@ class Statistics:
         dense[:, rows, columns] = packed
         dense[:, columns, rows] = packed
         return dense
+
+    @property
+    def tables(self) -> Array:
+        """Weighted sum of r over the rows that have a level, (K, L)."""
+        return self.moments[self.layout.tables].T

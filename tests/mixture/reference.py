@@ -226,9 +226,10 @@ def start_from_labels(
     """The M-step of hard assignments, standardised."""
     k, d = int(labels.max()) + 1, block.shape[0]
     floor = np.zeros(d) if floor is None else floor
-    kernel = BlockKernel(natural_parameters([Parameters.unit(structure, k, d)], by))
+    unit = Parameters.unit(structure, k, d)
+    kernel = BlockKernel(natural_parameters([unit], by))
     kernel.add_labelled(block, labels, weights)
-    return starting.from_labels(kernel.statistics(), structure, k, floor)
+    return m_step(kernel.statistics(), slice(0, k), unit, floor).parameters
 
 
 def fit_by_default(
