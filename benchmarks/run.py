@@ -235,7 +235,8 @@ def impute(bench: Bench) -> None:
         shares.append({"removed": removed, "least": least, "systems": systems})
         for system in bench.systems_of(IMPUTING):
             outcome = bench.processes.run("impute", system, table)
-            entry = systems[system] = {"peak_mib": outcome.peak_mib}
+            entry: dict[str, Any] = {}
+            systems[system] = entry
             for found in outcome.results:
                 entry["seconds"] = found["seconds"]
                 entry["error"] = _error(np.array(found["put in"]), truth, deviations)

@@ -96,11 +96,10 @@ def impute(table: Table, *, variant: str, warm: Table, cores: int) -> dict[str, 
         seconds = time.monotonic() - started
         assert np.array_equal(filled[~missing], rows[~missing])
         found = model.impute(in_order, draws=DRAWS, seed=1)
-        numbers = _collected(found, ("imputation",))[:, 0]
-        drawn = _collected(found, table.columns)
+        numbered = _collected(found, ("imputation", *table.columns))
     # In every batch of rows the draws come one after the other.
-    drawn = drawn[np.argsort(numbers, kind="stable")].reshape(DRAWS, *rows.shape)
-    assert np.array_equal(drawn[0][~missing], rows[~missing])
+    drawn = numbered[np.argsort(numbered[:, 0], kind="stable"), 1:].reshape(DRAWS, *rows.shape)
+    assert (drawn[:, ~missing] == rows[~missing]).all()
     drawn = np.sort(drawn[:, missing], axis=0)
     return {
         "seconds": seconds,
