@@ -3,7 +3,8 @@
 `sep1` 1M x 16 in 8 components: means N(0, 1), covariances A A' with A = G / sqrt(d) + I / 2,
 weights Dirichlet(5). `overlap` 1M x 8 in 5: means N(0, 0.4^2). `wide` 200k x 64 in 10.
 `small` and `big` are `sep1` with 100k and 10M rows, `gaps` is `sep1` with a tenth of the cells of
-ten columns missing. A mixture gives the same rows every time.
+ten columns missing. `impute` 20k x 8 in 4, whole and with gaps in every column. A mixture gives the
+same rows every time, with gaps or without.
 
 `covertype`, `skin`, `magic` and `rfm` are read from the reference data, which are no part of the
 project; where these are not, the sets are absent.
@@ -68,6 +69,19 @@ class Mixture:
     def columns(self) -> tuple[str, ...]:
         return tuple(f"x{i}" for i in range(self.d))
 
+    def parameters(self, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Weights (k,), means (k, d) and factors A (k, d, d) of the covariances A A'."""
+        weights = rng.dirichlet(np.full(self.k, 5.0))
+        means = rng.normal(scale=self.spread, size=(self.k, self.d))
+        factors = rng.normal(size=(self.k, self.d, self.d)) / np.sqrt(self.d) + np.eye(self.d) / 2
+        return weights, means, factors
+
+    def truth(self) -> dict[str, Array]:
+        """The parameters the rows are drawn from, as the evaluator takes them."""
+        weights, means, factors = self.parameters(np.random.default_rng(self.seed))
+        covariances = factors @ factors.transpose(0, 2, 1)
+        return {"weights": weights, "means": means, "covariances": covariances}
+
 
 @dataclass(frozen=True)
 class RealSet:
@@ -101,6 +115,7 @@ MIXTURES = {
         Mixture("wide", 200_000, 64, 10),
         Mixture("big", 10_000_000, 16, 8),
         Mixture("gaps", 1_000_000, 16, 8, gaps=0.1),
+        Mixture("impute", 20_000, 8, 4),
     )
 }
 
@@ -215,9 +230,7 @@ def _write_mixture(mixture: Mixture, path: Path, per_file: int) -> None:
     _start(path)
     rng = np.random.default_rng(mixture.seed)
     d, k = mixture.d, mixture.k
-    weights = rng.dirichlet(np.full(k, 5.0))
-    means = rng.normal(scale=mixture.spread, size=(k, d))
-    factors = rng.normal(size=(k, d, d)) / np.sqrt(d) + np.eye(d) / 2
+    weights, means, factors = mixture.parameters(rng)
     for number in range(-(-mixture.rows // per_file)):
         rows = min(per_file, mixture.rows - number * per_file)
         component = rng.choice(k, rows, p=weights)
@@ -227,7 +240,9 @@ def _write_mixture(mixture: Mixture, path: Path, per_file: int) -> None:
             mine = component == c
             values[:, mine] = means[c][:, None] + factors[c] @ noise[mine].T
         if mixture.gaps:
-            values[:10][rng.random((10, rows)) < mixture.gaps] = np.nan
+            # Numbers of their own: the rows are those of the mixture without gaps.
+            own, gappy = np.random.default_rng([mixture.seed, number]), values[:10]
+            gappy[own.random(gappy.shape) < mixture.gaps] = np.nan
         _write_file(path, number, mixture.columns, values, min(ROWS_PER_GROUP, per_file))
     (path / "_SUCCESS").touch()
 

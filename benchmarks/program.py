@@ -21,7 +21,7 @@ WARM_K = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("fits", "step", "scoring"))
+    parser.add_argument("what", choices=("fits", "step", "impute", "scoring"))
     parser.add_argument("system", choices=SYSTEMS)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--k", type=int, required=True)
@@ -52,6 +52,9 @@ def _results(arguments: argparse.Namespace, system: System) -> Iterator[dict[str
         module = import_module(f"benchmarks.systems.{system.module}")
         if arguments.what == "fits":
             yield from module.fits(table, arguments.seeds, **options)
+            return
+        if arguments.what == "impute":
+            yield module.impute(table, **options)
             return
         if arguments.partitions is not None:
             options["partitions"] = arguments.partitions

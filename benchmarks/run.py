@@ -8,6 +8,7 @@ growth      one pass against components (growth-k), columns (growth-d) and parti
             (growth-partitions); against rows, the fits of small, sep1 and big say it
 gaps        one pass over rows with gaps
 remote      one pass over files that are far away
+impute      cells removed from a known mixture, and filled again
 scoring     Parquet to Parquet
 memory      the fit of 10M rows alone
 
@@ -35,10 +36,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.data import MIXTURES, REAL_SETS, SETS, AbsentError, Mixture, Table, Tables
+from benchmarks.data import (
+    MIXTURES,
+    REAL_SETS,
+    SETS,
+    AbsentError,
+    Mixture,
+    Table,
+    Tables,
+    read_rows,
+)
 from benchmarks.evaluation import (
     DegenerateError,
     column_deviations,
+    expected,
     mean_log_likelihood,
     narrowest,
 )
@@ -56,6 +67,8 @@ FITTED = (
     "onedal",
 )
 STEPPED = ("gmm_spark", "gmm_spark-dataframe", "pyspark.ml", "scikit-learn", "onedal")
+IMPUTING = ("gmm_spark", "column-means", "iterative", "neighbours")
+REMOVED = (0.1, 0.3, 0.5)
 # The best of five starts is one run of scikit-learn's and 20 trials are one of oneDAL's.
 ONE_RUN = ("scikit-learn", "onedal")
 TEN_SEEDS = list(range(1, 11))
@@ -201,6 +214,45 @@ def _take_turns(bench: Bench, name: str, pairs: list[tuple[str, Table]]) -> None
             _keep_steps(entry, bench.processes.run("step", system, table, repeats=1))
             note(f"{name}, round {number + 1}, {system}: {_told(entry)}")
             record.save()
+
+
+def impute(bench: Bench) -> None:
+    """Cells removed at random from a known mixture, and filled again."""
+    mixture = MIXTURES["impute"]
+    whole = bench.tables.of_mixture(mixture)
+    values = read_rows(whole.path, whole.columns)
+    record = bench.record("impute")
+    record.content["set"] = described(whole)
+    shares = record.content["shares"] = []
+    for removed in REMOVED:
+        gappy = replace(mixture, name=f"impute-{100 * removed:.0f}", gaps=removed)
+        table = bench.tables.of_mixture(gappy)
+        rows = read_rows(table.path, table.columns)
+        gaps = np.isnan(rows)
+        truth, deviations = values[gaps], values.std(axis=0)[np.nonzero(gaps)[1]]
+        least = _error(expected(rows, **mixture.truth())[gaps], truth, deviations)
+        systems: dict[str, Any] = {}
+        shares.append({"removed": removed, "least": least, "systems": systems})
+        for system in bench.systems_of(IMPUTING):
+            outcome = bench.processes.run("impute", system, table)
+            entry: dict[str, Any] = {}
+            systems[system] = entry
+            for found in outcome.results:
+                entry["seconds"] = found["seconds"]
+                entry["error"] = _error(np.array(found["put in"]), truth, deviations)
+                if "low" in found:
+                    inside = (np.array(found["low"]) < truth) & (truth < np.array(found["high"]))
+                    entry["covered"] = float(inside.mean())
+            if outcome.failed:
+                entry["failed"] = outcome.failed
+            told = f"error {entry['error']:.4f}" if "error" in entry else ""
+            note(f"{table.name}, {system}: {told} {outcome.failed or ''}")
+            record.save()
+
+
+def _error(put_in: Any, truth: Any, deviations: Any) -> float:
+    """Root mean square, with columns at unit deviation."""
+    return float(np.sqrt(np.mean(((put_in - truth) / deviations) ** 2)))
 
 
 def growth_k(bench: Bench) -> None:
@@ -354,10 +406,11 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "growth-partitions": (growth_partitions,),
     "gaps": (gaps,),
     "remote": (remote,),
+    "impute": (impute,),
     "scoring": (scoring,),
     "memory": (memory,),
 }
-ALL = ("passes", "fits", "seeds", "search", "growth", "scoring")
+ALL = ("passes", "fits", "seeds", "search", "growth", "impute", "scoring")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The evaluator that judges every system of the benchmarks, against scipy."""
+"""The evaluator that judges every system of the benchmarks, against scipy; tables with gaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import multivariate_normal
 
-from benchmarks.evaluation import DegenerateError, mean_log_likelihood, narrowest
+from benchmarks.data import Mixture, Tables, read_rows
+from benchmarks.evaluation import DegenerateError, expected, mean_log_likelihood, narrowest
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([[0.0, 1e3], [4.0, 1e3], [0.0, 1e3 + 5]])
@@ -56,3 +57,28 @@ def test_a_singular_covariance_is_named(table):
 def test_the_narrowest_direction_is_in_deviations_of_the_columns():
     covariances = np.array([np.diag([4.0, 100.0]), np.diag([1.0, 400.0])])
     assert narrowest(covariances, np.array([10.0, 100.0])) == pytest.approx(0.1)
+
+
+def test_a_gap_is_expected_to_be_what_integration_says():
+    grid = np.linspace(-12, 16, 4001)
+    points = np.column_stack([grid, np.full(len(grid), 1001.5)])
+    density = sum(
+        w * multivariate_normal(m, c).pdf(points)
+        for w, m, c in zip(WEIGHTS, MEANS, COVARIANCES, strict=True)
+    )
+    rows = np.array([[np.nan, 1001.5], [np.nan, np.nan], [3.0, 1002.0]])
+    found = expected(rows, WEIGHTS, MEANS, COVARIANCES)
+    np.testing.assert_allclose(found[0], [(grid * density).sum() / density.sum(), 1001.5])
+    np.testing.assert_allclose(found[1], WEIGHTS @ MEANS)
+    np.testing.assert_array_equal(found[2], rows[2])
+
+
+def test_a_table_with_gaps_has_the_rows_of_the_one_without(tmp_path):
+    whole, gappy = (
+        Tables(tmp_path, tmp_path).of_mixture(Mixture(name, 8_000, 3, 2, gaps=gaps))
+        for name, gaps in (("whole", 0.0), ("gappy", 0.3))
+    )
+    rows, values = read_rows(gappy.path, gappy.columns), read_rows(whole.path, whole.columns)
+    gaps = np.isnan(rows)
+    assert abs(gaps.mean() - 0.3) < 0.02
+    np.testing.assert_array_equal(rows[~gaps], values[~gaps])

@@ -1,8 +1,10 @@
 """The systems compared. One module each, with the same two functions:
 
 `fits(table, seeds, ...)` yields a dictionary a fit, from Parquet to model; `step(table, ...)`
-gives seconds of one pass or iteration. A module imports its system only when it is used: every
-system runs in a process of its own, oneDAL in an environment of its own.
+gives seconds of one pass or iteration. Those that fill gaps have `impute(table, ...)`: seconds
+from Parquet to filled rows, and what was put into the gaps, row by row. A module imports its
+system only when it is used: every system runs in a process of its own, oneDAL in an environment
+of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class System:
-    """A system under one name; `variant` says what of gmm_spark."""
+    """A system under one name; `variant` says what of the module."""
 
     name: str
     label: str
@@ -38,6 +40,9 @@ SYSTEMS = {
         System("pyspark.ml", "pyspark.ml", "mllib"),
         System("scikit-learn", "scikit-learn", "scikit_learn"),
         System("onedal", "oneDAL", "onedal"),
+        System("column-means", "column means", "scikit_learn", "means"),
+        System("iterative", "scikit-learn, IterativeImputer", "scikit_learn", "iterative"),
+        System("neighbours", "scikit-learn, KNNImputer", "scikit_learn", "neighbours"),
     )
 }
 
