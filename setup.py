@@ -42,6 +42,7 @@ setup(
             "ruff>=0.17.5,<0.18",
             "scikit-learn>=1.4",
             "setuptools",
+            "stepmix>=2.2",
             "types-PyYAML",
             "wheel",
         ],

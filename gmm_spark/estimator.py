@@ -6,20 +6,29 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
 from threadpoolctl import threadpool_limits
 
-from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.blocks import Category, Roles
 from gmm_spark.engine.crew import SparkCrew
-from gmm_spark.engine.dataframe import DataFrameSource
+from gmm_spark.engine.dataframe import DataFrameSource, check_category, quoted
 from gmm_spark.engine.jobs import Source
-from gmm_spark.engine.parquet import ParquetSource, ParquetTable
+from gmm_spark.engine.levels import find_categories
+from gmm_spark.engine.outlying import density_quantile
+from gmm_spark.engine.parquet import (
+    ParquetSource,
+    ParquetTable,
+    check_category_column,
+    row_group_reader,
+    task_numbers,
+)
 from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scanning import MISSING, Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -27,9 +36,10 @@ from gmm_spark.mixture.candidates import Crew, Sample
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
 from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
+from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import INIT_MODES, labelled_start
+from gmm_spark.mixture.starting import INIT_MODES, labelled_start, noise, one_component
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
@@ -37,6 +47,8 @@ from gmm_spark.persistence import EstimatorReader, EstimatorWriter
 from gmm_spark.summary import summarise
 
 logger = logging.getLogger(__name__)
+
+PRIORS = "none", "conjugate"
 
 # The sample: so many bytes, more where a mixture has many parameters, and rows at most.
 _SAMPLE_BYTES = 24 << 20
@@ -64,6 +76,7 @@ class _Data:
     scan: Scan
     engine: SparkEngine
     opening: tuple[str, float]  # what the first scan was, and its seconds
+    notes: list[str]  # warnings about categories
     _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
     _crews: list[SparkCrew] = field(default_factory=list)
 
@@ -72,8 +85,9 @@ class _Data:
         key = plan.structure.shape, plan.floor
         if key not in self._described:
             scan = self.scan
+            numbers = scan.sample[: len(self.source.roles.features)]
             self._described[key] = describe_columns(
-                scan.sample, scan.lowest, scan.highest, plan.structure, plan.floor
+                numbers, scan.lowest, scan.highest, plan.structure, plan.floor
             )
         return self._described[key]
 
@@ -126,6 +140,17 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         covarianceFloor: str | float = "auto",
         acceleration: str = "anderson",
         missing: str = "error",
+        categoricalCols: list[str] | None = None,
+        maxCategories: int = 64,
+        categoryPrior: float = 1.0,
+        labelCol: str | None = None,
+        noise: bool = False,
+        contamination: float = 0.0,
+        outlierCol: str = "outlier",
+        outlierThreshold: float | None = None,
+        prior: str = "none",
+        priorShrinkage: float = 0.01,
+        weightConcentration: float = 1.0,
         logLikelihoodCol: str = "",
         uncertaintyCol: str = "",
         sampleSize: int = 0,
@@ -155,6 +180,17 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         covarianceFloor: str | float = "auto",
         acceleration: str = "anderson",
         missing: str = "error",
+        categoricalCols: list[str] | None = None,
+        maxCategories: int = 64,
+        categoryPrior: float = 1.0,
+        labelCol: str | None = None,
+        noise: bool = False,
+        contamination: float = 0.0,
+        outlierCol: str = "outlier",
+        outlierThreshold: float | None = None,
+        prior: str = "none",
+        priorShrinkage: float = 0.01,
+        weightConcentration: float = 1.0,
         logLikelihoodCol: str = "",
         uncertaintyCol: str = "",
         sampleSize: int = 0,
@@ -178,26 +214,36 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         plan = self._plan()
         with self._opened(dataset, [plan]) as data:
             found, seconds = self._run(data, plan)
-        return self._model(dataset, data, plan, found, seconds)
+            threshold = self._threshold(data, plan, found)
+        return self._model(dataset, data, plan, found, seconds, threshold)
+
+    def _threshold(self, data: _Data, plan: _Plan, found: Fit) -> float | None:
+        """The log density that `contamination` of the rows lie under."""
+        share = self.getContamination()
+        if share == 0:
+            return None
+        sample = self._sample(data, plan)
+        evaluator = sample.evaluator([found.parameters])
+        return density_quantile(data.source, data.scan, evaluator, share)
 
     @contextmanager
     def _opened(self, dataset: DataFrame | ParquetTable, plans: Sequence[_Plan]) -> Iterator[_Data]:
         """The data scanned once and described for every plan; given back in the end."""
         started = time.monotonic()
-        source = self._source(dataset)
+        source, notes = self._source(dataset)
         opened: _Data | None = None
         try:
-            d = len(source.roles.features)
             scanned = scan(
                 source,
                 missing=self.getMissing(),  # type: ignore[arg-type]
                 seed=self.getSeed() & (2**63 - 1),
-                sample_size=self._sample_rows(plans, d),
+                sample_size=self._sample_rows(plans, source.roles),
             )
+            self._check_labels(scanned, plans)
             logger.info(
                 "%d rows of %d columns, %d left out for their gaps; sample of %d",
                 scanned.num_rows,
-                d,
+                len(source.roles.inputs),
                 scanned.num_skipped,
                 scanned.sample.shape[1],
             )
@@ -206,7 +252,8 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
             # one and in 8 s with two, on a machine whose other cores had work.
             with threadpool_limits(1):
-                opened = _Data(source, scanned, engine, (kind, time.monotonic() - started))
+                opening = kind, time.monotonic() - started
+                opened = _Data(source, scanned, engine, opening, notes)
                 yield opened
         except SingularCovarianceError:
             raise InputDataError(
@@ -228,9 +275,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 race.passed(index, record)
                 _log_pass(record, f"start {index + 1}, " if len(starts) > 1 else "")
 
-            climbs.append(self._climb(start, sample, listen))
+            climbs.append(self._climb(start, sample, data.scan.num_rows, listen))
         fits = fit_together(data.engine.run_passes, climbs, race.hopeless)
-        best = max((f for f in fits if f is not None), key=lambda f: f.log_likelihood)
+        best = max((f for f in fits if f is not None), key=lambda f: f.objective)
         return best, data.engine.seconds[: len(best.history)]
 
     def _sample(self, data: _Data, plan: _Plan) -> Sample:
@@ -246,11 +293,51 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         columns = data.columns(plan)
         self._refuse_singular(columns, plan, roles.features)
         by = columns.standardisation
-        floor = columns.floor / by.scale
-        return Sample(scanned.sample, scanned.sample_weights, by, floor, any(scanned.gaps))
+        log_widths = None
+        if self.getNoise():
+            widths = (scanned.highest - scanned.lowest) / by.scale
+            log_widths = np.log(np.where(widths > 0, widths, 1.0))
+        sample = Sample(
+            scanned.sample,
+            scanned.sample_weights,
+            by,
+            columns.floor / by.scale,
+            any(scanned.gaps[:d]),
+            roles.levels,
+            scanned.sample_memberships,
+            None,
+            log_widths,
+        )
+        share = scanned.sample.shape[1] / scanned.num_rows
+        return replace(sample, prior=self._priors(sample, plan, share))
+
+    def _priors(self, sample: Sample, plan: _Plan, share: float) -> Priors | None:
+        """The prior as it stands beside the sample, which is that share of the rows."""
+        rows = self.getCategoryPrior() if sample.levels else 0.0
+        concentration, normal = self.getWeightConcentration(), None
+        if self.getPrior() == "conjugate" and sample.d > 0:
+            plain = replace(sample, floor=np.zeros(sample.d), levels=(), log_widths=None)
+            plain = replace(plain, values=sample.values[: sample.d], allowed=None)
+            whole = one_component(plain, structure_named("full"))
+            unbiased = sample.num_rows / max(1, sample.num_rows - 1)
+            normal = FraleyRaftery(
+                plan.structure,
+                whole.means[0],
+                unbiased * whole.covariances[0],
+                sample.standardisation.scale,
+                self.getPriorShrinkage(),
+            )
+        if rows == 0 and concentration == 1 and normal is None:
+            return None
+        shares = frequencies(sample.values[sample.d :], sample.levels)
+        return Priors(concentration, rows, shares, normal, share)
 
     def _climb(
-        self, start: Parameters, sample: Sample, listener: Callable[[PassRecord], None]
+        self,
+        start: Parameters,
+        sample: Sample,
+        num_rows: int,
+        listener: Callable[[PassRecord], None],
     ) -> Generator[Evaluator, Statistics, Fit]:
         return passes(
             start,
@@ -261,6 +348,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             acceleration=self.getAcceleration(),  # type: ignore[arg-type]
             run_sample=sample.run_pass,
             gaps=sample.gaps,
+            prior=_beside_all(sample, start.k, num_rows),
             listener=listener,
         )
 
@@ -271,17 +359,22 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         plan: _Plan,
         found: Fit,
         seconds: list[float],
+        threshold: float | None,
         **more: Any,
     ) -> GaussianMixtureModel:
         columns = data.columns(plan)
         restored = found.parameters.restored(columns.standardisation)
         order = restored.canonical_order()
-        model = GaussianMixtureModel(restored.taken(order))
+        if self.getLabelCol() is not None:
+            order = np.arange(restored.k)  # components have the numbers of their labels
+        model = GaussianMixtureModel(restored.taken(order), None, data.source.roles.categories)
         own = {"k", "covarianceType", "initialModel"}  # the model's are what the plan chose
         for param, value in self._paramMap.items():
             if param.name not in own and model.hasParam(param.name):
                 model._set(**{param.name: value})
         model._set(k=plan.k, covarianceType=plan.name)
+        if threshold is not None:
+            model._set(outlierThreshold=threshold)
         model._resetUid(self.uid)
         model._with_summary(
             summarise(
@@ -291,6 +384,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 columns,
                 order,
                 data.source.roles,
+                notes=data.notes,
                 opening=data.opening,
                 featuresCol=self.getFeaturesCol(),
                 predictionCol=self.getPredictionCol(),
@@ -325,10 +419,29 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         floor = self.getCovarianceFloor()
         require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
         require(self.getMissing() in MISSING, "missing", f"one of {', '.join(MISSING)}")
-        names = self._input_columns()
-        if names is not None and (len(names) == 0 or len(set(names)) < len(names)):
+        require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
+        require(self.getCategoryPrior() >= 0, "categoryPrior", "at least 0")
+        require(0 <= self.getContamination() < 0.5, "contamination", "in [0, 0.5)")
+        require(self.getPrior() in PRIORS, "prior", f"one of {', '.join(PRIORS)}")
+        require(self.getPriorShrinkage() > 0, "priorShrinkage", "more than 0")
+        require(self.getWeightConcentration() >= 1, "weightConcentration", "at least 1")
+        names, categories = self._input_columns(), self.getCategoricalCols()
+        nothing = names == [] and not categories
+        if names is not None and (nothing or len(set(names)) < len(names)):
             raise ConfigurationError(
                 f"inputCols is {names}; name at least one column, and each once"
+            )
+        if len(set(categories)) < len(categories):
+            raise ConfigurationError(f"categoricalCols is {categories}; name each column once")
+        twice = sorted(set(categories) & set(names or ()))
+        if twice:
+            raise ConfigurationError(
+                f"column {twice[0]} is in inputCols and in categoricalCols; it is one or the other"
+            )
+        if categories and self.isSet(self.featuresCol) and not names:
+            raise ConfigurationError(
+                "categoricalCols cannot stand beside featuresCol: name the numeric columns with "
+                "inputCols"
             )
 
     def _plan(self) -> _Plan:
@@ -347,11 +460,17 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     def _planned(self, k: int, name: str, num_features: int | None = None) -> _Plan:
         floor = self.getCovarianceFloor()
         structure = structure_named(name)
+        if self._input_columns() == []:
+            structure = structure_named("diag")  # of no columns: any would do
         return _Plan(k, name, structure, None if floor == "auto" else float(floor), num_features)
 
-    def _source(self, dataset: DataFrame | ParquetTable) -> Source:
-        names = self._input_columns()
+    def _source(self, dataset: DataFrame | ParquetTable) -> tuple[Source, list[str]]:
+        """The rows, and warnings about the categories."""
+        names, categories = self._input_columns(), self.getCategoricalCols()
         weight, label = self._weight_column(), self.getInitialLabelCol()
+        membership = self.getLabelCol()
+        found: tuple[Category, ...] = ()
+        notes: list[str] = []
         if isinstance(dataset, ParquetTable):
             spark = SparkSession.getActiveSession()
             if spark is None:
@@ -359,27 +478,61 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                     "there is no active SparkSession; make one with SparkSession.builder"
                 )
             if names is not None:
-                return ParquetSource(spark, dataset, Roles(tuple(names), weight, label))
+                if categories:
+                    schema = dataset.schema()
+                    for name in categories:
+                        check_category_column(name, schema, dataset.path)
+                    reader, _ = row_group_reader(spark, dataset, tuple(categories))
+                    tasks, most = task_numbers(spark, reader), self.getMaxCategories()
+                    found, notes = find_categories(tasks, categories, most, reader)
+                roles = Roles(tuple(names), weight, label, found, membership)
+                return ParquetSource(spark, dataset, roles), notes
             if dataset.filters is not None:
                 raise ConfigurationError(
                     "filters need inputCols; for a vector column, filter a DataFrame"
                 )
             dataset = spark.read.parquet(dataset.path)
-        return DataFrameSource(
+        if categories:
+            for name in categories:
+                check_category(dataset, name)
+            columns = (quoted(name).alias(str(i)) for i, name in enumerate(categories))
+            rows, most = dataset.select(*columns), self.getMaxCategories()
+            found, notes = find_categories(rows, categories, most)
+        source = DataFrameSource(
             dataset,
             input_cols=names,
             features_col=self.getFeaturesCol(),
             weight=weight,
             label=label,
+            categories=found,
+            membership=membership,
         )
+        return source, notes
 
-    def _sample_rows(self, plans: Sequence[_Plan], d: int) -> int:
+    def _sample_rows(self, plans: Sequence[_Plan], roles: Roles) -> int:
         if self.getSampleSize():
             return self.getSampleSize()
-        parameters = max(plan.structure.num_free_parameters(plan.k, d) for plan in plans)
+        parameters = max(self._num_parameters(p.structure, p.k, roles) for p in plans)
         wanted = _SAMPLE_ROWS_PER_PARAMETER * parameters
-        rows = max(_SAMPLE_BYTES // (8 * d), min(wanted, _SAMPLE_BYTES_AT_MOST // (8 * d)))
+        row = 8 * len(roles.inputs)
+        rows = max(_SAMPLE_BYTES // row, min(wanted, _SAMPLE_BYTES_AT_MOST // row))
         return max(1000, min(rows, _SAMPLE_ROWS_AT_MOST))
+
+    def _num_parameters(self, structure: Structure, k: int, roles: Roles) -> int:
+        return structure.num_free_parameters(
+            k, len(roles.features), roles.levels, noise=self.getNoise()
+        )
+
+    def _check_labels(self, scanned: Scan, plans: Sequence[_Plan]) -> None:
+        k = min(plan.k for plan in plans)
+        beyond = scanned.memberships[k:]
+        if beyond:
+            label = k + next(i for i, rows in enumerate(beyond) if rows)
+            raise InputDataError(
+                f"label column {self.getLabelCol()!r}: {sum(beyond)} rows have label {label} or a "
+                f"higher one, k is {k}; labels are 0 to {k - 1}, and null where a row's component "
+                "is not known"
+            )
 
     def _refuse_singular(self, columns: Columns, plan: _Plan, names: tuple[str, ...]) -> None:
         if plan.floor != 0 or plan.structure.shape == "spherical":
@@ -398,10 +551,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             )
 
     def _starts(self, data: _Data, sample: Sample, plan: _Plan) -> list[Parameters]:
-        by = sample.standardisation
         given = self.getInitialModel()
         if given is not None:
-            return [as_structure(given.parameters, plan.structure).standardised(by)]
+            return [self._given(given, data, sample, plan)]
         if self.getInitialLabelCol() is not None:
             labels = data.scan.labels
             if len(labels) != plan.k:
@@ -412,7 +564,12 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                 )
             return [
                 labelled_start(
-                    data.engine.run_labelled, sample, plan.k, plan.structure, sample.floor
+                    data.engine.run_labelled,
+                    sample,
+                    plan.k,
+                    plan.structure,
+                    sample.floor,
+                    _beside_all(sample, plan.k, data.scan.num_rows),
                 )
             ]
         found = search(
@@ -427,6 +584,24 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         )
         # Of all the rows the sample has the last word.
         return found if sample.num_rows < data.scan.num_rows else found[:1]
+
+    def _given(
+        self, model: GaussianMixtureModel, data: _Data, sample: Sample, plan: _Plan
+    ) -> Parameters:
+        """The parameters of a model to start from, with or without noise as it is asked for."""
+        categories = data.source.roles.categories
+        if model.categories != {c.name: list(c.levels) for c in categories}:
+            raise ConfigurationError(
+                f"initialModel has the categories {model.categories}, the data "
+                f"{ {c.name: list(c.levels) for c in categories} }; they must be the same"
+            )
+        start = as_structure(model.parameters, plan.structure).standardised(sample.standardisation)
+        wanted = noise(sample)
+        if wanted is None or start.noise is None:
+            weights = start.weights / start.weights.sum()
+            start = replace(start, weights=weights, noise=None)
+            return start if wanted is None else start.with_noise(wanted)
+        return replace(start, noise=replace(start.noise, log_widths=wanted.log_widths))
 
     def write(self) -> EstimatorWriter:
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
@@ -519,6 +694,50 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         """Sets what becomes of rows with gaps: error, skip or marginalize."""
         return self._set(missing=value)
 
+    def setCategoricalCols(self, value: list[str]) -> GaussianMixture:
+        """Sets the columns that hold categories."""
+        return self._set(categoricalCols=value)
+
+    def setMaxCategories(self, value: int) -> GaussianMixture:
+        """Sets how many values of a categorical column are told apart."""
+        return self._set(maxCategories=value)
+
+    def setCategoryPrior(self, value: float) -> GaussianMixture:
+        """Sets the rows that the tables of categories have seen before."""
+        return self._set(categoryPrior=value)
+
+    def setLabelCol(self, value: str) -> GaussianMixture:
+        """Sets the column of components that are known."""
+        return self._set(labelCol=value)
+
+    def setNoise(self, value: bool) -> GaussianMixture:
+        """Sets whether a uniform component takes outliers."""
+        return self._set(noise=value)
+
+    def setContamination(self, value: float) -> GaussianMixture:
+        """Sets the share of rows that outlierCol marks."""
+        return self._set(contamination=value)
+
+    def setOutlierCol(self, value: str) -> GaussianMixture:
+        """Sets the model's output column of outliers."""
+        return self._set(outlierCol=value)
+
+    def setOutlierThreshold(self, value: float) -> GaussianMixture:
+        """Sets the log density under which the model calls a row an outlier."""
+        return self._set(outlierThreshold=value)
+
+    def setPrior(self, value: str) -> GaussianMixture:
+        """Sets the prior of means and covariances: none or conjugate."""
+        return self._set(prior=value)
+
+    def setPriorShrinkage(self, value: float) -> GaussianMixture:
+        """Sets the rows that the prior mean counts for."""
+        return self._set(priorShrinkage=value)
+
+    def setWeightConcentration(self, value: float) -> GaussianMixture:
+        """Sets the concentration of the Dirichlet prior on weights."""
+        return self._set(weightConcentration=value)
+
     def setLogLikelihoodCol(self, value: str) -> GaussianMixture:
         """Sets the model's output column of the log density."""
         return self._set(logLikelihoodCol=value)
@@ -530,6 +749,13 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     def setSampleSize(self, value: int) -> GaussianMixture:
         """Sets the number of rows sampled for starts and scales."""
         return self._set(sampleSize=value)
+
+
+def _beside_all(sample: Sample, k: int, num_rows: int) -> Prior | None:
+    """The prior of k components beside all the rows that the sample is of."""
+    if sample.prior is None:
+        return None
+    return sample.prior.times(num_rows / sample.num_rows).of(k)
 
 
 def _log_pass(record: PassRecord, whose: str = "") -> None:

@@ -15,12 +15,19 @@ from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from gmm_spark.engine.dataframe import arrow_types, check_numeric, feature_column, quoted
+from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.dataframe import (
+    arrow_types,
+    check_category,
+    check_numeric,
+    feature_column,
+    quoted,
+)
 from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.mixture.parameters import Array, Parameters, structure_named
+from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.summary import GaussianMixtureSummary
@@ -31,7 +38,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     Attributes
     ----------
-    weights : ndarray (k,), largest first
+    weights : ndarray (k,), largest first (with labelCol, in the order of the labels)
     means : ndarray (k, d), in the user's units
     covariances : ndarray (k, d, d)
     """
@@ -40,10 +47,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         self,
         parameters: Parameters | None = None,
         summary: GaussianMixtureSummary | None = None,
+        categories: tuple[Category, ...] = (),
     ) -> None:
         super().__init__()
         self._parameters = parameters
         self._summary = summary
+        self._categories = categories
 
     @staticmethod
     def fromParameters(
@@ -107,8 +116,31 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     @property
     def numFeatures(self) -> int:
-        """Number of columns the model is of."""
+        """Number of numeric columns the model is of."""
         return self.parameters.d
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """The values of every categorical column that the model tells apart."""
+        return {category.name: list(category.levels) for category in self._categories}
+
+    def probabilities(self, column: str) -> Array:
+        """Probabilities of the values of a categorical column, (k, values), in their order in
+        `categories`. ConfigurationError where there is no such column."""
+        names = list(self.categories)
+        if column not in names:
+            known = ", ".join(names) or "none"
+            raise ConfigurationError(
+                f"there is no categorical column {column!r}; there are {known}"
+            )
+        tables = split_tables(self.parameters.tables, self.parameters.levels)
+        return tables[names.index(column)]
+
+    @property
+    def noiseWeight(self) -> float:
+        """Weight of the noise; 0 for a model without."""
+        noise = self.parameters.noise
+        return 0.0 if noise is None else noise.weight
 
     @property
     def gaussians(self) -> list[MultivariateGaussian]:
@@ -142,14 +174,18 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self._summary
 
     def predict(self, value: Vector) -> int:
-        """The most probable component of one row."""
+        """The most probable component of one row; -1 is noise."""
         return int(self._scored(value).prediction[0])
 
     def predictProbability(self, value: Vector) -> DenseVector:
-        """The probability of every component for one row."""
+        """The probability of every component for one row, and of the noise, where there is one."""
         return Vectors.dense(self._scored(value).probability[:, 0])
 
     def _scored(self, value: Vector) -> Any:
+        if self._categories:
+            raise ConfigurationError(
+                "a row of a model with categorical columns is no vector; use transform"
+            )
         row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
         if row.shape != (self.numFeatures,):
             raise ConfigurationError(
@@ -168,8 +204,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def transform(self, dataset: DataFrame | ParquetTable, params: Any = None) -> DataFrame:
         """The rows of `dataset` with the output columns; works on streams too.
 
-        predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double;
-        an output column with an empty name is left out. All columns of a DataFrame pass through
+        predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double,
+        outlierCol boolean where there is an outlierThreshold; an output column with an empty name
+        is left out. Noise has prediction -1 and the last probability. A category's value that the
+        model has not seen counts as the column's "(other)" value, if it has one, else as a gap,
+        for which see `missing`. All columns of a DataFrame pass through
         the Python workers: select those you want before, not after. A `ParquetTable` is read by
         the workers themselves, and keeps the columns it names.
 
@@ -192,11 +231,14 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def impute(
         self, dataset: DataFrame | ParquetTable, *, draws: int = 0, seed: int = 0
     ) -> DataFrame:
-        """The rows of `dataset` with their gaps (null or NaN) in `inputCols` filled.
+        """The rows of `dataset` with their gaps (null or NaN) in `inputCols` and
+        `categoricalCols` filled.
 
         Without `draws`, by what the mixture expects given what is known of the row, averaged
         over the segments it may belong to; beside every input column stands `<column>_sd`, the
-        standard deviation of what was put in, 0 where the value was there. With `draws`, every
+        standard deviation of what was put in, 0 where the value was there. A category's gap is
+        filled by the most probable value, never "(other)", and beside it stands
+        `<column>_probability`, its probability, 1 where a value was there. With `draws`, every
         row comes that many times, numbered from 0 in the column `imputation`, its gaps drawn
         from their distribution: estimates made of each and pooled are honest about what is not
         known (Rubin 1987). Input columns come back as double. A row of which nothing is known
@@ -228,7 +270,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         self._check_inputs(dataset, names)
         columns = dataset.columns
-        outputs = [f"{name}_sd" for name in names] if draws == 0 else ["imputation"]
+        outputs = ["imputation"]
+        if draws == 0:
+            outputs = [f"{name}_sd" for name in names]
+            outputs += [f"{name}_probability" for name in self.categories]
         taken = sorted(set(outputs) & set(columns))
         if taken:
             raise ConfigurationError(
@@ -241,7 +286,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             for field, name in zip(numbered.schema.fields, columns, strict=True)
         ]
         fields += _numbered([kind] * len(outputs), len(columns))
-        work = BatchImputing(self.parameters, tuple(columns), tuple(names), draws, seed)
+        work = BatchImputing(
+            self.parameters, tuple(columns), tuple(names), draws, seed, self._categories
+        )
         return numbered.mapInArrow(work, T.StructType(fields)).toDF(*columns, *outputs)
 
     def _check_inputs(self, dataset: DataFrame, names: list[str]) -> None:
@@ -251,6 +298,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         for name in names:
             check_numeric(dataset, name)
+        for name in self.categories:
+            check_category(dataset, name)
 
     def _transform_table(self, table: ParquetTable) -> DataFrame:
         spark = SparkSession.active()
@@ -272,6 +321,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 )
             return self._transform(frame).select(*map(quoted, [*kept, *self._outputs([])[0]]))
         outputs, added = self._outputs(kept)
+        names = [*names, *self.categories]
         read = [*kept, *(name for name in names if name not in kept)]
         scoring = self._scoring(frame, read, len(kept))
         reader, _ = row_group_reader(spark, table, tuple(read))
@@ -285,7 +335,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     def _outputs(self, columns: list[str]) -> tuple[list[str], list[T.DataType]]:
         """Names and types of the output columns; ConfigurationError where one is taken."""
-        types = (T.IntegerType(), VectorUDT(), T.DoubleType(), T.DoubleType())
+        types = (
+            T.IntegerType(),
+            VectorUDT(),
+            T.DoubleType(),
+            T.DoubleType(),
+            T.BooleanType(),
+        )
         wanted = {
             name: kind for name, kind in zip(self._output_names(), types, strict=True) if name
         }
@@ -299,12 +355,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         return outputs, list(wanted.values())
 
-    def _output_names(self) -> tuple[str, str, str, str]:
+    def _output_names(self) -> tuple[str, str, str, str, str]:
         return (
             self.getPredictionCol(),
             self.getProbabilityCol(),
             self.getLogLikelihoodCol(),
             self.getUncertaintyCol(),
+            "" if self.getOutlierThreshold() is None else self.getOutlierCol(),
         )
 
     def _scoring(self, dataset: DataFrame, columns: list[str], kept: int) -> BatchScoring:
@@ -313,8 +370,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             feature_column(dataset, self.getFeaturesCol())
         else:
             self._check_inputs(dataset, names)
+            names = [*names, *self.categories]
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
+        threshold = self.getOutlierThreshold()
         return BatchScoring(
             tuple(columns),
             kept,
@@ -322,6 +381,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             None if names is None else tuple(names),
             features,
             self._output_names(),
+            self._categories,
+            -np.inf if threshold is None else threshold,
         )
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
@@ -370,6 +431,14 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def setUncertaintyCol(self, value: str) -> GaussianMixtureModel:
         """Sets the output column of 1 - largest probability."""
         return self._set(uncertaintyCol=value)
+
+    def setOutlierCol(self, value: str) -> GaussianMixtureModel:
+        """Sets the output column of outliers."""
+        return self._set(outlierCol=value)
+
+    def setOutlierThreshold(self, value: float) -> GaussianMixtureModel:
+        """Sets the log density under which a row is an outlier."""
+        return self._set(outlierThreshold=value)
 
     def setMissing(self, value: str) -> GaussianMixtureModel:
         """Sets what becomes of rows with gaps: error, skip or marginalize."""

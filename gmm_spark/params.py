@@ -69,6 +69,60 @@ class GaussianMixtureParams(
         "rows with null or NaN in a feature: error; skip (left out of the fit, null when scored); "
         "marginalize (fitted and scored by what is known of them)",
     )
+    categoricalCols = _own(
+        "categoricalCols",
+        "columns of text, whole numbers or booleans, each a probability table a component",
+        TypeConverters.toListString,
+    )
+    maxCategories = _own(
+        "maxCategories",
+        "values of a categorical column told apart, at least 2; the rarer ones count as one",
+        TypeConverters.toInt,
+    )
+    categoryPrior = _own(
+        "categoryPrior",
+        "rows, over all components, that the tables of categories have seen before, as the column "
+        "is distributed; 0: maximum likelihood",
+        TypeConverters.toFloat,
+    )
+    labelCol = _own(
+        "labelCol",
+        "column of component numbers, or arrays of them, where a row's component (or its allowed "
+        "set) is known; null where it is not",
+    )
+    noise = _own(
+        "noise",
+        "a uniform component over the data's box takes outliers, with prediction -1",
+        TypeConverters.toBoolean,
+    )
+    contamination = _own(
+        "contamination",
+        "share of rows, of lowest density, that outlierCol marks; 0: none",
+        TypeConverters.toFloat,
+    )
+    outlierCol = _own(
+        "outlierCol",
+        "output column: whether the row's log density is under outlierThreshold, where the model "
+        "has one; empty for none",
+    )
+    outlierThreshold = _own(
+        "outlierThreshold",
+        "log density under which a row is an outlier; a fit with contamination sets it",
+        TypeConverters.toFloat,
+    )
+    prior = _own(
+        "prior",
+        "of means and covariances: none (maximum likelihood), or conjugate (Fraley and Raftery "
+        "2007: maximum a posteriori)",
+    )
+    priorShrinkage = _own(
+        "priorShrinkage", "rows that the prior mean counts for", TypeConverters.toFloat
+    )
+    weightConcentration = _own(
+        "weightConcentration",
+        "concentration of the Dirichlet prior on weights, at least 1; 1: none",
+        TypeConverters.toFloat,
+    )
     logLikelihoodCol = _own(
         "logLikelihoodCol", "output column: log density of the row; empty for none"
     )
@@ -94,6 +148,14 @@ class GaussianMixtureParams(
         "covarianceFloor": "auto",
         "acceleration": "anderson",
         "missing": "error",
+        "maxCategories": 64,
+        "categoryPrior": 1.0,
+        "noise": False,
+        "contamination": 0.0,
+        "outlierCol": "outlier",
+        "prior": "none",
+        "priorShrinkage": 0.01,
+        "weightConcentration": 1.0,
         "logLikelihoodCol": "",
         "uncertaintyCol": "",
         "sampleSize": 0,
@@ -140,6 +202,52 @@ class GaussianMixtureParams(
         """Gets the value of missing or its default."""
         return self.getOrDefault(self.missing)
 
+    def getCategoricalCols(self) -> list[str]:
+        """Gets the categorical columns; empty where there are none."""
+        is_set = self.isSet(self.categoricalCols)
+        return list(self.getOrDefault(self.categoricalCols) or []) if is_set else []
+
+    def getMaxCategories(self) -> int:
+        """Gets the value of maxCategories or its default."""
+        return self.getOrDefault(self.maxCategories)
+
+    def getCategoryPrior(self) -> float:
+        """Gets the value of categoryPrior or its default."""
+        return self.getOrDefault(self.categoryPrior)
+
+    def getLabelCol(self) -> str | None:
+        """Gets the column of known components, or None."""
+        return self.getOrDefault(self.labelCol) if self.isSet(self.labelCol) else None
+
+    def getNoise(self) -> bool:
+        """Gets the value of noise or its default."""
+        return self.getOrDefault(self.noise)
+
+    def getContamination(self) -> float:
+        """Gets the value of contamination or its default."""
+        return self.getOrDefault(self.contamination)
+
+    def getOutlierCol(self) -> str:
+        """Gets the value of outlierCol or its default."""
+        return self.getOrDefault(self.outlierCol)
+
+    def getOutlierThreshold(self) -> float | None:
+        """Gets the log density under which a row is an outlier, or None."""
+        is_set = self.isSet(self.outlierThreshold)
+        return self.getOrDefault(self.outlierThreshold) if is_set else None
+
+    def getPrior(self) -> str:
+        """Gets the value of prior or its default."""
+        return self.getOrDefault(self.prior)
+
+    def getPriorShrinkage(self) -> float:
+        """Gets the value of priorShrinkage or its default."""
+        return self.getOrDefault(self.priorShrinkage)
+
+    def getWeightConcentration(self) -> float:
+        """Gets the value of weightConcentration or its default."""
+        return self.getOrDefault(self.weightConcentration)
+
     def getLogLikelihoodCol(self) -> str:
         """Gets the value of logLikelihoodCol or its default."""
         return self.getOrDefault(self.logLikelihoodCol)
@@ -157,4 +265,9 @@ class GaussianMixtureParams(
         return column or None
 
     def _input_columns(self) -> list[str] | None:
-        return self.getInputCols() if self.isSet(self.inputCols) else None
+        """Numeric columns; None where they are in a vector, which categories cannot stand
+        beside."""
+        names = self.getInputCols() if self.isSet(self.inputCols) else None
+        if names is not None:
+            return list(names)
+        return [] if self.getCategoricalCols() else None

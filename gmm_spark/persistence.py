@@ -1,10 +1,13 @@
 """Saving and loading: Spark's directory layout, JSON metadata and a Parquet table, versioned.
 
     path/metadata     Spark ML's metadata: class, uid, params; ours: format version, summary
-    path/data         a row a component: component, weight, mean, covariance
+    path/data         a row a component: component, weight, mean, covariance, and the table of
+                      probabilities of categories
     path/initialModel of an estimator that starts from a model
 
-The covariance of a structure that all components share stands in the first row alone.
+The covariance of a structure that all components share stands in the first row alone. Version 2
+is that of models with categories or noise, which version 1 did not know; others are still written
+as version 1, so that older releases read them.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.jobs import is_connect
 from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters
+from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
 from gmm_spark.summary import GaussianMixtureSummary
 
-FORMAT_VERSION = 1
-_DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
+FORMAT_VERSION = 2
+_DATA_SCHEMA = (
+    "component int, weight double, mean array<double>, covariance array<double>, "
+    "table array<double>"
+)
 
 
 class _Writer(MLWriter):
@@ -64,15 +71,23 @@ class ModelWriter(_Writer):
             if not shared or index == 0:
                 covariance = parameters.per_component()[index].ravel().tolist()
             weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
-            rows.append((index, weight, mean, covariance))
+            table = parameters.tables[index].tolist()
+            rows.append((index, weight, mean, covariance, table))
         frame = SparkSession.active().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
         frame.write.parquet(f"{path}/data")
+        noise, categories = parameters.noise, self.instance._categories
         extra: dict[str, Any] = {
-            "formatVersion": FORMAT_VERSION,
+            "formatVersion": FORMAT_VERSION if categories or noise is not None else 1,
             "structure": parameters.structure.code,
             "k": parameters.k,
             "numFeatures": parameters.d,
         }
+        if categories:
+            extra["categories"] = [
+                {"name": c.name, "levels": list(c.levels), "other": c.other} for c in categories
+            ]
+        if noise is not None:
+            extra["noise"] = {"weight": noise.weight, "logWidths": noise.log_widths.tolist()}
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
         self._save_metadata(path, extra)
@@ -85,9 +100,7 @@ class EstimatorWriter(_Writer):
         start = self.instance.getInitialModel()
         if start is not None:
             start.save(f"{path}/initialModel")
-        self._save_metadata(
-            path, {"formatVersion": FORMAT_VERSION, "hasInitialModel": start is not None}
-        )
+        self._save_metadata(path, {"formatVersion": 1, "hasInitialModel": start is not None})
 
 
 class _Reader(MLReader):  # type: ignore[type-arg]
@@ -128,11 +141,15 @@ class ModelReader(_Reader):
         spark = SparkSession.active()
         try:
             rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{path}/data").collect()
-            parameters = _parameters(rows, metadata)
-            summary = metadata.get("summary")
-            model = self.cls(
-                parameters, None if summary is None else GaussianMixtureSummary.from_json(summary)
+            categories = tuple(
+                Category(c["name"], tuple(c["levels"]), c["other"])
+                for c in metadata.get("categories", [])
             )
+            parameters = _parameters(rows, metadata, tuple(len(c.levels) for c in categories))
+            summary = metadata.get("summary")
+            if summary is not None:
+                summary = GaussianMixtureSummary.from_json(summary)
+            model = self.cls(parameters, summary, categories)
             model._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(model, metadata)
         except ModelFileError as error:
@@ -162,7 +179,7 @@ class EstimatorReader(_Reader):
         return estimator
 
 
-def _parameters(rows: list[Any], metadata: dict[str, Any]) -> Parameters:
+def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ...]) -> Parameters:
     k, d = metadata["k"], metadata["numFeatures"]
     structure = STRUCTURES[metadata["structure"]]
     rows = sorted(rows, key=lambda row: row["component"])
@@ -174,8 +191,13 @@ def _parameters(rows: list[Any], metadata: dict[str, Any]) -> Parameters:
     else:
         covariances = np.array([row["covariance"] for row in rows]).reshape(k, *shape)
     weights = np.array([row["weight"] for row in rows])
-    means = np.array([row["mean"] for row in rows]).reshape(k, d)
-    return Parameters(structure, weights, means, covariances).validated()
+    means = np.array([row["mean"] for row in rows], dtype=float).reshape(k, d)
+    tables = np.array([row["table"] or [] for row in rows], dtype=float).reshape(k, -1)
+    noise = metadata.get("noise")
+    if noise is not None:
+        noise = Noise(noise["weight"], np.array(noise["logWidths"], dtype=float))
+    found = Parameters(structure, weights, means, covariances, tables, levels, noise)
+    return found.validated()
 
 
 def _exists(path: str) -> bool:

@@ -82,6 +82,17 @@ class GaussianMixtureSearch(GaussianMixture):
         covarianceFloor: str | float = "auto",
         acceleration: str = "anderson",
         missing: str = "error",
+        categoricalCols: list[str] | None = None,
+        maxCategories: int = 64,
+        categoryPrior: float = 1.0,
+        labelCol: str | None = None,
+        noise: bool = False,
+        contamination: float = 0.0,
+        outlierCol: str = "outlier",
+        outlierThreshold: float | None = None,
+        prior: str = "none",
+        priorShrinkage: float = 0.01,
+        weightConcentration: float = 1.0,
         logLikelihoodCol: str = "",
         uncertaintyCol: str = "",
         sampleSize: int = 0,
@@ -118,12 +129,15 @@ class GaussianMixtureSearch(GaussianMixture):
             cells = self._grid(data, plans)
             entered = self._entered(cells, data)
             trials = self._on_all_rows(entered, data)
-        table, best = self._table(cells, trials, data)
-        chosen = trials[best]
+            table, best = self._table(cells, trials, data)
+            chosen = trials[best]
+            threshold = self._threshold(data, chosen.plan, chosen.fit)
         logger.info(
             "k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion()
         )
-        return self._model(dataset, data, chosen.plan, chosen.fit, chosen.seconds, candidates=table)
+        return self._model(
+            dataset, data, chosen.plan, chosen.fit, chosen.seconds, threshold, candidates=table
+        )
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -195,7 +209,7 @@ class GaussianMixtureSearch(GaussianMixture):
                 race.passed(index, record)
                 _log_pass(plan, record)
 
-            climbs.append(self._climb(cell.parameters, sample, listen))
+            climbs.append(self._climb(cell.parameters, sample, data.scan.num_rows, listen))
         fits = fit_together(engine.run_passes, climbs, race.hopeless)
         trials = zip(entered, plans, fits, seconds, strict=True)
         return [_Trial(c, p, fitted, s) for c, p, fitted, s in trials if fitted is not None]
@@ -206,7 +220,7 @@ class GaussianMixtureSearch(GaussianMixture):
         criterion, weight = self.getCriterion(), data.scan.weight
         if criterion not in ("bic", "aic"):
             return -np.inf
-        p = plan.structure.num_free_parameters(plan.k, len(data.source.roles.features))
+        p = self._num_parameters(plan.structure, plan.k, data.source.roles)
         return penalised(criterion, 0.0, 0.0, p, weight) / (2 * weight)  # type: ignore[arg-type]
 
     def _plan_of(self, cell: Cell) -> _Plan:
@@ -244,8 +258,8 @@ class GaussianMixtureSearch(GaussianMixture):
                 {
                     "k": cell.k,
                     "covarianceType": self._plan_of(cell).name,
-                    "numParameters": cell.structure.num_free_parameters(
-                        cell.k, len(data.source.roles.features)
+                    "numParameters": self._num_parameters(
+                        cell.structure, cell.k, data.source.roles
                     ),
                     "criterion": _finite(cell.criterion if index is None else criteria[index]),
                     "meanLogLikelihood": _finite(

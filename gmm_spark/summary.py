@@ -25,12 +25,13 @@ class GaussianMixtureSummary:
     Attributes
     ----------
     k : components
-    numFeatures : columns
+    numFeatures : numeric columns
     logLikelihood : total, of the returned model, weighted
     meanLogLikelihood : per unit weight
     numIter : EM steps taken, numPasses : full passes over the data
     converged, reason : "converged", "max_iterations", "decreased" or "singular"
-    history : a dictionary a pass: pass, kind, meanLogLikelihood, gain, seconds. Pass 0 is the
+    history : a dictionary a pass: pass, kind, meanLogLikelihood, gain (with a prior, of the
+        log-likelihood plus its log density: only that never falls), seconds. Pass 0 is the
         first look at the data, of kind "scan", or "packing" where a DataFrame was brought into
         blocks. Then "em", a step of EM; "anchored", steps on the sample, corrected by the pass
         before; "accelerated", an extrapolation of steps; "rejected", one of these that had
@@ -40,6 +41,7 @@ class GaussianMixtureSummary:
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
         Celeux and Govaert 2000, with hard assignments, as mclust)
     clusterSizes : weight (rows, where there is no weight column) most probably in each cluster
+    noiseSize : and of the rows most probably noise; None without noise
     warnings : sentences, each beginning with its name and a colon
     numRows, numSkipped : rows used, and left out for their gaps
     numGaps : of the rows used, how many have none, by column; only columns that have any
@@ -68,6 +70,7 @@ class GaussianMixtureSummary:
     featuresCol: str = "features"
     predictionCol: str = "prediction"
     probabilityCol: str = "probability"
+    noiseSize: float | None = None
     candidates: list[dict[str, Any]] = field(default_factory=list)
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
@@ -128,16 +131,19 @@ def summarise(
     order: NDArray[np.intp],
     roles: Roles,
     *,
+    notes: list[str],
     opening: tuple[str, float],
     **more: Any,
 ) -> GaussianMixtureSummary:
     """The summary of a fit whose components are reported in the given order.
 
-    `opening` is what the first scan was and its seconds, `more` goes into the summary as it is.
+    `notes` are warnings, `opening` is what the first scan was and its seconds, `more` goes into
+    the summary as it is.
     """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
     sizes = found.cluster_sizes[order]
+    noise = found.parameters.noise
     kind, spent = opening
     history: list[dict[str, Any]] = [
         {"pass": 0, "kind": kind, "meanLogLikelihood": None, "gain": None, "seconds": spent}
@@ -166,11 +172,12 @@ def summarise(
         aic=-2 * total + 2 * p,
         bic=bic,
         icl=bic - 2 * found.log_assignment,
-        clusterSizes=[round(float(s)) if whole else float(s) for s in sizes],
-        warnings=_warnings(found, scanned, columns, order, roles.features),
+        clusterSizes=[_size(size, whole) for size in sizes],
+        noiseSize=None if noise is None else _size(found.cluster_sizes[-1], whole),
+        warnings=[*notes, *_warnings(found, scanned, columns, order, roles.features)],
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
-        numGaps={n: g for n, g in zip(roles.features, scanned.gaps, strict=True) if g},
+        numGaps={n: g for n, g in zip(roles.inputs, scanned.gaps, strict=True) if g},
         weightSum=found.weight,
         numParameters=p,
         parameterHistory=[
@@ -178,6 +185,10 @@ def summarise(
         ],
         **more,
     )
+
+
+def _size(weight: float, whole: bool) -> float:
+    return round(float(weight)) if whole else float(weight)
 
 
 def _warnings(

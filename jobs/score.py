@@ -20,6 +20,7 @@ from pyspark.sql.types import BooleanType, NumericType
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.dataframe import arrow_types
+from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.lake import files, tables
 from gmm_spark.lake.models import load_model
@@ -29,6 +30,7 @@ from gmm_spark.lake.text import number, percent, table
 
 PREDICTION, PROBABILITY = "prediction", "probability"
 LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
+OUTLIER = "outlier"
 
 # More columns than fit on a line are in the table, not on the terminal.
 _SHOWN_COLUMNS = 6
@@ -41,7 +43,7 @@ def score(run: Run[ScoreSettings]) -> str:
     if "run_date" in settings.partition_by and "run_date" not in frame.columns:
         frame = frame.withColumn("run_date", F.lit(settings.run_date))
     scored = _scored(run, model, frame)
-    shown = [name for name in _input_columns(model) if _is_number(scored, name)]
+    shown = [name for name in _numbers(model) if _is_number(scored, name)]
     outcomes = _outcomes(scored, settings)
 
     replaces_partitions = (
@@ -89,7 +91,7 @@ def _about_the_rows(
     if found is None:
         return error
     gaps = settings.missing == "error"
-    unusable = tables.unusable_values(frame, _input_columns(model), gaps=gaps)
+    unusable = tables.unusable_values(frame, _numbers(model), gaps=gaps)
     if unusable is None:
         return found
     advice = "; missing: marginalize scores a row by the columns that are known" if gaps else ""
@@ -104,7 +106,11 @@ def _scored(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFra
         if settings.probability == "vector"
         else [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
     )
+    if settings.probability == "columns" and model.parameters.noise is not None:
+        probabilities.append(f"{PROBABILITY}_noise")
     new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
+    if model.getOutlierThreshold() is not None:
+        new.append(OUTLIER)
     if clash := [name for name in {PROBABILITY, *new} if name in frame.columns]:
         raise ConfigurationError(
             f"input: the table has a column {clash[0]} already, which scoring adds; "
@@ -118,7 +124,7 @@ def _scored(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFra
 
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
-    model.setMissing(settings.missing)
+    model.setOutlierCol(OUTLIER).setMissing(settings.missing)
     scored = model.transform(_source(run, model, frame, kept))
     if settings.probability == "columns":
         # A row with gaps that was left unscored has no vector, and the conversion takes none.
@@ -152,6 +158,10 @@ def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> 
 
 
 def _input_columns(model: GaussianMixtureModel) -> list[str]:
+    return [*_numbers(model), *model.categories]
+
+
+def _numbers(model: GaussianMixtureModel) -> list[str]:
     return list(model.getInputCols()) if model.isDefined("inputCols") else []
 
 
@@ -235,7 +245,7 @@ def _findings(
     ]
     rows = [
         [
-            "none" if segment["segment"] is None else str(segment["segment"]),
+            {None: "none", NOISE: "noise"}.get(segment["segment"], str(segment["segment"])),
             f"{segment['rows']:,}",
             percent(segment["rows"] / total),
             *(number(segment["means"][name]) for name in shown),

@@ -57,6 +57,7 @@ def train(run: Run[TrainSettings]) -> str:
             "icl": summary.icl,
             "cluster_sizes": summary.clusterSizes,
             "weights": model.weights,
+            **_special(model),
             **_choice(model, settings),
         },
         passes=[_pass(entry) for entry in summary.history],
@@ -76,10 +77,15 @@ def train(run: Run[TrainSettings]) -> str:
 def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
     settings = run.settings
     columns = [expression_name(column) or column for column in settings.columns]
-    source: dict[str, Any] = (
-        {"inputCols": columns} if columns else {"featuresCol": settings.vector_column}
-    )
+    source: dict[str, Any] = {}
+    if settings.vector_column is not None:
+        source["featuresCol"] = settings.vector_column
+    if columns:
+        source["inputCols"] = columns
+    if settings.categorical_columns:
+        source["categoricalCols"] = settings.categorical_columns
     optional: dict[str, Any] = {
+        "labelCol": settings.label_column,
         "weightCol": settings.weight_column,
         "seed": settings.seed,
         "sampleSize": settings.sample_size,
@@ -102,9 +108,31 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
         covarianceFloor=settings.covariance_floor,
         acceleration=settings.acceleration,
         missing=settings.missing,
+        maxCategories=settings.max_categories,
+        categoryPrior=settings.category_prior,
+        noise=settings.noise,
+        contamination=settings.contamination,
+        prior=settings.prior,
+        priorShrinkage=settings.prior_shrinkage,
+        weightConcentration=settings.weight_concentration,
         **source,
         **{name: value for name, value in optional.items() if value is not None},
     )
+
+
+def _special(model: GaussianMixtureModel) -> dict[str, Any]:
+    """Of categories, noise and outliers, where there are any."""
+    found: dict[str, Any] = {}
+    if model.categories:
+        found["categories"] = {
+            name: {"values": levels, "probabilities": model.probabilities(name)}
+            for name, levels in model.categories.items()
+        }
+    if model.parameters.noise is not None:
+        found |= {"noise_weight": model.noiseWeight, "noise_size": model.summary.noiseSize}
+    if model.getOutlierThreshold() is not None:
+        found["outlier_threshold"] = model.getOutlierThreshold()
+    return found
 
 
 def _pass(entry: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +195,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     summary = model.summary
     names = [expression_name(column) or column for column in settings.columns]
     names = (names or [f"x{i}" for i in range(model.means.shape[1])])[:_SHOWN_COLUMNS]
+    categories = list(model.categories)[: _SHOWN_COLUMNS - len(names)]
     deviations = np.sqrt(np.diagonal(model.covariances, axis1=1, axis2=2))
     rows = [
         [
@@ -178,9 +207,12 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
                     model.means[j][: len(names)], deviations[j][: len(names)], strict=True
                 )
             ),
+            *(_usual(model, name, j) for name in categories),
         ]
         for j, weight in enumerate(model.weights)
     ]
+    if model.parameters.noise is not None:
+        rows.append(["noise", percent(model.noiseWeight), *[""] * (len(rows[0]) - 2)])
     used = f"{summary.numRows:,} rows used"
     if summary.numSkipped:
         used += f", {summary.numSkipped:,} skipped because of gaps"
@@ -191,11 +223,17 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     lines = [
         *_candidates(model, settings),
         f"{summary.k} segments; {used}",
-        table(["segment", "weight", *names], rows),
+        table(["segment", "weight", *names, *categories], rows),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
     ]
     return "\n".join(lines)
+
+
+def _usual(model: GaussianMixtureModel, column: str, segment: int) -> str:
+    """The most probable value of a category in a segment."""
+    table = model.probabilities(column)[segment]
+    return f"{model.categories[column][int(table.argmax())]} ({percent(table.max())})"
 
 
 JOB = Job(

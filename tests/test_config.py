@@ -171,8 +171,14 @@ def test_filters_and_lists_on_the_command_line() -> None:
         ("input: {format: csv}", "input: found neither; expected either path or table"),
         ("columns: a", "columns: found 'a'; expected a list"),
         ("columns: [a, 3]", "columns[1]: found 3; expected a string"),
-        ("columns: []", "columns: found neither; expected either columns or vector_column"),
-        ("vector_column: v", "columns: found both; expected either columns or vector_column"),
+        (
+            "columns: []",
+            "columns: found neither; expected either columns (or categorical_columns, or both) or vector_column",
+        ),
+        (
+            "vector_column: v",
+            "columns: found both; expected either columns (or categorical_columns, or both) or vector_column",
+        ),
         ("config: other.yaml", "config: found in "),
     ],
 )

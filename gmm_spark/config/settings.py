@@ -181,6 +181,15 @@ class TrainSettings(JobSettings):
     vector_column: Text | None = Field(
         None, description="one column of vectors or arrays, instead of columns"
     )
+    categorical_columns: list[Text] = Field(
+        default_factory=list, description="columns of text, whole numbers or booleans"
+    )
+    max_categories: int = Field(
+        64, ge=2, description="values of a categorical column told apart; rarer ones count as one"
+    )
+    category_prior: float = Field(
+        1.0, ge=0, description="rows the tables of categories have seen before, over all segments"
+    )
     weight_column: Text | None = Field(None, description="weight of a row")
     k: Components = Field(2, description="number of segments, or several to choose from: --k 2,3,4")
     covariance_type: Covariances = Field(
@@ -207,6 +216,20 @@ class TrainSettings(JobSettings):
     missing: Literal["error", "skip", "marginalize"] = Field(
         "error", description="rows with a gap: refuse, leave out, or fit what is known of them"
     )
+    label_column: Text | None = Field(
+        None, description="segment numbers, or arrays of them, where a row's segment is known"
+    )
+    noise: bool = Field(False, description="a uniform component takes outliers: segment -1")
+    contamination: float = Field(
+        0.0, ge=0, lt=0.5, description="share of rows of lowest density that scoring marks"
+    )
+    prior: Literal["none", "conjugate"] = Field(
+        "none", description="of means and covariances; conjugate is Fraley and Raftery's"
+    )
+    prior_shrinkage: float = Field(0.01, gt=0, description="rows that the prior mean counts for")
+    weight_concentration: float = Field(
+        1.0, ge=1, description="of the Dirichlet prior on the segments' weights; 1 is none"
+    )
     sample_size: int | None = Field(None, ge=1, description="rows the starts are tried on")
     initial_model: Text | None = Field(None, description="path of a model to start from")
     initial_label_column: Text | None = Field(None, description="column of segments to start from")
@@ -217,9 +240,13 @@ class TrainSettings(JobSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
-        if bool(self.columns) == (self.vector_column is not None):
-            found = "both" if self.columns else "neither"
-            raise ValueError(f"columns: found {found}; expected either columns or vector_column")
+        named = bool(self.columns or self.categorical_columns)
+        if named == (self.vector_column is not None):
+            found = "both" if named else "neither"
+            raise ValueError(
+                f"columns: found {found}; expected either columns (or categorical_columns, or "
+                "both) or vector_column"
+            )
         if self.initial_model is not None and self.initial_label_column is not None:
             raise ValueError(
                 "initial_model: found initial_label_column as well; expected one start, not two"

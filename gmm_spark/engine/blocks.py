@@ -5,10 +5,10 @@ Runs on executors: imports numpy and pyarrow alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -25,22 +25,109 @@ _PACKED_VALUES = 128 << 10
 _PACKED_ROWS = 1024
 
 
+# Component numbers are kept as bits of a float64: up to this they are exact.
+MOST_LABEL = 51
+_FRACTION = -0.25
+
+
 class TaskProblemError(Exception):
     """Something about the data that the driver turns into one clear error."""
 
 
+class Encoder(Protocol):
+    """Turns a column that is not of plain numbers into numbers; NaN is not known."""
+
+    def encoded(self, column: pa.Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of text, whole numbers or booleans, and the values it may have."""
+
+    name: str
+    levels: tuple[str, ...]
+    other: bool = False  # the last level stands for every value that is not among the others
+
+    def encoded(self, column: pa.Array) -> Array:
+        """Positions among the levels; NaN for nulls, and for values that are not known."""
+        column = as_text(column)
+        found = pc.index_in(column, value_set=pa.array(self.levels, pa.string()))
+        codes = found.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if self.other:
+            present = column.is_valid().to_numpy(zero_copy_only=False)
+            codes = np.where(np.isnan(codes) & present, len(self.levels) - 1.0, codes)
+        return np.asarray(codes)
+
+
+@dataclass(frozen=True)
+class Memberships:
+    """A column of component numbers, or of arrays of them, as numbers whose bits they are.
+
+    NaN is not known. What no component can have is negative: see `bad_membership`.
+    """
+
+    def encoded(self, column: pa.Array) -> Array:
+        if not pa.types.is_list(column.type):
+            return _bits(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+        flat = column.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        bits, rows = _bits(flat), np.repeat(np.arange(len(column)), lengths)
+        found = np.where(lengths > 0, 0.0, np.nan)
+        whole = bits > 0
+        sets = np.zeros(len(column), dtype=np.int64)
+        np.bitwise_or.at(sets, rows[whole], bits[whole].astype(np.int64))
+        found[lengths > 0] = sets[lengths > 0]
+        found[rows[~whole]] = bits[~whole]  # a null among them, or what no component can have
+        return found
+
+
+def _bits(labels: Array) -> Array:
+    bits = np.exp2(np.where((labels >= 0) & (labels <= MOST_LABEL), labels, 0.0))
+    bits = np.where(labels > MOST_LABEL, -1.0 - labels, bits)
+    bits = np.where(labels < 0, labels - 1.5, bits)
+    return np.where(labels % 1 == 0, bits, np.where(np.isnan(labels), np.nan, _FRACTION))
+
+
+def bad_membership(code: float) -> str:
+    """What stood in the table for a negative code."""
+    if code == _FRACTION:
+        return "a number that is not whole"
+    return f"{-1.0 - code:g}" if code % 1 == 0 else f"{code + 1.5:g}"
+
+
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a block are for: features first, then weight, then label."""
+    """What the columns of a block are for: features first, then categories, weight, the label
+    of a given start, and whose component rows may be of."""
 
     features: tuple[str, ...]
     weight: str | None = None
     label: str | None = None
+    categories: tuple[Category, ...] = ()
+    membership: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Features and categories: what the mixture is of."""
+        return (*self.features, *(category.name for category in self.categories))
 
     @property
     def names(self) -> tuple[str, ...]:
-        extra = (name for name in (self.weight, self.label) if name is not None)
-        return (*self.features, *extra)
+        rest = (self.weight, self.label, self.membership)
+        return (*self.inputs, *(name for name in rest if name is not None))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return tuple(len(category.levels) for category in self.categories)
+
+    @property
+    def encoders(self) -> dict[int, Encoder]:
+        """What turns columns that are not plain numbers into numbers, by their place."""
+        first = len(self.features)
+        found: dict[int, Encoder] = dict(enumerate(self.categories, first))
+        if self.membership is not None:
+            found[len(self.names) - 1] = Memberships()
+        return found
 
 
 @dataclass(frozen=True)
@@ -56,16 +143,23 @@ class Block:
     fingerprint: int = 0
 
     @property
-    def features(self) -> Array:
-        return self.values[: len(self.roles.features)]
+    def inputs(self) -> Array:
+        """Features, and codes of categories."""
+        return self.values[: len(self.roles.inputs)]
 
     @property
     def weights(self) -> Array | None:
-        return None if self.roles.weight is None else self.values[len(self.roles.features)]
+        return None if self.roles.weight is None else self.values[len(self.roles.inputs)]
 
     @property
     def labels(self) -> Array | None:
-        return None if self.roles.label is None else self.values[-1]
+        if self.roles.label is None:
+            return None
+        return self.values[-1 if self.roles.membership is None else -2]
+
+    @property
+    def memberships(self) -> Array | None:
+        return None if self.roles.membership is None else self.values[-1]
 
 
 def row_hashes(values: Array, seed: int) -> NDArray[np.uint64]:
@@ -101,14 +195,25 @@ def occurrence_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return _mixed(hashes + ranks * np.uint64(0xD1B54A32D192ED03))
 
 
-def batch_columns(batch: pa.RecordBatch, names: Iterable[str]) -> tuple[Array, Any]:
-    """Numeric columns of a batch stacked feature-major, (columns, m), and their null counts."""
-    names = list(names)
+def as_text(column: pa.Array) -> pa.Array:
+    """Values of a category as they are compared."""
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def batch_columns(
+    batch: pa.RecordBatch, names: Iterable[str], encoders: Mapping[int, Encoder] | None = None
+) -> tuple[Array, Any]:
+    """Columns of a batch stacked feature-major, (columns, m), and their null counts. Those that
+    have no encoder are numeric."""
+    names, encoders = list(names), encoders or {}
     values = np.empty((len(names), batch.num_rows))
     nulls = np.zeros(len(names), dtype=np.int64)
     for index, name in enumerate(names):
         column = batch.column(batch.schema.get_field_index(name))
         nulls[index] = column.null_count
+        if index in encoders:
+            values[index] = encoders[index].encoded(column)
+            continue
         if not pa.types.is_float64(column.type):
             if pa.types.is_boolean(column.type):
                 column = column.cast(pa.int8())
@@ -264,7 +369,7 @@ class ParquetReader:
 
     def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
         for batch in batches:
-            values, nulls = batch_columns(batch, self.roles.names)
+            values, nulls = batch_columns(batch, self.roles.names, self.roles.encoders)
             yield Block(values, nulls, self.roles)
 
 
@@ -294,15 +399,19 @@ class Packer:
     """Turns batches of rows into packed blocks, for `mapInArrow`.
 
     Either every column is a scalar, or the first holds arrays or vectors of `length` features.
+    `encoders` are of columns that are not numbers, by their place.
     """
 
     columns: tuple[str, ...]
     length: int | None
+    encoders: dict[int, Encoder] = field(default_factory=dict)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         width = len(self.columns) + (0 if self.length is None else self.length - 1)
         for batch in _regrouped(batches, max(_PACKED_ROWS, _PACKED_VALUES // width)):
-            extra, extra_nulls = batch_columns(batch, self.columns[self.length is not None :])
+            first = int(self.length is not None)
+            encoders = {place - first: encoder for place, encoder in self.encoders.items()}
+            extra, extra_nulls = batch_columns(batch, self.columns[first:], encoders)
             found = Features(extra[:0], extra_nulls[:0])
             if self.length is not None:
                 found = array_features(batch.column(0), self.length)

@@ -11,25 +11,62 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
-from gmm_spark.engine.blocks import PACKED_SCHEMA, PackedReader, Packer, Roles
+from gmm_spark.engine.blocks import (
+    PACKED_SCHEMA,
+    Category,
+    Encoder,
+    PackedReader,
+    Packer,
+    Roles,
+)
 from gmm_spark.engine.jobs import is_connect, parallelism
 from gmm_spark.errors import InputDataError
 
 # Partitions beyond this many a core cost more to start than they balance.
 _PARTITIONS_PER_CORE = 4
 
+NO_CATEGORY = (
+    "column {name!r} has type {kind}; categories are text, whole numbers or booleans: convert it, "
+    "or name it in inputCols"
+)
+NO_MEMBERSHIP = (
+    "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
+    "them"
+)
+
 
 def check_numeric(frame: DataFrame, name: str) -> None:
     """Raise where the frame has no such column, or it is not numeric."""
-    if name not in frame.columns:
-        known = ", ".join(frame.columns)
-        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
+    _check_there(frame, name)
     kind = frame.schema[name].dataType
     if not isinstance(kind, T.NumericType | T.BooleanType):
         raise InputDataError(
             f"column {name!r} has type {kind.simpleString()}, a number is needed; convert it or "
             "leave it out"
         )
+
+
+def check_category(frame: DataFrame, name: str) -> None:
+    """Raise where the frame has no such column, or its values are no categories."""
+    _check_there(frame, name)
+    kind = frame.schema[name].dataType
+    if not isinstance(kind, T.StringType | T.IntegralType | T.BooleanType):
+        raise InputDataError(NO_CATEGORY.format(name=name, kind=kind.simpleString()))
+
+
+def check_membership(frame: DataFrame, name: str) -> None:
+    """Raise where the frame has no such column, or it holds no component numbers."""
+    _check_there(frame, name)
+    kind = frame.schema[name].dataType
+    one = kind.elementType if isinstance(kind, T.ArrayType) else kind
+    if not isinstance(one, T.NumericType):
+        raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind.simpleString()))
+
+
+def _check_there(frame: DataFrame, name: str) -> None:
+    if name not in frame.columns:
+        known = ", ".join(frame.columns)
+        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
 
 
 def is_vector(kind: T.DataType) -> bool:
@@ -43,9 +80,7 @@ def quoted(name: str) -> Column:
 
 def feature_column(frame: DataFrame, name: str) -> Column:
     """A vector column, or an array column as an array of doubles."""
-    if name not in frame.columns:
-        known = ", ".join(frame.columns)
-        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
+    _check_there(frame, name)
     kind = frame.schema[name].dataType
     if is_vector(kind):
         return quoted(name)
@@ -68,27 +103,34 @@ class DataFrameSource:
         features_col: str,
         weight: str | None,
         label: str | None,
+        categories: tuple[Category, ...] = (),
+        membership: str | None = None,
     ) -> None:
         self.spark = frame.sparkSession
         extra = [name for name in (weight, label) if name is not None]
         for name in [*(input_cols or []), *extra]:
             check_numeric(frame, name)
+        if membership is not None:
+            check_membership(frame, membership)
         length: int | None = None
         if input_cols is not None:
-            self.roles = Roles(tuple(input_cols), weight, label)
-            selected = [
-                quoted(name).cast("double").alias(str(i)) for i, name in enumerate(self.roles.names)
-            ]
+            self.roles = Roles(tuple(input_cols), weight, label, categories, membership)
+            selected = []
         else:
             features = feature_column(frame, features_col)
             length = _first_length(frame, features, features_col)
             names = tuple(f"{features_col}[{i}]" for i in range(length))
-            self.roles = Roles(names, weight, label)
+            self.roles = Roles(names, weight, label, categories, membership)
             selected = [features.alias("0")]
-            selected += [
-                quoted(name).cast("double").alias(str(i + 1)) for i, name in enumerate(extra)
-            ]
-        packer = Packer(tuple(str(i) for i in range(len(selected))), length)
+        encoders: dict[int, Encoder] = {}
+        skipped = 0 if length is None else length
+        for place, name in enumerate(self.roles.names[skipped:], skipped):
+            encoder = self.roles.encoders.get(place)
+            column = quoted(name) if encoder is not None else quoted(name).cast("double")
+            if encoder is not None:
+                encoders[len(selected)] = encoder
+            selected.append(column.alias(str(len(selected))))
+        packer = Packer(tuple(str(i) for i in range(len(selected))), length, encoders)
         packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
         cores = parallelism(self.spark)
         if not is_connect(self.spark):

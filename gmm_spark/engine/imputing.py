@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import TaskContext
 
-from gmm_spark.engine.blocks import batch_columns
+from gmm_spark.engine.blocks import Category, Encoder, as_text, batch_columns
 from gmm_spark.engine.scoring import central
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.parameters import Parameters
@@ -23,8 +24,9 @@ class BatchImputing:
     """Fills the gaps of batches of rows, for `mapInArrow`.
 
     `columns` are the names of what is in a batch, where they may be numbered. Without `draws`
-    the means are put in, and a column of standard deviations for every input follows; with them
-    every row comes that often, with a number after its columns.
+    the means are put in, and a column of standard deviations for every input follows, and one of
+    probabilities for every category; with them every row comes that often, with a number after
+    its columns.
     """
 
     parameters: Parameters
@@ -32,14 +34,21 @@ class BatchImputing:
     inputs: tuple[str, ...]
     draws: int
     seed: int
+    categories: tuple[Category, ...] = ()
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
         partition = 0 if context is None else context.partitionId()
         rng = np.random.default_rng([self.seed, partition])
-        imputer = Imputer(self.parameters, central(self.parameters))
+        ends = np.cumsum([0, *(len(category.levels) for category in self.categories)])
+        pairs = zip(self.categories, ends[1:], strict=True)
+        unnamed = [int(end) - 1 for category, end in pairs if category.other]
+        imputer = Imputer(self.parameters, central(self.parameters), unnamed)
+        names = (*self.inputs, *(category.name for category in self.categories))
+        encoders: dict[int, Encoder] = dict(enumerate(self.categories, len(self.inputs)))
         for batch in batches:
-            values, _ = batch_columns(batch.rename_columns(list(self.columns)), self.inputs)
+            named = batch.rename_columns(list(self.columns))
+            values, _ = batch_columns(named, names, encoders)
             infinite = np.isinf(values).any(axis=1)
             if infinite.any():
                 name = self.inputs[int(np.flatnonzero(infinite)[0])]
@@ -58,7 +67,16 @@ class BatchImputing:
         self, batch: pa.RecordBatch, filled: np.ndarray, more: list[pa.Array]
     ) -> pa.RecordBatch:
         arrays = list(batch.columns)
-        for name, row in zip(self.inputs, filled, strict=True):
+        first = len(self.inputs)
+        for name, row in zip(self.inputs, filled[:first], strict=True):
             arrays[self.columns.index(name)] = pa.array(row)
+        for category, row in zip(self.categories, filled[first:], strict=True):
+            place = self.columns.index(category.name)
+            known = ~np.isnan(row)
+            codes = pa.array(np.where(known, row, 0).astype(np.int64))
+            texts = pa.array(category.levels, pa.string()).take(codes)
+            missing = arrays[place].is_null()
+            found = pc.if_else(missing, texts, as_text(arrays[place]))
+            arrays[place] = found.cast(arrays[place].type)
         arrays += more
         return pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])

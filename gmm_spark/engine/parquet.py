@@ -20,6 +20,7 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     RowGroups,
 )
+from gmm_spark.engine.dataframe import NO_CATEGORY, NO_MEMBERSHIP
 from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
 
@@ -94,8 +95,14 @@ class ParquetSource:
     def __init__(self, spark: SparkSession, table: ParquetTable, roles: Roles) -> None:
         self.spark = spark
         self.roles = roles
-        for name in roles.names:
-            check_column(name, table.schema(), table.path)
+        schema = table.schema()
+        for place, name in enumerate(roles.names):
+            if place not in roles.encoders:
+                check_column(name, schema, table.path)
+        for category in roles.categories:
+            check_category_column(category.name, schema, table.path)
+        if roles.membership is not None:
+            check_membership_column(roles.membership, schema, table.path)
         rows, self.rows_at_most = row_group_reader(spark, table, roles.names)
         self.num_tasks = max(1, len(rows.tasks))
         self.reader = ParquetReader(rows, roles)
@@ -165,12 +172,34 @@ def task_numbers(spark: SparkSession, reader: RowGroupReader) -> DataFrame:
     return spark.range(0, len(reader.tasks), 1, max(1, len(reader.tasks)))
 
 
-def check_column(name: str, schema: pa.Schema, where: str) -> None:
-    """Raise where the table has no such column, or it is not numeric."""
+def check_category_column(name: str, schema: pa.Schema, where: str) -> None:
+    """Raise where the table has no such column, or its values are no categories."""
+    kind = _type_of(name, schema, where)
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise InputDataError(NO_CATEGORY.format(name=name, kind=kind))
+
+
+def check_membership_column(name: str, schema: pa.Schema, where: str) -> None:
+    """Raise where the table has no such column, or it holds no component numbers."""
+    kind = _type_of(name, schema, where)
+    one = kind.value_type if pa.types.is_list(kind) else kind
+    if not (pa.types.is_integer(one) or pa.types.is_floating(one)):
+        raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind))
+
+
+def _type_of(name: str, schema: pa.Schema, where: str) -> pa.DataType:
     if name not in schema.names:
         known = ", ".join(schema.names)
         raise InputDataError(f"there is no column {name!r} in {where}; it has: {known}")
-    kind = schema.field(name).type
+    return schema.field(name).type
+
+
+def check_column(name: str, schema: pa.Schema, where: str) -> None:
+    """Raise where the table has no such column, or it is not numeric."""
+    kind = _type_of(name, schema, where)
     numeric = (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

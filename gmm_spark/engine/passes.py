@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gmm_spark.engine.blocks import Block
 from gmm_spark.engine.jobs import Shared, Source, run_job
-from gmm_spark.engine.scanning import Scan, as_labels
+from gmm_spark.engine.scanning import Scan, as_labels, as_memberships
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.kernel import BlockKernel, Evaluator
 from gmm_spark.mixture.parameters import Array
@@ -31,18 +31,16 @@ class _PassWork:
         fingerprint = 0
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
-            features, weights, labels = block.features, block.weights, block.labels
             if self.gaps:
-                complete = ~np.isnan(features).any(axis=0)
-                features = features[:, complete]
-                weights = None if weights is None else weights[complete]
-                labels = None if labels is None else labels[complete]
+                complete = ~np.isnan(block.inputs).any(axis=0)
+                block = replace(block, values=block.values[:, complete])
+            weights, labels = block.weights, block.labels
             for kernel in kernels:
                 if self.labels is None:
-                    kernel.add(features, weights)
+                    kernel.add(block.inputs, weights, as_memberships(block.memberships))
                 else:
                     assert labels is not None
-                    kernel.add_labelled(features, as_labels(labels, self.labels), weights)
+                    kernel.add_labelled(block.inputs, as_labels(labels, self.labels), weights)
         sums = b"".join(kernel.statistics().values.tobytes() for kernel in kernels)
         return fingerprint.to_bytes(8, "little") + sums
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import Block, Roles, occurrence_hashes, row_hashes
+from gmm_spark.engine.blocks import (
+    MOST_LABEL,
+    Block,
+    Roles,
+    bad_membership,
+    occurrence_hashes,
+    row_hashes,
+)
 from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array
@@ -30,14 +37,16 @@ class Scan:
 
     num_rows: int
     num_skipped: int
-    gaps: tuple[int, ...]  # (d,) of the rows used: how many have none in that column
+    gaps: tuple[int, ...]  # (d + q,) of the rows used: how many have none in that column
     weight: float
     lowest: Array  # (d,)
     highest: Array  # (d,)
     fingerprint: int
     labels: tuple[float, ...]
-    sample: Array  # (d, n), in the order of the rows' hashes
+    sample: Array  # (d + q, n), in the order of the rows' hashes
     sample_weights: Array | None
+    sample_memberships: NDArray[np.int64] | None  # bits; -1 is not known
+    memberships: tuple[int, ...] = ()  # rows that may be of component 0, 1, ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class _ScanWork:
 
     def __call__(self, blocks: Iterator[Block]) -> bytes:
         d, columns = len(self.roles.features), len(self.roles.names)
+        inputs = len(self.roles.inputs)
         nulls = np.zeros(columns, dtype=np.int64)
         nans = np.zeros(columns, dtype=np.int64)
         infinities = np.zeros(columns, dtype=np.int64)
@@ -61,6 +71,9 @@ class _ScanWork:
         weight, fingerprint = 0.0, 0
         labels: set[float] = set()
         bad_label: float | None = None
+        members = np.zeros(MOST_LABEL + 1, dtype=np.int64)
+        not_members = 0
+        bad_member: float | None = None
         kept: list[tuple[Any, Array]] = []
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
@@ -73,8 +86,8 @@ class _ScanWork:
                 for j in np.flatnonzero(infinite.any(axis=1)):
                     first_infinity.setdefault(int(j), float(block.values[j][infinite[j]][0]))
             values = block.values
-            if self.missing != "marginalize" and gaps[:d].any():
-                complete = ~gaps[:d].any(axis=0)
+            if self.missing != "marginalize" and gaps[:inputs].any():
+                complete = ~gaps[:inputs].any(axis=0)
                 skipped += int((~complete).sum())
                 values = values[:, complete]
             values = np.ascontiguousarray(values)
@@ -85,17 +98,26 @@ class _ScanWork:
             lowest = np.fmin(lowest, np.fmin.reduce(values[:d], axis=1))
             highest = np.fmax(highest, np.fmax.reduce(values[:d], axis=1))
             if self.roles.weight is not None:
-                below = values[d] < 0
+                below = values[inputs] < 0
                 if below.any():
                     negative += int(below.sum())
-                    first_negative = float(values[d][below][0])
-                weight += float(values[d].sum())
-            if self.roles.label is not None and len(labels) < _MAX_LABELS:
-                labels.update(np.unique(values[-1]).tolist())
-                fractional = values[-1] % 1 != 0
+                    first_negative = float(values[inputs][below][0])
+                weight += float(values[inputs].sum())
+            whole = replace(block, values=values)
+            if whole.labels is not None and len(labels) < _MAX_LABELS:
+                labels.update(np.unique(whole.labels).tolist())
+                fractional = whole.labels % 1 != 0
                 if fractional.any():
-                    bad_label = float(values[-1][fractional][0])
-            hashes = occurrence_hashes(row_hashes(values[:d], self.seed))
+                    bad_label = float(whole.labels[fractional][0])
+            if whole.memberships is not None:
+                wrong = whole.memberships < 0
+                if wrong.any():
+                    not_members += int(wrong.sum())
+                    bad_member = float(whole.memberships[wrong][0])
+                known = whole.memberships[whole.memberships > 0].astype(np.int64)
+                for component in range(int(known.max(initial=0)).bit_length()):
+                    members[component] += int(((known >> component) & 1).sum())
+            hashes = occurrence_hashes(row_hashes(values[:inputs], self.seed))
             chosen = hashes <= np.uint64(self.threshold)
             if chosen.any():
                 kept.append((hashes[chosen], values[:, chosen]))
@@ -115,6 +137,9 @@ class _ScanWork:
                 "fingerprint": fingerprint,
                 "labels": labels,
                 "bad_label": bad_label,
+                "members": members,
+                "not_members": not_members,
+                "bad_member": bad_member,
                 "hashes": np.concatenate([h for h, _ in kept]) if kept else None,
                 "sample": np.concatenate([v for _, v in kept], axis=1) if kept else None,
             }
@@ -144,31 +169,34 @@ def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Sc
         if share == 1.0 or sampled >= min(rows, sample_size):
             break
         expected = max(1, min(rows, int(expected * 0.9)))
-    d = len(source.roles.features)
+    inputs = len(source.roles.inputs)
     sample = np.concatenate([p["sample"] for p in parts if p["sample"] is not None], axis=1)
     hashes = np.concatenate([p["hashes"] for p in parts if p["hashes"] is not None])
     if share == 1.0:
         # All rows are here: number duplicates over the whole, whatever task they came from.
-        plain = row_hashes(sample[:d], seed)
+        plain = row_hashes(sample[:inputs], seed)
         order = np.lexsort([*sample[::-1], plain])
         sample = sample[:, order]
         hashes = occurrence_hashes(plain[order])
     order = np.lexsort([*sample[::-1], hashes])[:sample_size]
     sample = np.ascontiguousarray(sample[:, order])
-    weighted = source.roles.weight is not None
+    chosen = Block(sample, np.zeros(0, dtype=np.int64), source.roles)
+    members = np.sum([part["members"] for part in parts], axis=0)
     return Scan(
         num_rows=rows,
         num_skipped=sum(part["skipped"] for part in parts),
-        gaps=tuple(int(n) for n in np.sum([p["nulls"] + p["nans"] for p in parts], axis=0)[:d])
+        gaps=tuple(int(n) for n in np.sum([p["nulls"] + p["nans"] for p in parts], axis=0)[:inputs])
         if missing == "marginalize"
-        else (0,) * d,
+        else (0,) * inputs,
         weight=sum(part["weight"] for part in parts),
         lowest=np.min([part["lowest"] for part in parts], axis=0),
         highest=np.max([part["highest"] for part in parts], axis=0),
         fingerprint=sum(part["fingerprint"] for part in parts) % 2**64,
         labels=tuple(sorted(set().union(*(part["labels"] for part in parts)))),
-        sample=sample[:d],
-        sample_weights=sample[d] if weighted else None,
+        sample=chosen.inputs,
+        sample_weights=chosen.weights,
+        sample_memberships=as_memberships(chosen.memberships),
+        memberships=tuple(int(n) for n in np.trim_zeros(members, "b")),
     )
 
 
@@ -176,8 +204,10 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
     total = rows + sum(part["skipped"] for part in parts)
     if total == 0:
         raise InputDataError("there are no rows in the data")
-    d = len(roles.features)
+    d = len(roles.inputs)
     for j, name in enumerate(roles.names):
+        if name == roles.membership and j >= d:
+            continue
         nulls = int(sum(part["nulls"][j] for part in parts))
         nans = int(sum(part["nans"][j] for part in parts))
         infinities = int(sum(part["infinities"][j] for part in parts))
@@ -218,6 +248,14 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
         raise InputDataError(
             f"label column {roles.label!r}: {bad[0]} is not a whole number; labels are integers"
         )
+    wrong = sum(part["not_members"] for part in parts)
+    if wrong:
+        first = next(p["bad_member"] for p in parts if p["bad_member"] is not None)
+        raise InputDataError(
+            f"label column {roles.membership!r}: {wrong} of {total} rows hold what is no component "
+            f"number (one: {bad_membership(first)}); labels are whole numbers from 0 to "
+            f"{MOST_LABEL}, or null where a row's component is not known"
+        )
     for j, name in enumerate(roles.features):
         for bound in ("lowest", "highest"):
             extreme = [p[bound][j] for p in parts if abs(p[bound][j]) < np.inf]
@@ -227,6 +265,13 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
                     f"column {name!r} holds {worst:g}; values beyond {_LARGEST:g} overflow when "
                     "squared; rescale the column"
                 )
+
+
+def as_memberships(values: Array | None) -> NDArray[np.int64] | None:
+    """Memberships as bits; -1 where a row may be of any component."""
+    if values is None:
+        return None
+    return np.where(np.isnan(values), -1.0, values).astype(np.int64)
 
 
 def as_labels(values: Array, known: tuple[float, ...]) -> NDArray[np.intp]:

@@ -13,19 +13,28 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import RowGroupReader, array_features, batch_columns
+from gmm_spark.engine.blocks import (
+    Category,
+    Encoder,
+    RowGroupReader,
+    array_features,
+    as_text,
+    batch_columns,
+)
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
 Gaps = Literal["error", "skip", "marginalize"]
 
+NOISE, SKIPPED = -1, -2
+
 
 @dataclass(frozen=True)
 class Scores:
-    """Of m rows; a row that was skipped has prediction -1 and NaN elsewhere."""
+    """Of m rows; a row that was skipped has NaN everywhere but in its prediction."""
 
-    prediction: NDArray[np.int32]  # (m,)
-    probability: Array  # (k, m)
+    prediction: NDArray[np.int32]  # (m,) the component, NOISE, or SKIPPED
+    probability: Array  # (k, m), and of the noise, where there is one, at the end
     log_density: Array  # (m,)
     uncertainty: Array  # (m,), 1 - largest probability
 
@@ -64,8 +73,7 @@ class Scorer:
 
     def score(self, block: Array) -> Scores:
         """Scores of every row. ValueError for infinities, and for gaps where those are errors."""
-        gaps = np.isnan(block)
-        infinite = np.isinf(block)
+        gaps, infinite = np.isnan(block), np.isinf(block)
         if infinite.any():
             column = int(np.flatnonzero(infinite.any(axis=1))[0])
             raise ValueError(
@@ -96,9 +104,9 @@ class Scorer:
         return repr(self.names[column]) if self.names else f"number {column}"
 
     def _empty(self, m: int) -> Scores:
-        k = self.parameters.k
+        k = self.parameters.all_weights.size
         return Scores(
-            np.full(m, -1, dtype=np.int32),
+            np.full(m, SKIPPED, dtype=np.int32),
             np.full((k, m), np.nan),
             np.full(m, np.nan),
             np.full(m, np.nan),
@@ -118,14 +126,14 @@ class Scorer:
         log_joint /= total
         log_volume = kernel.evaluator.standardisation.log_volume
         scores = Scores(
-            prediction.astype(np.int32),
+            np.where(prediction == self.parameters.k, NOISE, prediction).astype(np.int32),
             log_joint,
             largest + np.log(total) - log_volume,
             1.0 - 1.0 / total,
         )
         unknown = np.isnan(block).all(axis=0) if self.gaps == "marginalize" else np.zeros(0, bool)
         if unknown.any():  # exactly, where rounding would leave 1e-17
-            weights = self.parameters.weights
+            weights = self.parameters.all_weights
             scores.probability[:, unknown] = weights[:, None]
             scores.log_density[unknown] = 0.0
             scores.uncertainty[unknown] = 1.0 - weights.max()
@@ -146,8 +154,8 @@ class BatchScoring:
     """Adds the output columns to batches of rows, for `mapInArrow`.
 
     `columns` are the names of what is in a batch, where they may be numbered. `outputs` names
-    prediction, probability, log density and uncertainty; an empty name leaves one out. Features
-    are the columns `inputs`, or one column of arrays or vectors.
+    prediction, probability, log density, uncertainty and outlier; an empty name leaves one out.
+    Features are the columns `inputs`, or one column of arrays or vectors.
     """
 
     columns: tuple[str, ...]
@@ -155,26 +163,47 @@ class BatchScoring:
     scorer: Scorer
     inputs: tuple[str, ...] | None
     features: str
-    outputs: tuple[str, str, str, str]
+    outputs: tuple[str, str, str, str, str]
+    categories: tuple[Category, ...] = ()  # of which `inputs` names the last columns
+    threshold: float = -np.inf  # log densities under it are outliers
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             named = batch.rename_columns(list(self.columns))
             if self.inputs is not None:
-                values, _ = batch_columns(named, self.inputs)
+                values = self._inputs(named, self.inputs)
             else:
                 values = self._features(named)
             scores = self.scorer.score(values)
-            skipped = scores.prediction < 0
+            skipped = scores.prediction == SKIPPED
             added = (
                 pa.array(scores.prediction, mask=skipped),
                 dense_vectors(scores.probability, skipped),
                 pa.array(scores.log_density, mask=skipped),
                 pa.array(scores.uncertainty, mask=skipped),
+                pa.array(scores.log_density < self.threshold, mask=skipped),
             )
             wanted = [array for array, name in zip(added, self.outputs, strict=True) if name]
             arrays = [*batch.columns[: self.kept], *wanted]
             yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
+
+    def _inputs(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> Array:
+        first = len(names) - len(self.categories)
+        encoders: dict[int, Encoder] = dict(enumerate(self.categories, first))
+        values, nulls = batch_columns(batch, names, encoders)
+        if self.scorer.gaps == "error":
+            for place, category in enumerate(self.categories, first):
+                unknown = np.isnan(values[place])
+                if unknown.sum() > nulls[place]:
+                    column = as_text(batch.column(batch.schema.get_field_index(category.name)))
+                    strange = column.filter(pa.array(unknown)).drop_null()
+                    raise ValueError(
+                        f"column {category.name!r}: {len(strange)} of {batch.num_rows} rows hold "
+                        f"values the model has not seen (the first: {strange[0].as_py()!r}); set "
+                        "missing='marginalize' to score them by their other columns, or 'skip' "
+                        "for nulls"
+                    )
+        return values
 
     def _features(self, batch: pa.RecordBatch) -> Array:
         d = self.scorer.parameters.d

@@ -124,7 +124,10 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
         factors[:, diagonal, diagonal] = np.exp(factors[:, diagonal, diagonal])
         found = factors @ factors.swapaxes(1, 2)
     else:
-        found = np.exp(2 * second).reshape(-1, *like.covariances.shape[not like.structure.shared :])
+        shared = like.structure.shared
+        found = np.exp(2 * second).reshape(
+            1 if shared else k, *like.covariances.shape[not shared :]
+        )
     covariances = np.array(like.covariances)
     if like.structure.shared:
         covariances = found[0]

@@ -22,7 +22,7 @@ from gmm_spark.mixture.kernel import (
     natural_parameters,
 )
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.prior import Prior
+from gmm_spark.mixture.prior import Prior, Priors
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01
@@ -45,7 +45,7 @@ class Sample:
     gaps: bool = False  # some values are NaN, and are integrated out
     levels: tuple[int, ...] = ()  # (q,) of the categories
     allowed: NDArray[np.int64] | None = None  # (n,) whose components rows may be of, by bits
-    prior: Prior | None = None  # as it weighs beside these rows
+    prior: Priors | None = None  # as it weighs beside these rows
     log_widths: Array | None = None  # (d,) of the noise's box, standardised; None is no noise
 
     @property
@@ -84,6 +84,10 @@ class Sample:
     def evaluator(self, candidates: Sequence[Parameters]) -> Evaluator:
         """Natural parameters of candidates, in standardised coordinates, for these rows."""
         return natural_parameters(candidates, self.standardisation, gaps=self.gaps)
+
+    def prior_of(self, k: int) -> Prior | None:
+        """The prior of a mixture of k components beside these rows."""
+        return None if self.prior is None else self.prior.of(k)
 
     @property
     def run_pass(self) -> RunPass:
@@ -146,12 +150,13 @@ def advance(
         advanced = []
         pairs = zip(current, evaluator.layout.candidates(), scores, strict=True)
         for candidate, components, score in pairs:
-            if sample.prior is not None:
-                score += sample.prior.log_density(candidate.parameters)
+            prior = sample.prior_of(candidate.parameters.k)
+            if prior is not None:
+                score += prior.log_density(candidate.parameters)
             score /= statistics.weight
             try:
                 step = m_step(
-                    statistics, components, candidate.parameters, sample.floor, prior=sample.prior
+                    statistics, components, candidate.parameters, sample.floor, prior=prior
                 )
             except SingularCovarianceError:
                 continue
@@ -201,7 +206,7 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
             max_iter=steps,
             acceleration="anderson",
             gaps=part.gaps,
-            prior=part.prior,
+            prior=part.prior_of(candidate.parameters.k),
         )
     except (SingularCovarianceError, FloatingPointError):
         return None

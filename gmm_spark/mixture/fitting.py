@@ -371,8 +371,8 @@ class _Leap:
             self.arrived = small
             usable = extrapolated is not None and not small
             return (extrapolated, "accelerated") if usable else None  # type: ignore[return-value]
-        first, last = on_sample.history[0], on_sample.history[-1]
-        self.arrived = last.objective - first.objective < self._tol
+        reached = on_sample.objective / on_sample.weight  # its last pass may be a rejected one
+        self.arrived = reached - on_sample.history[0].objective < self._tol
         return None if self.arrived else (on_sample.parameters, "anchored")
 
     def _steps_on_sample(

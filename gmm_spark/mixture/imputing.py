@@ -6,39 +6,54 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import by_pattern
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, split_tables
 
 
 class Imputer:
-    """Fills the gaps of rows (d, m) in the user's units; gaps are NaN.
+    """Fills the gaps of rows (d + q, m), numbers in the user's units and codes of categories;
+    gaps are NaN.
 
     Given the component and the known part, what is missing is normal; which component it is, the
     known part says in probabilities. So a missing value has the mixture of these normals for its
-    distribution (Little and Rubin 2002, section 11.3).
+    distribution (Little and Rubin 2002, section 11.3), and a missing category the mixture of the
+    components' tables. Noise says nothing of what is missing; the other components do.
 
     Parameters
     ----------
     parameters : in the user's units
     by : coordinates to work in
+    unnamed : levels that are never put in, numbered over all categories
     """
 
-    def __init__(self, parameters: Parameters, by: Standardisation) -> None:
+    def __init__(
+        self, parameters: Parameters, by: Standardisation, unnamed: Sequence[int] = ()
+    ) -> None:
         self._parameters = parameters.standardised(by)
         self._covariances = self._parameters.dense_covariances()
         self._by = by
         self._kernel = BlockKernel(natural_parameters([self._parameters], by, gaps=True))
+        tables = np.array(self._parameters.tables)
+        tables[:, list(unnamed)] = 0.0
+        self._tables = split_tables(tables, self._parameters.levels)
 
     def expected(self, block: Array) -> tuple[Array, Array]:
-        """Rows with the mean of what is missing put in, (d, m), and its standard deviations,
-        (d, m), 0 where a value is known."""
+        """Rows with the mean of what is missing put in, and for categories the most probable
+        level, (d + q, m); and its standard deviations, 0 where a value is known, and for
+        categories its probability, 1 where it is known, (d + q, m)."""
         filled, deviations = np.array(block), np.zeros(block.shape)
+        d = self._parameters.d
+        deviations[d:] = 1.0
+        for row, gaps, chances in self._categories(block):
+            level = chances.argmax(axis=0)
+            filled[d + row, gaps] = level
+            deviations[d + row, gaps] = chances[level, np.arange(gaps.size)]
         for rows, missing, means, spreads, responsibilities in self._conditionals(block):
             mean = np.einsum("kn,kqn->qn", responsibilities, means)
             variances = np.diagonal(spreads, axis1=1, axis2=2)
@@ -50,16 +65,23 @@ class Imputer:
         return filled, deviations
 
     def drawn(self, block: Array, rng: np.random.Generator) -> Array:
-        """Rows with what is missing drawn from its distribution, (d, m)."""
+        """Rows with what is missing drawn from its distribution, (d + q, m)."""
         filled = np.array(block)
-        for rows, missing, means, spreads, responsibilities in self._conditionals(block):
-            cumulated = np.cumsum(responsibilities, axis=0)
-            chosen = (rng.random(rows.size) * cumulated[-1] > cumulated).sum(axis=0)
-            chosen = np.minimum(chosen, len(means) - 1)
+        # What is missing of a row is drawn together: its component first.
+        chosen = np.zeros(block.shape[1], dtype=np.intp)
+        incomplete = np.flatnonzero(np.isnan(block).any(axis=0))
+        if incomplete.size:
+            chosen[incomplete] = _drawn(self._responsibilities(block[:, incomplete]), rng)
+        d = self._parameters.d
+        for row, table in enumerate(self._tables):
+            gaps = np.flatnonzero(np.isnan(block[d + row]))
+            if gaps.size:
+                filled[d + row, gaps] = _drawn(table[chosen[gaps]].T, rng)
+        for rows, missing, means, spreads, _ in self._conditionals(block):
             noise = rng.normal(size=(missing.size, rows.size))
             drawn = np.empty_like(noise)
-            for component in np.unique(chosen):
-                mine = chosen == component
+            for component in np.unique(chosen[rows]):
+                mine = chosen[rows] == component
                 root = _root(spreads[component])
                 drawn[:, mine] = means[component][:, mine] + root @ noise[:, mine]
             filled[np.ix_(missing, rows)] = self._restored(drawn, missing)
@@ -68,22 +90,34 @@ class Imputer:
     def _restored(self, values: Array, columns: NDArray[np.intp]) -> Array:
         return self._by.centre[columns, None] + self._by.scale[columns, None] * values
 
+    def _responsibilities(self, block: Array) -> Array:
+        """Probabilities of the components, (k, m), given what is known."""
+        joint = self._kernel.log_joint(block)[: self._parameters.k]
+        joint -= joint.max(axis=0)
+        np.exp(joint, out=joint)
+        return np.asarray(joint / joint.sum(axis=0))
+
+    def _categories(self, block: Array) -> Iterator[tuple[int, NDArray[np.intp], Array]]:
+        """Category by category: its number, the rows where it is missing (n,), and the
+        probabilities of its levels there (levels, n)."""
+        for row, table in enumerate(self._tables):
+            gaps = np.flatnonzero(np.isnan(block[self._parameters.d + row]))
+            if gaps.size:
+                yield row, gaps, table.T @ self._responsibilities(block[:, gaps])
+
     def _conditionals(
         self, block: Array
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Array, Array, Array]]:
         """Pattern by pattern: its rows (n,), missing columns (q,), and by component the
         conditional means (k, q, n), covariances (k, q, q) and probabilities (k, n)."""
-        gaps = np.isnan(block)
+        gaps = np.isnan(block[: self._parameters.d])
         incomplete = np.flatnonzero(gaps.any(axis=0))
         if incomplete.size == 0:
             return
         incomplete = incomplete[by_pattern(gaps[:, incomplete])]
         part, gaps = block[:, incomplete], gaps[:, incomplete]
-        joint = self._kernel.log_joint(part)
-        joint -= joint.max(axis=0)
-        np.exp(joint, out=joint)
-        joint /= joint.sum(axis=0)
-        z = (part - self._by.centre[:, None]) / self._by.scale[:, None]
+        joint = self._responsibilities(part)
+        z = (part[: self._parameters.d] - self._by.centre[:, None]) / self._by.scale[:, None]
         changes = np.flatnonzero((gaps[:, 1:] != gaps[:, :-1]).any(axis=0)) + 1
         bounds = [0, *changes.tolist(), gaps.shape[1]]
         for start, stop in itertools.pairwise(bounds):
@@ -96,6 +130,13 @@ class Imputer:
             means = self._parameters.means[:, missing, None] + regression @ deviations
             spreads = of[:, missing[:, None], missing] - regression @ across
             yield incomplete[start:stop], missing, means, spreads, joint[:, start:stop]
+
+
+def _drawn(chances: Array, rng: np.random.Generator) -> NDArray[np.intp]:
+    """One of each column's entries (n,), with chances (entries, n) in proportion."""
+    cumulated = np.cumsum(chances, axis=0)
+    above = rng.random(chances.shape[1]) * cumulated[-1] >= cumulated
+    return np.asarray(np.minimum(above.sum(axis=0), len(chances) - 1))
 
 
 def _root(covariance: Array) -> Array:

@@ -143,7 +143,8 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     """Mixtures with one component taken away and another one split, likely ones first.
 
     What a split may gain is guessed from how far its rows are from normal, what a component is
-    worth from what the likelihood loses without it. None where every component looks normal.
+    worth from what the likelihood loses without it. None where every component looks normal, or
+    there are no numbers.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     batch : the likeliest, those after them, ...
     """
     k, structure = parameters.k, parameters.structure
-    if k < 2:
+    if k < 2 or parameters.d == 0:
         return []
     responsibilities = _responsibilities(parameters, sample)
     losses = -np.log1p(-np.minimum(responsibilities, 1 - 1e-12)).mean(axis=1)
@@ -160,6 +161,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     promise[(gains <= 0) | (parameters.weights <= 0)] = -np.inf
     np.fill_diagonal(promise, -np.inf)
     terms = parameters.d if structure.shape != "full" else parameters.d**2 / 2
+    terms += sum(parameters.levels)
     most = int(np.clip(_AFFORDABLE / (_STEPS[0] * k * terms * sample.num_rows), 4, _MOVES))
     order = np.argsort(-promise, axis=None, kind="stable")
     order = order[batch * (most // 2) : (batch + 1) * (most // 2)]
@@ -168,8 +170,11 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
 
 
 def grown(parameters: Parameters, sample: Sample, most: int) -> list[Parameters]:
-    """Mixtures with one component more, made by splitting one; the likeliest `most`."""
+    """Mixtures with one component more, made by splitting one; the likeliest `most`. None where
+    there are no numbers to split along."""
     k = parameters.k
+    if parameters.d == 0:
+        return []
     wider = _with_a_dead_one(parameters)
     gains = _misfits(parameters, sample, _responsibilities(parameters, sample))
     order = np.lexsort([-parameters.weights, -gains])

@@ -32,9 +32,14 @@ class Structure:
         one = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.shape]
         return one if self.shared else k * one
 
-    def num_free_parameters(self, k: int, d: int) -> int:
-        """Of the whole mixture: k - 1 weights, k d means, and the covariances."""
-        return k - 1 + k * d + self.num_covariance_parameters(k, d)
+    def num_free_parameters(
+        self, k: int, d: int, levels: tuple[int, ...] = (), noise: bool = False
+    ) -> int:
+        """Of the whole mixture: k - 1 weights, k d means, the covariances, the tables of
+        categories, and, as mclust counts, two of the noise: its weight and its volume."""
+        tables = k * sum(n - 1 for n in levels)
+        found = k - 1 + k * d + self.num_covariance_parameters(k, d) + tables
+        return found + 2 if noise else found
 
 
 STRUCTURES = {
@@ -144,11 +149,9 @@ class Parameters:
 
     @property
     def num_free_parameters(self) -> int:
-        """Those of the structure and the tables; of the noise, as mclust counts, its weight and
-        its volume."""
-        found = self.structure.num_free_parameters(self.k, self.d)
-        found += self.k * sum(n - 1 for n in self.levels)
-        return found + (0 if self.noise is None else 2)
+        return self.structure.num_free_parameters(
+            self.k, self.d, self.levels, self.noise is not None
+        )
 
     @property
     def all_weights(self) -> Array:

@@ -100,52 +100,71 @@ class Prior:
         return -0.5 * found
 
 
-def smoothing(sample_codes: Array, levels: tuple[int, ...], k: int, rows: float) -> Array:
-    """Pseudo-counts of the levels of categories for every one of k components, (L,): `rows` rows
-    in all, spread evenly over components, their levels as frequent as in the data (the Bayes
-    constant of Vermunt and Magidson 2016, Technical Guide for Latent GOLD, section 7.3).
+@dataclass(frozen=True)
+class Priors:
+    """The prior of a mixture of any number of components.
 
-    sample_codes : (q, n), NaN where a category is not known
+    concentration : of the Dirichlet on weights, 1 is none
+    rows : the levels of a category have been seen this often before, over all components
+    frequencies : (L,) how often each level was it; the data's own (the Bayes constant of Vermunt
+        and Magidson 2016, Technical Guide for Latent GOLD, section 7.3)
+    normal : hyperparameters of mean and covariance, None where these are maximum likelihood
+    share : of all rows, beside which the prior stands
     """
-    shares = even_table(levels)
-    for part, row in zip(split_tables(shares, levels), sample_codes, strict=True):
+
+    concentration: float = 1.0
+    rows: float = 0.0
+    frequencies: Array | None = None
+    normal: FraleyRaftery | None = None
+    share: float = 1.0
+
+    def of(self, k: int) -> Prior:
+        tables = np.zeros(0) if self.frequencies is None else self.rows / k * self.frequencies
+        normal = None if self.normal is None else self.normal.of(k)
+        return Prior(self.concentration - 1.0, tables, normal).times(self.share)
+
+    def times(self, share: float) -> Priors:
+        return replace(self, share=self.share * share)
+
+
+def frequencies(codes: Array, levels: tuple[int, ...]) -> Array:
+    """How frequent the levels of categories are in codes (q, n), NaN where one is not known."""
+    found = even_table(levels)
+    for part, row in zip(split_tables(found, levels), codes, strict=True):
         known = row[row >= 0].astype(np.intp)
-        if known.size:
-            # A level the sample has not met is not impossible.
-            counts = np.bincount(known, minlength=part.size) + 1.0 / part.size
-            part[:] = counts / counts.sum()
-    return rows / k * shares
+        # A level the sample has not met is not impossible.
+        counts = np.bincount(known, minlength=part.size) + 1.0 / part.size
+        part[:] = counts / counts.sum()
+    return found
 
 
-def fraley_raftery(
-    mean: Array,
-    covariance: Array,
-    k: int,
-    structure: Structure,
-    scale: Array,
-    *,
-    shrinkage: float = 0.01,
-    dof: float | None = None,
-) -> Normal:
+@dataclass(frozen=True)
+class FraleyRaftery:
     """The default prior of Fraley and Raftery (2007), for standardised coordinates.
 
-    Parameters
-    ----------
     mean, covariance : of all rows, standardised
     scale : (d,) of the standardisation: the prior's scale for diagonal and spherical covariances
         is one variance, the mean of the columns' own, in the user's units
     shrinkage : rows the prior mean counts for
     dof : degrees of freedom, d + 2 by default
     """
-    d = mean.size
-    dof = d + 2.0 if dof is None else dof
-    part = k ** (-2.0 / d)
-    if structure.shape == "full":
-        rows = dof + d + 1 + (k if structure.shared else 1)
-        return Normal(mean, shrinkage, rows, part * covariance)
-    variance = part * float(np.mean(np.diag(covariance) * scale**2)) / scale**2
-    if structure.shape == "diagonal":
-        rows = dof + 2 + (k if structure.shared else 1)
-        return Normal(mean, shrinkage, rows, variance)
-    rows = dof + 2 + d * (k if structure.shared else 1)
-    return Normal(mean, shrinkage, rows, np.asarray(variance[0]))
+
+    structure: Structure
+    mean: Array
+    covariance: Array
+    scale: Array
+    shrinkage: float = 0.01
+    dof: float | None = None
+
+    def of(self, k: int) -> Normal:
+        d, structure = self.mean.size, self.structure
+        dof = d + 2.0 if self.dof is None else self.dof
+        part = k ** (-2.0 / d)
+        times = k if structure.shared else 1
+        if structure.shape == "full":
+            return Normal(self.mean, self.shrinkage, dof + d + 1 + times, part * self.covariance)
+        variances = np.diag(self.covariance) * self.scale**2
+        variance = part * float(np.mean(variances)) / self.scale**2
+        if structure.shape == "diagonal":
+            return Normal(self.mean, self.shrinkage, dof + 2 + times, variance)
+        return Normal(self.mean, self.shrinkage, dof + 2 + d * times, np.asarray(variance[0]))

@@ -48,7 +48,7 @@ def labelled_start(
     k: int,
     structure: Structure,
     floor: Array,
-    prior: Prior | None,
+    prior: Prior | None = None,
 ) -> Parameters:
     """The M-step of rows that each belong wholly to one component, or to the noise.
 
@@ -197,9 +197,9 @@ def _labelled_start(
         return kernel.statistics()
 
     if structure.shared:
-        return labelled_start(run_labelled, sample, k, structure, sample.floor, sample.prior)
+        return labelled_start(run_labelled, sample, k, structure, sample.floor, sample.prior_of(k))
     lowest = np.maximum(sample.floor, 1e-6)
-    start = labelled_start(run_labelled, sample, k, structure, lowest, sample.prior)
+    start = labelled_start(run_labelled, sample, k, structure, lowest, sample.prior_of(k))
     if d == 0:
         return start
     # A small group says little of its own covariance: lean on the pooled one, for the start.
@@ -215,13 +215,17 @@ def _labelled_start(
     return replace(start, covariances=(1 - share) * start.covariances + share * support)
 
 
+def one_component(sample: Sample, structure: Structure) -> Parameters:
+    """All rows as one component."""
+    return _labelled_start(sample, np.zeros(sample.num_rows, dtype=np.intp), 1, structure)
+
+
 def _random_start(
     sample: Sample, k: int, structure: Structure, rng: np.random.Generator
 ) -> Parameters:
     """Means at k rows drawn at random, the covariance of all rows for every component; tables
     half of all rows, half of that row."""
-    everything = np.zeros(sample.num_rows, dtype=np.intp)
-    whole = _labelled_start(sample, everything, 1, structure)
+    whole = one_component(sample, structure)
     seen = sample.values if not sample.gaps else np.nan_to_num(sample.values, nan=np.inf)
     distinct = np.unique(seen, axis=1, return_index=True)[1]
     rows = rng.choice(distinct, k, replace=distinct.size < k)

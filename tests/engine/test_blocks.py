@@ -105,7 +105,7 @@ def test_what_is_packed_is_read_back_with_its_roles(rows) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array(row) for row in rows], ["0", "1", "2"])
     roles = Roles(("x",), weight="w", label="l")
     (block,) = read_back(Packer(("0", "1", "2"), None), [batch], roles)
-    assert_array_equal(block.features, rows[:1])
+    assert_array_equal(block.inputs, rows[:1])
     assert_array_equal(block.weights, rows[1])
     assert_array_equal(block.labels, rows[2])
 
@@ -133,7 +133,7 @@ def test_arrays_become_columns_with_their_gaps_counted() -> None:
     batch = pa.RecordBatch.from_arrays([arrays, weights], ["0", "1"])
     (block,) = read_back(Packer(("0", "1"), 2), [batch], Roles(("x", "y"), weight="w"))
     nan = np.nan
-    assert_array_equal(block.features, [[1, nan, 3, nan], [2, nan, nan, 4]])
+    assert_array_equal(block.inputs, [[1, nan, 3, nan], [2, nan, nan, 4]])
     assert_array_equal(block.weights, [1, 2, 3, nan])
     assert_array_equal(block.nulls, [1, 2, 1])
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from gmm_spark.engine.scoring import Scorer
+from gmm_spark.engine.scoring import SKIPPED, Scorer
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -89,7 +89,7 @@ def test_skipped_rows_are_marked_and_the_others_scored_as_ever() -> None:
     whole = Scorer(mixture("VVV"), "error").score(rows)
     rows[1, 3] = np.nan
     scores = Scorer(mixture("VVV"), "skip").score(rows)
-    assert scores.prediction[3] == -1
+    assert scores.prediction[3] == SKIPPED
     assert np.isnan(scores.probability[:, 3]).all()
     assert np.isnan(scores.log_density[3])
     kept = np.arange(rows.shape[1]) != 3

@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
-from gmm_spark.mixture import candidates, fitting, scaling, starting
+from gmm_spark.mixture import candidates, fitting, scaling
+from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation, Structure
+from gmm_spark.mixture.parameters import (
+    STRUCTURES,
+    Parameters,
+    Standardisation,
+    Structure,
+    split_tables,
+)
 from gmm_spark.mixture.searching import search
 
 CODES = tuple(STRUCTURES)
@@ -139,6 +146,40 @@ def observed_log_likelihood(parameters: Parameters, block: np.ndarray) -> float:
             )
         ]
         total += float(np.logaddexp.reduce(joint, axis=0).sum())
+    return total
+
+
+def mixed_joint(parameters: Parameters, row: np.ndarray) -> list[float]:
+    """Weight times density of what is known of a row (d + q,), of every component and the noise,
+    by scipy."""
+    numbers, codes = row[: parameters.d], row[parameters.d :]
+    known = np.flatnonzero(~np.isnan(numbers))
+    found = []
+    for k in range(parameters.k):
+        value = parameters.weights[k]
+        if known.size:
+            covariance = parameters.dense_covariances()[k][np.ix_(known, known)]
+            value *= multivariate_normal(parameters.means[k][known], covariance).pdf(numbers[known])
+        tables = split_tables(parameters.tables[k], parameters.levels)
+        for table, code in zip(tables, codes, strict=True):
+            value *= 1.0 if np.isnan(code) else table[int(code)]
+        found.append(value)
+    if parameters.noise is not None:
+        value = parameters.noise.weight / np.exp(parameters.noise.log_widths[known].sum())
+        for count, code in zip(parameters.levels, codes, strict=True):
+            value *= 1.0 if np.isnan(code) else 1 / count
+        found.append(value)
+    return found
+
+
+def mixed_log_likelihood(parameters: Parameters, block: np.ndarray, allowed=None) -> float:
+    """Sum of the log densities of rows (d + q, n), of the components that bits allow."""
+    total = 0.0
+    for index, row in enumerate(block.T):
+        joint = mixed_joint(parameters, row)
+        if allowed is not None and allowed[index] != -1:
+            joint = [p for k, p in enumerate(joint) if k < parameters.k and allowed[index] >> k & 1]
+        total += np.log(sum(joint))
     return total
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import accelerating
+from gmm_spark.mixture import fitting as module
 from gmm_spark.mixture.accelerating import anchored
 from gmm_spark.mixture.fitting import Race, array_pass, fit, fit_together, passes
 from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
@@ -305,3 +308,30 @@ class TestRace:
         (one, right), _ = self.together([0.0, 1e3])
         assert one.converged
         assert right is None
+
+
+def test_a_climb_on_the_sample_that_ends_with_a_rejected_pass_is_still_a_climb(monkeypatch) -> None:
+    """What was reached is the last pass that was kept, not the last one."""
+    block, labels = separate_groups(seed=5, k=3, d=2, n=400)
+    by = plain_scales(block, STRUCTURES["VVV"])
+    start = start_from_labels(
+        block, np.random.default_rng(2).permutation(labels), STRUCTURES["VVV"], by
+    )
+    real = module.fit
+
+    def with_a_bad_end(*arguments, **options):
+        found = real(*arguments, **options)
+        last = found.history[-1]
+        bad = replace(last, kind="rejected", objective=last.objective - 5.0, gain=-5.0)
+        return replace(found, history=(*found.history, bad))
+
+    monkeypatch.setattr(module, "fit", with_a_bad_end)
+    found = real(
+        array_pass(block),
+        start,
+        by,
+        floor=np.full(2, 1e-3),
+        acceleration="anderson",
+        run_sample=array_pass(block[:, ::2]),
+    )
+    assert "anchored" in {record.kind for record in found.history}

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import approx_fprime
-from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
@@ -22,10 +21,15 @@ from gmm_spark.mixture.parameters import (
     Standardisation,
     split_tables,
 )
-from gmm_spark.mixture.prior import Prior, fraley_raftery, smoothing
+from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.starting import INIT_MODES
-from tests.mixture.reference import CODES, random_parameters
+from tests.mixture.reference import (
+    CODES,
+    mixed_joint,
+    mixed_log_likelihood,
+    random_parameters,
+)
 
 LEVELS = (3, 2)
 BY = Standardisation(np.array([0.3, -1.0, 2.0]), np.array([1.5, 1.5, 1.5]))
@@ -60,38 +64,6 @@ def rows_of(parameters: Parameters, n: int, gaps: float = 0.0, seed: int = 0) ->
     return np.where(rng.random(block.shape) < gaps, np.nan, block)
 
 
-def joint_of(parameters: Parameters, row: np.ndarray) -> list[float]:
-    """Weight times density of what is known of a row, of every component and the noise."""
-    numbers, codes = row[: parameters.d], row[parameters.d :]
-    known = np.flatnonzero(~np.isnan(numbers))
-    found = []
-    for k in range(parameters.k):
-        value = parameters.weights[k]
-        if known.size:
-            covariance = parameters.dense_covariances()[k][np.ix_(known, known)]
-            value *= multivariate_normal(parameters.means[k][known], covariance).pdf(numbers[known])
-        tables = split_tables(parameters.tables[k], parameters.levels)
-        for table, code in zip(tables, codes, strict=True):
-            value *= 1.0 if np.isnan(code) else table[int(code)]
-        found.append(value)
-    if parameters.noise is not None:
-        value = parameters.noise.weight / np.exp(parameters.noise.log_widths[known].sum())
-        for count, code in zip(parameters.levels, codes, strict=True):
-            value *= 1.0 if np.isnan(code) else 1 / count
-        found.append(value)
-    return found
-
-
-def log_likelihood_of(parameters: Parameters, block: np.ndarray, allowed=None) -> float:
-    total = 0.0
-    for index, row in enumerate(block.T):
-        joint = joint_of(parameters, row)
-        if allowed is not None and allowed[index] != -1:
-            joint = [p for k, p in enumerate(joint) if k < parameters.k and allowed[index] >> k & 1]
-        total += np.log(sum(joint))
-    return total
-
-
 def evaluator_of(parameters: Parameters, gaps: bool):
     return natural_parameters([parameters.standardised(BY)], BY, gaps=gaps)
 
@@ -123,7 +95,7 @@ class TestKernel:
         kernel = BlockKernel(evaluator_of(parameters, bool(gaps)))
         # log_joint leaves a gap's density in no units: take off those of the known columns only.
         found = kernel.log_joint(block) - BY.log_volume
-        expected = np.log([joint_of(parameters, row) for row in block.T]).T
+        expected = np.log([mixed_joint(parameters, row) for row in block.T]).T
         assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
     @pytest.mark.parametrize("gaps", [0.0, 0.3])
@@ -139,9 +111,9 @@ class TestKernel:
         assert [c.index for c in evaluator.centred] == [1]
         block = rows_of(parameters, 60, gaps)
         found = BlockKernel(evaluator).log_joint(block) - BY.log_volume
-        near = np.array([joint_of(parameters, row)[1] > 1e-200 for row in block.T])
+        near = np.array([mixed_joint(parameters, row)[1] > 1e-200 for row in block.T])
         assert near.sum() > 5
-        expected = np.log([joint_of(parameters, row)[1] for row in block.T[near]])
+        expected = np.log([mixed_joint(parameters, row)[1] for row in block.T[near]])
         assert_allclose(found[1, near], expected, rtol=1e-6)
 
     @pytest.mark.parametrize("code", ["VVV", "VVI", "EII"])
@@ -155,7 +127,7 @@ class TestKernel:
         statistics = kernel.statistics()
         tables, counts = np.zeros((4, 5)), np.zeros(4)
         for row, weight in zip(block.T, weights, strict=True):
-            joint = np.array(joint_of(parameters, row))
+            joint = np.array(mixed_joint(parameters, row))
             share = weight * joint / joint.sum()
             counts += share
             for code_of_row, first in zip(row[3:], (0, 3), strict=True):
@@ -172,7 +144,7 @@ class TestKernel:
         kernel = BlockKernel(evaluator_of(parameters, False))
         kernel.add(block, None, allowed)
         found = kernel.statistics().log_likelihoods[0] - 50 * BY.log_volume
-        assert_allclose(found, log_likelihood_of(parameters, block, allowed), rtol=1e-10)
+        assert_allclose(found, mixed_log_likelihood(parameters, block, allowed), rtol=1e-10)
         only = BlockKernel(evaluator_of(parameters, False))
         only.add(block[:, :10], None, allowed[:10])
         assert_allclose(only.statistics().counts, [10, 0, 0, 0], atol=1e-12)
@@ -184,7 +156,7 @@ class TestFits:
         truth = parameters_of(code, noise=noise)
         block = rows_of(truth, 80, 0.1)
         found, parameters = fitted(truth, block)
-        assert_allclose(found.log_likelihood, log_likelihood_of(parameters, block), rtol=1e-10)
+        assert_allclose(found.log_likelihood, mixed_log_likelihood(parameters, block), rtol=1e-10)
 
         # Along weights and tables, in logits, and means.
         def moved(x: np.ndarray) -> float:
@@ -202,7 +174,7 @@ class TestFits:
             )
             if noise:
                 changed = replace(changed, noise=Noise(weights[3], WIDTHS))
-            return log_likelihood_of(changed, block) / 80
+            return mixed_log_likelihood(changed, block) / 80
 
         slope = approx_fprime(np.zeros(parameters.all_weights.size + 9 + 15), moved, 1e-6)
         assert_allclose(slope, 0, atol=2e-5)
@@ -237,7 +209,7 @@ class TestFits:
         allowed = np.full(200, -1)
         allowed[:40], allowed[40:60] = 0b001, 0b011
         found, parameters = fitted(truth, block, allowed=allowed)
-        expected = log_likelihood_of(parameters, block, allowed)
+        expected = mixed_log_likelihood(parameters, block, allowed)
         assert_allclose(found.log_likelihood, expected, rtol=1e-10)
 
 
@@ -250,7 +222,7 @@ class TestPriors:
         block = rng.normal(size=(d, n)) * 2.0 + 1.0
         shape = STRUCTURES[code].shape
         mean, covariance = np.array([0.5, 0.0, -0.5]), np.cov(block)
-        prior = fraley_raftery(mean, covariance, 1, STRUCTURES[code], np.ones(d), shrinkage=0.3)
+        prior = FraleyRaftery(STRUCTURES[code], mean, covariance, np.ones(d), 0.3).of(1)
         unit = Standardisation(np.zeros(d), np.ones(d))
         found = fit(
             array_pass(block),
@@ -282,17 +254,16 @@ class TestPriors:
         block = rows_of(parameters_of(code), 60)
         kernel = BlockKernel(natural_parameters([start], BY))
         kernel.add(block)
-        normal = fraley_raftery(
-            rng.normal(size=3), np.eye(3) + 0.2, 3, structure, BY.scale, shrinkage=2.0
-        )
-        prior = Prior(1.5, smoothing(block[3:], LEVELS, 3, 2.0), normal)
+        family = FraleyRaftery(structure, rng.normal(size=3), np.eye(3) + 0.2, BY.scale, 2.0)
+        prior = Priors(2.5, 2.0, frequencies(block[3:], LEVELS), family).of(3)
+        normal = prior.normal
         best = m_step(kernel.statistics(), slice(0, 3), start, np.zeros(3), prior=prior).parameters
 
         def objective(at: Parameters) -> float:
-            joint = np.array([joint_of(start.restored(BY), row) for row in block.T])
+            joint = np.array([mixed_joint(start.restored(BY), row) for row in block.T])
             shares = joint / joint.sum(axis=1, keepdims=True)
             of_user = at.restored(BY)
-            logs = np.log([joint_of(of_user, row) for row in block.T])
+            logs = np.log([mixed_joint(of_user, row) for row in block.T])
             total = float((shares * logs).sum()) + 1.5 * np.log(at.weights).sum()
             total += float((np.log(at.tables) @ prior.tables).sum())
             for k in range(3):
@@ -332,7 +303,7 @@ class TestPriors:
     def test_the_penalised_objective_does_not_fall_and_the_likelihood_may(self) -> None:
         truth = parameters_of("VVV")
         block = rows_of(truth, 60)
-        prior = Prior(5.0, smoothing(block[3:], LEVELS, 3, 30.0))
+        prior = Priors(6.0, 30.0, frequencies(block[3:], LEVELS)).of(3)
         maximum, at = fitted(truth, block, acceleration="none")
         found, _ = fitted(at, block, prior=prior, acceleration="none")
         assert found.log_likelihood < maximum.log_likelihood - 0.1
@@ -340,7 +311,7 @@ class TestPriors:
 
     def test_smoothing_is_the_levels_own_frequency(self) -> None:
         codes = np.array([[0.0, 0, 0, 1, np.nan], [1.0, 1, 1, 1, 1]])
-        found = smoothing(codes, (2, 2), 4, 8.0)
+        found = Priors(1.0, 8.0, frequencies(codes, (2, 2))).of(4).tables
         assert_allclose([found[:2].sum(), found[2:].sum()], 2.0)
         assert_allclose(found, 2 * np.array([3.5 / 5, 1.5 / 5, 0.5 / 6, 5.5 / 6]))
 
@@ -359,7 +330,7 @@ class TestSearch:
             Standardisation(np.zeros(1), np.ones(1)),
             np.full(1, 1e-3),
             levels=(3,) * 6,
-            prior=Prior(0.0, np.full(18, 0.1)),
+            prior=Priors(1.0, 1.0, np.full(18, 1 / 3)),
         )
         found = search(sample, 3, STRUCTURES[code], init_mode=mode)[0]  # type: ignore[arg-type]
         joint = BlockKernel(sample.evaluator([found])).log_joint(block)
@@ -411,7 +382,7 @@ def test_chevron_is_told_from_its_noise(shared_data) -> None:
     mine = joint.argmax(axis=0) < 2
     # EM in the units of the data, with mclust's volume, the box's, written out.
     parameters = found.restored(by)
-    density = log_likelihood_of(parameters, block)
+    density = mixed_log_likelihood(parameters, block)
     total = float(np.logaddexp.reduce(joint, axis=0).sum()) - 1104 * by.log_volume
     assert_allclose(total, density, rtol=1e-10)
     assert (mine == (table["class"] == "data").to_numpy()).mean() > 0.85
