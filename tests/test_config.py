@@ -173,11 +173,11 @@ def test_filters_and_lists_on_the_command_line() -> None:
         ("columns: [a, 3]", "columns[1]: found 3; expected a string"),
         (
             "columns: []",
-            "columns: found neither; expected either columns (or categorical_columns, or both) or vector_column",
+            "columns: found neither; expected columns, categorical_columns or",
         ),
         (
             "vector_column: v",
-            "columns: found both; expected either columns (or categorical_columns, or both) or vector_column",
+            "columns: found both; expected columns, categorical_columns or",
         ),
         ("config: other.yaml", "config: found in "),
     ],

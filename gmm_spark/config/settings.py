@@ -244,8 +244,8 @@ class TrainSettings(JobSettings):
         if named == (self.vector_column is not None):
             found = "both" if named else "neither"
             raise ValueError(
-                f"columns: found {found}; expected either columns (or categorical_columns, or "
-                "both) or vector_column"
+                f"columns: found {found}; expected columns, categorical_columns or both, or "
+                "vector_column"
             )
         if self.initial_model is not None and self.initial_label_column is not None:
             raise ValueError(

@@ -62,9 +62,11 @@ def test_same_start_same_end(k: int, numbers: list[str], gaps: float) -> None:
     }
     if d:
         descriptor = {
-            "numbers": {"model": f"gaussian_diag{ending}", "n_columns": d, "reg_covar": 0.0},
+            "numbers": {"model": f"gaussian_diag{ending}", "n_columns": d},
             **descriptor,
         }
+    if d and not gaps:
+        descriptor["numbers"]["reg_covar"] = 0.0
     peer = FromLabels(
         k,
         measurement=descriptor,
