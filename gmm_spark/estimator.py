@@ -35,11 +35,11 @@ from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Crew, Sample
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
-from gmm_spark.mixture.parameters import Parameters, Structure, as_structure, structure_named
+from gmm_spark.mixture.parameters import Noise, Parameters, Structure, as_structure, structure_named
 from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import INIT_MODES, labelled_start, noise, one_component
+from gmm_spark.mixture.starting import INIT_MODES, labelled_start, one_component
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams
@@ -49,6 +49,8 @@ from gmm_spark.summary import summarise
 logger = logging.getLogger(__name__)
 
 PRIORS = "none", "conjugate"
+# Noise starts with this weight where nothing says more.
+_LEAST_NOISE = 0.01
 
 # The sample: so many bytes, more where a mixture has many parameters, and rows at most.
 _SAMPLE_BYTES = 24 << 20
@@ -85,9 +87,10 @@ class _Data:
         key = plan.structure.shape, plan.floor
         if key not in self._described:
             scan = self.scan
-            numbers = scan.sample[: len(self.source.roles.features)]
+            d = len(self.source.roles.features)
+            numbers = scan.sample[:d]
             self._described[key] = describe_columns(
-                numbers, scan.lowest, scan.highest, plan.structure, plan.floor
+                numbers, scan.lowest[:d], scan.highest[:d], plan.structure, plan.floor
             )
         return self._described[key]
 
@@ -141,6 +144,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         acceleration: str = "anderson",
         missing: str = "error",
         categoricalCols: list[str] | None = None,
+        countCols: list[str] | None = None,
         maxCategories: int = 64,
         categoryPrior: float = 1.0,
         labelCol: str | None = None,
@@ -181,6 +185,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         acceleration: str = "anderson",
         missing: str = "error",
         categoricalCols: list[str] | None = None,
+        countCols: list[str] | None = None,
         maxCategories: int = 64,
         categoryPrior: float = 1.0,
         labelCol: str | None = None,
@@ -293,10 +298,12 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         columns = data.columns(plan)
         self._refuse_singular(columns, plan, roles.features)
         by = columns.standardisation
-        log_widths = None
+        noise = None
         if self.getNoise():
-            widths = (scanned.highest - scanned.lowest) / by.scale
-            log_widths = np.log(np.where(widths > 0, widths, 1.0))
+            ranges = scanned.highest - scanned.lowest
+            widths = np.where(ranges[:d] > 0, ranges[:d] / by.scale, 1.0)
+            values = ranges[len(ranges) - len(roles.counts) :] + 1
+            noise = Noise(_LEAST_NOISE, np.log(widths), np.log(values))
         sample = Sample(
             scanned.sample,
             scanned.sample_weights,
@@ -306,17 +313,17 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             roles.levels,
             scanned.sample_memberships,
             None,
-            log_widths,
+            noise,
         )
         share = scanned.sample.shape[1] / scanned.num_rows
         return replace(sample, prior=self._priors(sample, plan, share))
 
     def _priors(self, sample: Sample, plan: _Plan, share: float) -> Priors | None:
         """The prior as it stands beside the sample, which is that share of the rows."""
-        rows = self.getCategoryPrior() if sample.levels else 0.0
+        rows = self.getCategoryPrior() if sample.levels or sample.counts.size else 0.0
         concentration, normal = self.getWeightConcentration(), None
         if self.getPrior() == "conjugate" and sample.d > 0:
-            plain = replace(sample, floor=np.zeros(sample.d), levels=(), log_widths=None)
+            plain = replace(sample, floor=np.zeros(sample.d), levels=(), noise=None)
             plain = replace(plain, values=sample.values[: sample.d], allowed=None)
             whole = one_component(plain, structure_named("full"))
             unbiased = sample.num_rows / max(1, sample.num_rows - 1)
@@ -329,8 +336,9 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             )
         if rows == 0 and concentration == 1 and normal is None:
             return None
-        shares = frequencies(sample.values[sample.d :], sample.levels)
-        return Priors(concentration, rows, shares, normal, share)
+        means = np.array([np.nanmean(row) if (row >= 0).any() else 1.0 for row in sample.counts])
+        shares = frequencies(sample.codes, sample.levels)
+        return Priors(concentration, rows, shares, means, normal, share)
 
     def _climb(
         self,
@@ -426,22 +434,23 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         require(self.getPriorShrinkage() > 0, "priorShrinkage", "more than 0")
         require(self.getWeightConcentration() >= 1, "weightConcentration", "at least 1")
         names, categories = self._input_columns(), self.getCategoricalCols()
-        nothing = names == [] and not categories
+        counts = self.getCountCols()
+        nothing = names == [] and not categories and not counts
         if names is not None and (nothing or len(set(names)) < len(names)):
             raise ConfigurationError(
                 f"inputCols is {names}; name at least one column, and each once"
             )
-        if len(set(categories)) < len(categories):
-            raise ConfigurationError(f"categoricalCols is {categories}; name each column once")
-        twice = sorted(set(categories) & set(names or ()))
+        every = [*(names or ()), *categories, *counts]
+        twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
             raise ConfigurationError(
-                f"column {twice[0]} is in inputCols and in categoricalCols; it is one or the other"
+                f"column {twice[0]} is named twice in inputCols, categoricalCols and countCols; "
+                "name it once"
             )
-        if categories and self.isSet(self.featuresCol) and not names:
+        if (categories or counts) and self.isSet(self.featuresCol) and not names:
             raise ConfigurationError(
-                "categoricalCols cannot stand beside featuresCol: name the numeric columns with "
-                "inputCols"
+                "categories and counts cannot stand beside featuresCol: name the numeric columns "
+                "with inputCols"
             )
 
     def _plan(self) -> _Plan:
@@ -468,7 +477,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
         """The rows, and warnings about the categories."""
         names, categories = self._input_columns(), self.getCategoricalCols()
         weight, label = self._weight_column(), self.getInitialLabelCol()
-        membership = self.getLabelCol()
+        membership, counts = self.getLabelCol(), tuple(self.getCountCols())
         found: tuple[Category, ...] = ()
         notes: list[str] = []
         if isinstance(dataset, ParquetTable):
@@ -485,7 +494,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
                     reader, _ = row_group_reader(spark, dataset, tuple(categories))
                     tasks, most = task_numbers(spark, reader), self.getMaxCategories()
                     found, notes = find_categories(tasks, categories, most, reader)
-                roles = Roles(tuple(names), weight, label, found, membership)
+                roles = Roles(tuple(names), weight, label, found, membership, counts)
                 return ParquetSource(spark, dataset, roles), notes
             if dataset.filters is not None:
                 raise ConfigurationError(
@@ -506,6 +515,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
             label=label,
             categories=found,
             membership=membership,
+            counts=counts,
         )
         return source, notes
 
@@ -520,7 +530,7 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
 
     def _num_parameters(self, structure: Structure, k: int, roles: Roles) -> int:
         return structure.num_free_parameters(
-            k, len(roles.features), roles.levels, noise=self.getNoise()
+            k, len(roles.features), roles.levels, self.getNoise(), len(roles.counts)
         )
 
     def _check_labels(self, scanned: Scan, plans: Sequence[_Plan]) -> None:
@@ -590,18 +600,23 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     ) -> Parameters:
         """The parameters of a model to start from, with or without noise as it is asked for."""
         categories = data.source.roles.categories
+        if model.parameters.counts != len(data.source.roles.counts):
+            raise ConfigurationError(
+                f"initialModel has {model.parameters.counts} counts, the data "
+                f"{len(data.source.roles.counts)}; they must be the same"
+            )
         if model.categories != {c.name: list(c.levels) for c in categories}:
             raise ConfigurationError(
                 f"initialModel has the categories {model.categories}, the data "
                 f"{ {c.name: list(c.levels) for c in categories} }; they must be the same"
             )
         start = as_structure(model.parameters, plan.structure).standardised(sample.standardisation)
-        wanted = noise(sample)
+        wanted = sample.noise
         if wanted is None or start.noise is None:
             weights = start.weights / start.weights.sum()
             start = replace(start, weights=weights, noise=None)
             return start if wanted is None else start.with_noise(wanted)
-        return replace(start, noise=replace(start.noise, log_widths=wanted.log_widths))
+        return replace(start, noise=replace(wanted, weight=start.noise.weight))
 
     def write(self) -> EstimatorWriter:
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
@@ -697,6 +712,10 @@ class GaussianMixture(Estimator, GaussianMixtureParams, MLWritable, MLReadable):
     def setCategoricalCols(self, value: list[str]) -> GaussianMixture:
         """Sets the columns that hold categories."""
         return self._set(categoricalCols=value)
+
+    def setCountCols(self, value: list[str]) -> GaussianMixture:
+        """Sets the columns that hold counts."""
+        return self._set(countCols=value)
 
     def setMaxCategories(self, value: int) -> GaussianMixture:
         """Sets how many values of a categorical column are told apart."""

@@ -137,6 +137,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return tables[names.index(column)]
 
     @property
+    def rates(self) -> Array:
+        """Means of the counts in every component, (k, counts), in the order of `countCols`."""
+        return self.parameters.rates
+
+    @property
     def noiseWeight(self) -> float:
         """Weight of the noise; 0 for a model without."""
         noise = self.parameters.noise
@@ -182,9 +187,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return Vectors.dense(self._scored(value).probability[:, 0])
 
     def _scored(self, value: Vector) -> Any:
-        if self._categories:
+        if self._categories or self.parameters.counts:
             raise ConfigurationError(
-                "a row of a model with categorical columns is no vector; use transform"
+                "a row of a model with categories or counts is no vector; use transform"
             )
         row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
         if row.shape != (self.numFeatures,):
@@ -231,8 +236,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def impute(
         self, dataset: DataFrame | ParquetTable, *, draws: int = 0, seed: int = 0
     ) -> DataFrame:
-        """The rows of `dataset` with their gaps (null or NaN) in `inputCols` and
-        `categoricalCols` filled.
+        """The rows of `dataset` with their gaps (null or NaN) in `inputCols`,
+        `countCols` and `categoricalCols` filled.
 
         Without `draws`, by what the mixture expects given what is known of the row, averaged
         over the segments it may belong to; beside every input column stands `<column>_sd`, the
@@ -241,7 +246,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         `<column>_probability`, its probability, 1 where a value was there. With `draws`, every
         row comes that many times, numbered from 0 in the column `imputation`, its gaps drawn
         from their distribution: estimates made of each and pooled are honest about what is not
-        known (Rubin 1987). Input columns come back as double. A row of which nothing is known
+        known (Rubin 1987). Numbers and counts come back as double. A row of which nothing is known
         is filled by the mixture's own mean.
 
         Parameters
@@ -269,6 +274,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 "impute fills columns of their own; fit with inputCols, or model.setInputCols"
             )
         self._check_inputs(dataset, names)
+        names = [*names, *self.getCountCols()]
         columns = dataset.columns
         outputs = ["imputation"]
         if draws == 0:
@@ -296,7 +302,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             raise ConfigurationError(
                 f"inputCols names {len(names)} columns, the model was fitted on {self.numFeatures}"
             )
-        for name in names:
+        for name in [*names, *self.getCountCols()]:
             check_numeric(dataset, name)
         for name in self.categories:
             check_category(dataset, name)
@@ -321,7 +327,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 )
             return self._transform(frame).select(*map(quoted, [*kept, *self._outputs([])[0]]))
         outputs, added = self._outputs(kept)
-        names = [*names, *self.categories]
+        names = [*names, *self.categories, *self.getCountCols()]
         read = [*kept, *(name for name in names if name not in kept)]
         scoring = self._scoring(frame, read, len(kept))
         reader, _ = row_group_reader(spark, table, tuple(read))
@@ -370,7 +376,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             feature_column(dataset, self.getFeaturesCol())
         else:
             self._check_inputs(dataset, names)
-            names = [*names, *self.categories]
+            names = [*names, *self.categories, *self.getCountCols()]
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         threshold = self.getOutlierThreshold()

@@ -74,6 +74,11 @@ class GaussianMixtureParams(
         "columns of text, whole numbers or booleans, each a probability table a component",
         TypeConverters.toListString,
     )
+    countCols = _own(
+        "countCols",
+        "columns of whole numbers from 0 on, each a Poisson distribution a component",
+        TypeConverters.toListString,
+    )
     maxCategories = _own(
         "maxCategories",
         "values of a categorical column told apart, at least 2; the rarer ones count as one",
@@ -81,8 +86,8 @@ class GaussianMixtureParams(
     )
     categoryPrior = _own(
         "categoryPrior",
-        "rows, over all components, that the tables of categories have seen before, as the column "
-        "is distributed; 0: maximum likelihood",
+        "rows, over all components, that tables of categories and rates of counts have seen "
+        "before, as the column is distributed; 0: maximum likelihood",
         TypeConverters.toFloat,
     )
     labelCol = _own(
@@ -207,6 +212,11 @@ class GaussianMixtureParams(
         is_set = self.isSet(self.categoricalCols)
         return list(self.getOrDefault(self.categoricalCols) or []) if is_set else []
 
+    def getCountCols(self) -> list[str]:
+        """Gets the columns that hold counts; empty where there are none."""
+        is_set = self.isSet(self.countCols)
+        return list(self.getOrDefault(self.countCols) or []) if is_set else []
+
     def getMaxCategories(self) -> int:
         """Gets the value of maxCategories or its default."""
         return self.getOrDefault(self.maxCategories)
@@ -265,9 +275,9 @@ class GaussianMixtureParams(
         return column or None
 
     def _input_columns(self) -> list[str] | None:
-        """Numeric columns; None where they are in a vector, which categories cannot stand
-        beside."""
+        """Numeric columns; None where they are in a vector, which categories and counts cannot
+        stand beside."""
         names = self.getInputCols() if self.isSet(self.inputCols) else None
         if names is not None:
             return list(names)
-        return [] if self.getCategoricalCols() else None
+        return [] if self.getCategoricalCols() or self.getCountCols() else None

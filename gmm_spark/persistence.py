@@ -1,13 +1,13 @@
 """Saving and loading: Spark's directory layout, JSON metadata and a Parquet table, versioned.
 
     path/metadata     Spark ML's metadata: class, uid, params; ours: format version, summary
-    path/data         a row a component: component, weight, mean, covariance, and the table of
-                      probabilities of categories
+    path/data         a row a component: component, weight, mean, covariance, the table of
+                      probabilities of categories, the rates of counts
     path/initialModel of an estimator that starts from a model
 
 The covariance of a structure that all components share stands in the first row alone. Version 2
-is that of models with categories or noise, which version 1 did not know; others are still written
-as version 1, so that older releases read them.
+is that of models with categories, counts or noise, which version 1 did not know; others are still
+written as version 1, so that older releases read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gmm_spark.summary import GaussianMixtureSummary
 FORMAT_VERSION = 2
 _DATA_SCHEMA = (
     "component int, weight double, mean array<double>, covariance array<double>, "
-    "table array<double>"
+    "table array<double>, rate array<double>"
 )
 
 
@@ -72,12 +72,14 @@ class ModelWriter(_Writer):
                 covariance = parameters.per_component()[index].ravel().tolist()
             weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
             table = parameters.tables[index].tolist()
-            rows.append((index, weight, mean, covariance, table))
+            rate = parameters.rates[index].tolist()
+            rows.append((index, weight, mean, covariance, table, rate))
         frame = SparkSession.active().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
         frame.write.parquet(f"{path}/data")
         noise, categories = parameters.noise, self.instance._categories
+        new = bool(categories) or parameters.counts > 0 or noise is not None
         extra: dict[str, Any] = {
-            "formatVersion": FORMAT_VERSION if categories or noise is not None else 1,
+            "formatVersion": FORMAT_VERSION if new else 1,
             "structure": parameters.structure.code,
             "k": parameters.k,
             "numFeatures": parameters.d,
@@ -88,6 +90,7 @@ class ModelWriter(_Writer):
             ]
         if noise is not None:
             extra["noise"] = {"weight": noise.weight, "logWidths": noise.log_widths.tolist()}
+            extra["noise"]["logValues"] = noise.log_values.tolist()
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
         self._save_metadata(path, extra)
@@ -195,8 +198,10 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
     tables = np.array([row["table"] or [] for row in rows], dtype=float).reshape(k, -1)
     noise = metadata.get("noise")
     if noise is not None:
-        noise = Noise(noise["weight"], np.array(noise["logWidths"], dtype=float))
-    found = Parameters(structure, weights, means, covariances, tables, levels, noise)
+        ranges = (np.array(noise[key], dtype=float) for key in ("logWidths", "logValues"))
+        noise = Noise(noise["weight"], *ranges)
+    rates = np.array([row["rate"] or [] for row in rows], dtype=float).reshape(k, -1)
+    found = Parameters(structure, weights, means, covariances, tables, levels, noise, rates)
     return found.validated()
 
 

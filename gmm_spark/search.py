@@ -83,6 +83,7 @@ class GaussianMixtureSearch(GaussianMixture):
         acceleration: str = "anderson",
         missing: str = "error",
         categoricalCols: list[str] | None = None,
+        countCols: list[str] | None = None,
         maxCategories: int = 64,
         categoryPrior: float = 1.0,
         labelCol: str | None = None,

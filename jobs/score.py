@@ -158,7 +158,7 @@ def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> 
 
 
 def _input_columns(model: GaussianMixtureModel) -> list[str]:
-    return [*_numbers(model), *model.categories]
+    return [*_numbers(model), *model.categories, *model.getCountCols()]
 
 
 def _numbers(model: GaussianMixtureModel) -> list[str]:

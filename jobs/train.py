@@ -84,6 +84,8 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
         source["inputCols"] = columns
     if settings.categorical_columns:
         source["categoricalCols"] = settings.categorical_columns
+    if settings.count_columns:
+        source["countCols"] = settings.count_columns
     optional: dict[str, Any] = {
         "labelCol": settings.label_column,
         "weightCol": settings.weight_column,
@@ -128,6 +130,8 @@ def _special(model: GaussianMixtureModel) -> dict[str, Any]:
             name: {"values": levels, "probabilities": model.probabilities(name)}
             for name, levels in model.categories.items()
         }
+    if model.getCountCols():
+        found["rates"] = {"columns": model.getCountCols(), "means": model.rates}
     if model.parameters.noise is not None:
         found |= {"noise_weight": model.noiseWeight, "noise_size": model.summary.noiseSize}
     if model.getOutlierThreshold() is not None:
@@ -195,7 +199,8 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     summary = model.summary
     names = [expression_name(column) or column for column in settings.columns]
     names = (names or [f"x{i}" for i in range(model.means.shape[1])])[:_SHOWN_COLUMNS]
-    categories = list(model.categories)[: _SHOWN_COLUMNS - len(names)]
+    counts = model.getCountCols()[: _SHOWN_COLUMNS - len(names)]
+    categories = list(model.categories)[: _SHOWN_COLUMNS - len(names) - len(counts)]
     deviations = np.sqrt(np.diagonal(model.covariances, axis1=1, axis2=2))
     rows = [
         [
@@ -207,6 +212,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
                     model.means[j][: len(names)], deviations[j][: len(names)], strict=True
                 )
             ),
+            *(number(rate) for rate in model.rates[j][: len(counts)]),
             *(_usual(model, name, j) for name in categories),
         ]
         for j, weight in enumerate(model.weights)
@@ -223,7 +229,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     lines = [
         *_candidates(model, settings),
         f"{summary.k} segments; {used}",
-        table(["segment", "weight", *names, *categories], rows),
+        table(["segment", "weight", *names, *counts, *categories], rows),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
     ]

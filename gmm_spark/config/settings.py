@@ -184,11 +184,14 @@ class TrainSettings(JobSettings):
     categorical_columns: list[Text] = Field(
         default_factory=list, description="columns of text, whole numbers or booleans"
     )
+    count_columns: list[Text] = Field(
+        default_factory=list, description="columns of whole numbers from 0 on, as Poisson counts"
+    )
     max_categories: int = Field(
         64, ge=2, description="values of a categorical column told apart; rarer ones count as one"
     )
     category_prior: float = Field(
-        1.0, ge=0, description="rows the tables of categories have seen before, over all segments"
+        1.0, ge=0, description="rows that categories and counts have seen before, over all segments"
     )
     weight_column: Text | None = Field(None, description="weight of a row")
     k: Components = Field(2, description="number of segments, or several to choose from: --k 2,3,4")
@@ -240,12 +243,12 @@ class TrainSettings(JobSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
-        named = bool(self.columns or self.categorical_columns)
+        named = bool(self.columns or self.categorical_columns or self.count_columns)
         if named == (self.vector_column is not None):
             found = "both" if named else "neither"
             raise ValueError(
-                f"columns: found {found}; expected columns, categorical_columns or both, or "
-                "vector_column"
+                f"columns: found {found}; expected columns, categorical_columns or count_columns, "
+                "or vector_column"
             )
         if self.initial_model is not None and self.initial_label_column is not None:
             raise ValueError(

@@ -95,21 +95,27 @@ def bad_membership(code: float) -> str:
     return f"{-1.0 - code:g}" if code % 1 == 0 else f"{code + 1.5:g}"
 
 
+def bad_counts(values: Array) -> NDArray[np.bool_]:
+    """Which values are no counts; gaps may be."""
+    return np.asarray((values < 0) | (values % 1 > 0))
+
+
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a block are for: features first, then categories, weight, the label
-    of a given start, and whose component rows may be of."""
+    """What the columns of a block are for: features first, then categories, counts, weight, the
+    label of a given start, and whose component rows may be of."""
 
     features: tuple[str, ...]
     weight: str | None = None
     label: str | None = None
     categories: tuple[Category, ...] = ()
     membership: str | None = None
+    counts: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Features and categories: what the mixture is of."""
-        return (*self.features, *(category.name for category in self.categories))
+        """Features, categories and counts: what the mixture is of."""
+        return (*self.features, *(category.name for category in self.categories), *self.counts)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,7 +150,7 @@ class Block:
 
     @property
     def inputs(self) -> Array:
-        """Features, and codes of categories."""
+        """Features, codes of categories, and counts."""
         return self.values[: len(self.roles.inputs)]
 
     @property

@@ -105,22 +105,23 @@ class DataFrameSource:
         label: str | None,
         categories: tuple[Category, ...] = (),
         membership: str | None = None,
+        counts: tuple[str, ...] = (),
     ) -> None:
         self.spark = frame.sparkSession
         extra = [name for name in (weight, label) if name is not None]
-        for name in [*(input_cols or []), *extra]:
+        for name in [*(input_cols or []), *counts, *extra]:
             check_numeric(frame, name)
         if membership is not None:
             check_membership(frame, membership)
         length: int | None = None
         if input_cols is not None:
-            self.roles = Roles(tuple(input_cols), weight, label, categories, membership)
+            self.roles = Roles(tuple(input_cols), weight, label, categories, membership, counts)
             selected = []
         else:
             features = feature_column(frame, features_col)
             length = _first_length(frame, features, features_col)
             names = tuple(f"{features_col}[{i}]" for i in range(length))
-            self.roles = Roles(names, weight, label, categories, membership)
+            self.roles = Roles(names, weight, label, categories, membership, counts)
             selected = [features.alias("0")]
         encoders: dict[int, Encoder] = {}
         skipped = 0 if length is None else length

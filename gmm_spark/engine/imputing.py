@@ -23,7 +23,8 @@ from gmm_spark.mixture.parameters import Parameters
 class BatchImputing:
     """Fills the gaps of batches of rows, for `mapInArrow`.
 
-    `columns` are the names of what is in a batch, where they may be numbered. Without `draws`
+    `columns` are the names of what is in a batch, where they may be numbered; `inputs` are the
+    numbers, then the counts. Without `draws`
     the means are put in, and a column of standard deviations for every input follows, and one of
     probabilities for every category; with them every row comes that often, with a number after
     its columns.
@@ -44,24 +45,29 @@ class BatchImputing:
         pairs = zip(self.categories, ends[1:], strict=True)
         unnamed = [int(end) - 1 for category, end in pairs if category.other]
         imputer = Imputer(self.parameters, central(self.parameters), unnamed)
-        names = (*self.inputs, *(category.name for category in self.categories))
-        encoders: dict[int, Encoder] = dict(enumerate(self.categories, len(self.inputs)))
+        d, q = self.parameters.d, len(self.categories)
+        categories = [category.name for category in self.categories]
+        names = (*self.inputs[:d], *categories, *self.inputs[d:])
+        encoders: dict[int, Encoder] = dict(enumerate(self.categories, d))
+        # As they stand in the block, and as they come out: numbers, counts, categories.
+        order = [*range(d), *range(d + q, len(names)), *range(d, d + q)]
         for batch in batches:
             named = batch.rename_columns(list(self.columns))
             values, _ = batch_columns(named, names, encoders)
             infinite = np.isinf(values).any(axis=1)
             if infinite.any():
-                name = self.inputs[int(np.flatnonzero(infinite)[0])]
+                name = names[int(np.flatnonzero(infinite)[0])]
                 raise ValueError(
                     f"column {name!r} holds infinities; replace them or leave those rows out"
                 )
             if self.draws == 0:
                 filled, deviations = imputer.expected(values)
-                yield self._batch(batch, filled, [pa.array(row) for row in deviations])
+                more = [pa.array(row) for row in deviations[order]]
+                yield self._batch(batch, filled[order], more)
                 continue
             for number in range(self.draws):
                 which = pa.array(np.full(batch.num_rows, number, dtype=np.int32))
-                yield self._batch(batch, imputer.drawn(values, rng), [which])
+                yield self._batch(batch, imputer.drawn(values, rng)[order], [which])
 
     def _batch(
         self, batch: pa.RecordBatch, filled: np.ndarray, more: list[pa.Array]

@@ -14,6 +14,7 @@ from gmm_spark.engine.blocks import (
     MOST_LABEL,
     Block,
     Roles,
+    bad_counts,
     bad_membership,
     occurrence_hashes,
     row_hashes,
@@ -39,8 +40,8 @@ class Scan:
     num_skipped: int
     gaps: tuple[int, ...]  # (d + q,) of the rows used: how many have none in that column
     weight: float
-    lowest: Array  # (d,)
-    highest: Array  # (d,)
+    lowest: Array  # (d + q + c,)
+    highest: Array  # (d + q + c,)
     fingerprint: int
     labels: tuple[float, ...]
     sample: Array  # (d + q, n), in the order of the rows' hashes
@@ -59,13 +60,16 @@ class _ScanWork:
     threshold: int
 
     def __call__(self, blocks: Iterator[Block]) -> bytes:
-        d, columns = len(self.roles.features), len(self.roles.names)
+        columns = len(self.roles.names)
         inputs = len(self.roles.inputs)
         nulls = np.zeros(columns, dtype=np.int64)
         nans = np.zeros(columns, dtype=np.int64)
         infinities = np.zeros(columns, dtype=np.int64)
         first_infinity: dict[int, float] = {}
-        lowest, highest = np.full(d, np.inf), np.full(d, -np.inf)
+        lowest, highest = np.full(inputs, np.inf), np.full(inputs, -np.inf)
+        first_count = inputs - len(self.roles.counts)
+        not_counts = np.zeros(len(self.roles.counts), dtype=np.int64)
+        a_bad_count: dict[int, float] = {}
         rows = skipped = negative = 0
         first_negative: float | None = None
         weight, fingerprint = 0.0, 0
@@ -95,8 +99,13 @@ class _ScanWork:
             if values.shape[1] == 0:
                 continue
             # fmin and fmax take the number where the other is NaN.
-            lowest = np.fmin(lowest, np.fmin.reduce(values[:d], axis=1))
-            highest = np.fmax(highest, np.fmax.reduce(values[:d], axis=1))
+            lowest = np.fmin(lowest, np.fmin.reduce(values[:inputs], axis=1))
+            highest = np.fmax(highest, np.fmax.reduce(values[:inputs], axis=1))
+            wrong_counts = bad_counts(values[first_count:inputs])
+            not_counts += wrong_counts.sum(axis=1)
+            for place in np.flatnonzero(wrong_counts.any(axis=1)):
+                row = values[first_count + place]
+                a_bad_count.setdefault(int(place), float(row[wrong_counts[place]][0]))
             if self.roles.weight is not None:
                 below = values[inputs] < 0
                 if below.any():
@@ -140,6 +149,8 @@ class _ScanWork:
                 "members": members,
                 "not_members": not_members,
                 "bad_member": bad_member,
+                "not_counts": not_counts,
+                "a_bad_count": a_bad_count,
                 "hashes": np.concatenate([h for h, _ in kept]) if kept else None,
                 "sample": np.concatenate([v for _, v in kept], axis=1) if kept else None,
             }
@@ -256,6 +267,14 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
             f"number (one: {bad_membership(first)}); labels are whole numbers from 0 to "
             f"{MOST_LABEL}, or null where a row's component is not known"
         )
+    for place, name in enumerate(roles.counts):
+        wrong = int(sum(part["not_counts"][place] for part in parts))
+        if wrong:
+            first = next(p["a_bad_count"][place] for p in parts if place in p["a_bad_count"])
+            raise InputDataError(
+                f"column {name!r}: {wrong} of {total} rows hold no count (one: {first:g}); counts "
+                "are whole numbers from 0 on: name the column in inputCols, or correct it"
+            )
     for j, name in enumerate(roles.features):
         for bound in ("lowest", "highest"):
             extreme = [p[bound][j] for p in parts if abs(p[bound][j]) < np.inf]

@@ -19,6 +19,7 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     array_features,
     as_text,
+    bad_counts,
     batch_columns,
 )
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
@@ -81,6 +82,14 @@ class Scorer:
                 f"{block.shape[1]} rows are infinite (the first: "
                 f"{block[column][infinite[column]][0]}); replace them or leave those rows out"
             )
+        for row in range(len(block) - self.parameters.counts, len(block)):
+            wrong = bad_counts(block[row])
+            if wrong.any():
+                raise ValueError(
+                    f"column {self._name(row)}: {np.count_nonzero(wrong)} of {block.shape[1]} rows "
+                    f"hold no count (the first: {block[row][wrong][0]:g}); counts are whole "
+                    "numbers from 0 on"
+                )
         incomplete = gaps.any(axis=0)
         if not incomplete.any() or self.gaps == "marginalize":
             return self._scores(block)
@@ -164,7 +173,7 @@ class BatchScoring:
     inputs: tuple[str, ...] | None
     features: str
     outputs: tuple[str, str, str, str, str]
-    categories: tuple[Category, ...] = ()  # of which `inputs` names the last columns
+    categories: tuple[Category, ...] = ()  # in `inputs` after the numbers, before counts
     threshold: float = -np.inf  # log densities under it are outliers
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -188,7 +197,7 @@ class BatchScoring:
             yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
 
     def _inputs(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> Array:
-        first = len(names) - len(self.categories)
+        first = self.scorer.parameters.d
         encoders: dict[int, Encoder] = dict(enumerate(self.categories, first))
         values, nulls = batch_columns(batch, names, encoders)
         if self.scorer.gaps == "error":

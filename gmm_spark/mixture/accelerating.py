@@ -23,8 +23,9 @@ RunPass = Callable[[Evaluator], Statistics]
 _DEPTH = 10
 # Combinations of steps whose differences are smaller than this, relative, are left out.
 _SMALLEST_DIFFERENCE = 1e-3
-# In extrapolations a probability is at least this.
+# In extrapolations a probability, or the rate of a count, is at least this.
 _LEAST_PROBABILITY = 1e-10
+_LARGEST_LOG_RATE = 50.0
 # A correction of a component's statistics by more than this factor is none.
 _FARTHEST = 3.0
 
@@ -34,8 +35,8 @@ class Anderson:
     """Anderson acceleration of the EM map (Walker and Ni 2011; for EM, Henderson and Varadhan
     2019): the combination of the last steps in which their residuals cancel best.
 
-    Works on logarithms of weights and tables, means, and Cholesky factors with logarithms on the
-    diagonal, so that every extrapolation is a mixture.
+    Works on logarithms of weights, tables and rates, means, and Cholesky factors with logarithms
+    on the diagonal, so that every extrapolation is a mixture.
     """
 
     floor: Array
@@ -84,9 +85,10 @@ def _flat(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     else:
         second = 0.5 * np.log(covariances)
     means = parameters.means[alive]
-    tables = np.log(np.maximum(parameters.tables[alive], _LEAST_PROBABILITY))
+    others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
+    others = np.log(np.maximum(others, _LEAST_PROBABILITY))
     weights = np.log(_weights(parameters, alive))
-    return np.concatenate([weights, tables.ravel(), means.ravel(), np.ravel(second)])
+    return np.concatenate([weights, others.ravel(), means.ravel(), np.ravel(second)])
 
 
 def _weights(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
@@ -100,8 +102,10 @@ def _weights(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
 
 def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parameters:
     k, d = int(alive.sum()), like.d
-    sizes = np.cumsum([k + (like.noise is not None), k * sum(like.levels), k * d])
-    logs, log_tables, means, second = np.split(values, sizes)
+    num_levels = sum(like.levels)
+    sizes = np.cumsum([k + (like.noise is not None), k * (num_levels + like.counts), k * d])
+    logs, others, means, second = np.split(values, sizes)
+    log_tables, log_rates = np.split(others.reshape(k, -1), [num_levels], axis=1)
     found_weights = np.exp(logs - logs.max())
     found_weights /= found_weights.sum()
     weights = np.zeros(like.k)
@@ -109,8 +113,8 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
     noise = like.noise
     if noise is not None:
         noise = replace(noise, weight=float(found_weights[-1]))
-    tables = np.array(like.tables)
-    tables[alive] = log_tables.reshape(k, -1)
+    tables, rates = np.array(like.tables), np.array(like.rates)
+    tables[alive], rates[alive] = log_tables, np.exp(np.minimum(log_rates, _LARGEST_LOG_RATE))
     for table in split_tables(tables, like.levels):
         table[alive] = np.exp(table[alive] - table[alive].max(axis=1, keepdims=True))
         table[alive] /= table[alive].sum(axis=1, keepdims=True)
@@ -140,6 +144,7 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
         covariances=covariances,
         tables=tables,
         noise=noise,
+        rates=rates,
     )
 
 
@@ -159,9 +164,10 @@ def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
             rows, columns = np.tril_indices(d)
             scaled = share / (deviations[:1] if shared else deviations)
             second = np.where(rows == columns, second[:, rows], scaled[:, rows])
-    tables = weights[:, None] * np.sqrt(parameters.tables[alive])
+    others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
+    others = weights[:, None] * np.sqrt(others)
     logs = np.sqrt(_weights(parameters, alive))
-    return np.concatenate([logs, tables.ravel(), means.ravel(), second.ravel()])
+    return np.concatenate([logs, others.ravel(), means.ravel(), second.ravel()])
 
 
 def anchored(
@@ -194,15 +200,15 @@ def anchored(
         if other.layout.kind != layout.kind:
             if other.layout.kind != "linear":
                 raise SingularCovarianceError(0)
-            known = np.concatenate([delta[: d + 1], delta[layout.tables]])
+            known = np.concatenate([delta[: d + 1], delta[layout.others]])
         found = run_sample(other)
         correction = _about(known, other.layout, evaluator.origins, other.origins)
         before = share * found.moments
         moments = before + correction
         _refuse_far(before, moments, other.layout, floor)
         # Of a rare level the sample may know too little.
-        tables = other.layout.tables
-        moments[tables] = np.maximum(moments[tables], before[tables] / _FARTHEST)
+        others = other.layout.others
+        moments[others] = np.maximum(moments[others], before[others] / _FARTHEST)
         merit = share * float(found.log_likelihoods[0]) + _log_joint(other, correction)
         return statistics.replaced(other.layout, other.origins, merit, moments)
 

@@ -21,7 +21,7 @@ from gmm_spark.mixture.kernel import (
     SingularCovarianceError,
     natural_parameters,
 )
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior, Priors
 
 # A component on the floor that holds less than this share of the rows is spurious.
@@ -38,7 +38,7 @@ _SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN, _SAME_PROBABILITY = 1e-4, 0.01, 0.2, 0.1
 class Sample:
     """Rows in random order, so that its beginning is a sample too, and how they are seen."""
 
-    values: Array  # (d + q, n): numbers in the user's units, and codes of categories
+    values: Array  # (d + q + c, n): numbers in the user's units, codes of categories, counts
     weights: Array | None  # (n,)
     standardisation: Standardisation
     floor: Array  # (d,) standardised
@@ -46,7 +46,7 @@ class Sample:
     levels: tuple[int, ...] = ()  # (q,) of the categories
     allowed: NDArray[np.int64] | None = None  # (n,) whose components rows may be of, by bits
     prior: Priors | None = None  # as it weighs beside these rows
-    log_widths: Array | None = None  # (d,) of the noise's box, standardised; None is no noise
+    noise: Noise | None = None  # with a little weight; None is no noise
 
     @property
     def num_rows(self) -> int:
@@ -55,6 +55,16 @@ class Sample:
     @property
     def d(self) -> int:
         return int(self.floor.size)
+
+    @property
+    def codes(self) -> Array:
+        """Of the categories, (q, n)."""
+        return self.values[self.d : self.d + len(self.levels)]
+
+    @property
+    def counts(self) -> Array:
+        """The counts, (c, n)."""
+        return self.values[self.d + len(self.levels) :]
 
     @property
     def z(self) -> Array:
@@ -267,10 +277,13 @@ def same_basin(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
     weights = np.sort(one.weights) - np.sort(other.weights)
     means = np.sort(one.means, axis=0) - np.sort(other.means, axis=0)
     tables = np.sort(one.tables, axis=0) - np.sort(other.tables, axis=0)
+    # The root of a count has a deviation of about a half, whatever its rate.
+    roots = np.sqrt(np.sort(one.rates, axis=0)) - np.sqrt(np.sort(other.rates, axis=0))
     return bool(
         np.abs(weights).max() < _SAME_WEIGHT
         and np.abs(means).max(initial=0.0) < _SAME_MEAN
         and np.abs(tables).max(initial=0.0) < _SAME_PROBABILITY
+        and np.abs(roots).max(initial=0.0) < _SAME_MEAN / 2
     )
 
 

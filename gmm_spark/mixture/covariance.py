@@ -81,7 +81,7 @@ def m_step(
     Raises SingularCovarianceError where a covariance is singular and no floor stops it.
     """
     structure, noise = previous.structure, previous.noise
-    prior = prior or Prior.none(previous.levels)
+    prior = prior or Prior.none(previous.levels, previous.counts)
     uniform = 0.0
     if noise is not None:
         uniform = float(statistics.counts[components.stop - 1])
@@ -129,8 +129,18 @@ def m_step(
         keep = alive.reshape(-1, *[1] * (covariances.ndim - 1))
         covariances = np.where(keep, covariances, previous.covariances)
     tables = _tables(statistics.tables[components], previous, prior, alive)
+    exposures = statistics.exposures[components] + prior.exposure
+    known = alive[:, None] & (exposures > 0)
+    rates = np.maximum(statistics.events[components], 0.0) + prior.events
+    rates = np.where(known, rates / np.where(known, exposures, 1.0), previous.rates)
     parameters = replace(
-        previous, weights=weights, means=means, covariances=covariances, tables=tables, noise=noise
+        previous,
+        weights=weights,
+        means=means,
+        covariances=covariances,
+        tables=tables,
+        noise=noise,
+        rates=rates,
     )
     return MStep(parameters, floored, tuple(int(i) for i in np.flatnonzero(~alive)))
 

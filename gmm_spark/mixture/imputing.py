@@ -17,13 +17,14 @@ from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, spl
 
 
 class Imputer:
-    """Fills the gaps of rows (d + q, m), numbers in the user's units and codes of categories;
-    gaps are NaN.
+    """Fills the gaps of rows (d + q + c, m), numbers in the user's units, codes of categories and
+    counts; gaps are NaN.
 
     Given the component and the known part, what is missing is normal; which component it is, the
     known part says in probabilities. So a missing value has the mixture of these normals for its
-    distribution (Little and Rubin 2002, section 11.3), and a missing category the mixture of the
-    components' tables. Noise says nothing of what is missing; the other components do.
+    distribution (Little and Rubin 2002, section 11.3), a missing category the mixture of the
+    components' tables, and a missing count that of their Poisson distributions. Noise says nothing
+    of what is missing; the other components do.
 
     Parameters
     ----------
@@ -45,15 +46,23 @@ class Imputer:
 
     def expected(self, block: Array) -> tuple[Array, Array]:
         """Rows with the mean of what is missing put in, and for categories the most probable
-        level, (d + q, m); and its standard deviations, 0 where a value is known, and for
-        categories its probability, 1 where it is known, (d + q, m)."""
+        level; and its standard deviations, 0 where a value is known, and for categories its
+        probability, 1 where it is known; both (d + q + c, m)."""
         filled, deviations = np.array(block), np.zeros(block.shape)
-        d = self._parameters.d
-        deviations[d:] = 1.0
+        d, first_count = self._parameters.d, len(block) - self._parameters.counts
+        deviations[d:first_count] = 1.0
         for row, gaps, chances in self._categories(block):
             level = chances.argmax(axis=0)
             filled[d + row, gaps] = level
             deviations[d + row, gaps] = chances[level, np.arange(gaps.size)]
+        for row, rates in enumerate(self._parameters.rates.T, first_count):
+            gaps = np.flatnonzero(np.isnan(block[row]))
+            if gaps.size:
+                responsibilities = self._responsibilities(block[:, gaps])
+                expected = rates @ responsibilities
+                filled[row, gaps] = expected
+                variance = (rates + rates**2) @ responsibilities - expected**2
+                deviations[row, gaps] = np.sqrt(np.maximum(variance, 0.0))
         for rows, missing, means, spreads, responsibilities in self._conditionals(block):
             mean = np.einsum("kn,kqn->qn", responsibilities, means)
             variances = np.diagonal(spreads, axis1=1, axis2=2)
@@ -65,7 +74,7 @@ class Imputer:
         return filled, deviations
 
     def drawn(self, block: Array, rng: np.random.Generator) -> Array:
-        """Rows with what is missing drawn from its distribution, (d + q, m)."""
+        """Rows with what is missing drawn from its distribution, (d + q + c, m)."""
         filled = np.array(block)
         # What is missing of a row is drawn together: its component first.
         chosen = np.zeros(block.shape[1], dtype=np.intp)
@@ -77,6 +86,10 @@ class Imputer:
             gaps = np.flatnonzero(np.isnan(block[d + row]))
             if gaps.size:
                 filled[d + row, gaps] = _drawn(table[chosen[gaps]].T, rng)
+        first_count = len(block) - self._parameters.counts
+        for row, rates in enumerate(self._parameters.rates.T, first_count):
+            gaps = np.flatnonzero(np.isnan(block[row]))
+            filled[row, gaps] = rng.poisson(rates[chosen[gaps]])
         for rows, missing, means, spreads, _ in self._conditionals(block):
             noise = rng.normal(size=(missing.size, rows.size))
             drawn = np.empty_like(noise)

@@ -1,7 +1,7 @@
 """The kernel: parameters evaluated on blocks of rows, and their statistics summed.
 
-A block holds rows feature-major, X: d numeric columns, then the codes of the categories. An
-E-step is two matrix products and a softmax, whatever the covariance structure:
+A block holds rows feature-major, X: d numeric columns, codes of the categories, counts. An E-step
+is two matrix products and a softmax, whatever the covariance structure:
 
     L = Theta @ T(X)      R = softmax of L over components      S = T(X) @ R.T
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import ByColumn, ByPattern, Completion, Mask, Stretch, by_pattern
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, even_table
-from gmm_spark.mixture.sufficient import Layout, Statistics, indicate
+from gmm_spark.mixture.sufficient import Layout, Statistics, indicate, log_factorial
 from gmm_spark.mixture.whitening import SingularCovarianceError, inverse_factors
 
 __all__ = [
@@ -110,16 +110,19 @@ def natural_parameters(
     Raises SingularCovarianceError where a covariance is not positive definite.
     """
     structure, noise = candidates[0].structure, candidates[0].noise
-    d, levels = candidates[0].d, candidates[0].levels
+    d, levels, counts = candidates[0].d, candidates[0].levels, candidates[0].counts
     weights = np.concatenate([c.all_weights for c in candidates])
     # In the place of the noise stands a unit normal until its row is written.
     one = 0 if noise is None else 1
-    blank = np.zeros((one, d)), np.ones((one, 1, 1)) * np.eye(d), np.zeros((one, sum(levels)))
+    blank = np.zeros((one, d)), np.ones((one, 1, 1)) * np.eye(d)
     means = np.concatenate([part for c in candidates for part in (c.means, blank[0])])
     covariances = np.concatenate(
         [part for c in candidates for part in (c.dense_covariances(), blank[1])]
     )
-    tables = np.concatenate([part for c in candidates for part in (c.tables, blank[2])])
+    tables, rates = (
+        np.concatenate([np.pad(part, ((0, one), (0, 0))) for part in parts])
+        for parts in ([c.tables for c in candidates], [c.rates for c in candidates])
+    )
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     whitening = inverse_factors(covariances, deviations)
     precisions = whitening.swapaxes(1, 2) @ whitening
@@ -137,7 +140,7 @@ def natural_parameters(
 
     sizes = tuple(c.k + one for c in candidates)
     kind = "linear" if linear else structure.shape
-    layout = Layout(kind, d, sizes, levels, noise is not None)
+    layout = Layout(kind, d, sizes, levels, noise is not None, counts)
     theta = np.zeros((layout.num_components, layout.num_features))
     shifted = np.einsum("kij,kj->ki", precisions, means)
     theta[:, :d] = shifted
@@ -151,13 +154,15 @@ def natural_parameters(
     elif layout.kind == "spherical":
         theta[:, d + 1] = -0.5 * precisions[:, 0, 0]
     theta[:, layout.tables] = _log(tables)
+    theta[:, layout.events], theta[:, layout.known] = _log(rates), -rates
     for row in layout.noises:
         theta[row] = 0.0
         theta[row, d] = log_weights[row] + noise.log_density  # type: ignore[union-attr]
         theta[row, layout.tables] = np.log(even_table(levels))
+        theta[row, layout.known] = -noise.log_values  # type: ignore[union-attr]
     centred = []
     for index in np.flatnonzero(ill_conditioned):
-        theta[index, : layout.tables.start] = 0.0
+        theta[index, : layout.others.start] = 0.0
         centred.append(
             CentredComponent(
                 int(index), means[index], whitening[index], float(log_constants[index])
@@ -222,7 +227,8 @@ class BlockKernel:
         self._sums = np.zeros((2, len(layout.sizes)))
         self._rows = 0
         self._weight = 0.0
-        self._normal = slice(0, layout.tables.start)  # T(X) without categories
+        self._normal = slice(0, layout.others.start)  # T(X) without categories and counts
+        self._mixed = layout.others.start < layout.num_features
         self._gaps: ByPattern | ByColumn | None = None
         if evaluator.completion is not None:
             normal = layout.normal
@@ -238,10 +244,11 @@ class BlockKernel:
         weights: Array | None = None,
         allowed: NDArray[np.int64] | None = None,
     ) -> None:
-        """Add the rows of `block` (d + q, m), of weight 1 or `weights` (m,), to the statistics.
+        """Add the rows of `block` (d + q + c, m), of weight 1 or `weights` (m,), to the
+        statistics.
 
-        Codes of categories are 0, 1, ...; a NaN is a category that is not known. Bit i of
-        `allowed` (m,) says whether the row may be of component i; -1 of any, or noise.
+        Codes of categories are 0, 1, ...; a NaN is a category or a count that is not known. Bit
+        i of `allowed` (m,) says whether the row may be of component i; -1 of any, or noise.
         """
         for rows, part, gaps in self._parts(block):
             for at, chunk, stretches in self._chunks(part, gaps):
@@ -341,6 +348,7 @@ class BlockKernel:
     def _evaluate(self, chunk: Array, stretches: _Stretches | None = None) -> Array:
         evaluator, layout = self.evaluator, self.evaluator.layout
         d, m = layout.d, chunk.shape[1]
+        first_count = d + len(layout.levels)
         features = self._features[:, :m]
         z = features[:d]
         np.subtract(chunk[:d], evaluator.standardisation.centre[:, None], out=z)
@@ -357,7 +365,8 @@ class BlockKernel:
         elif layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
         if layout.levels:
-            indicate(chunk[d:], layout.levels, features[layout.tables])
+            indicate(chunk[d:first_count], layout.levels, features[layout.tables])
+        log_base = self._count(chunk[first_count:], features) if layout.counts else None
         log_joint = self._log_joint[:, :m]
         if stretches is not None:
             assert self._gaps is not None
@@ -367,15 +376,29 @@ class BlockKernel:
                 missing = evaluator.log_widths + np.log(evaluator.standardisation.scale)
                 for row in layout.noises:
                     log_joint[row] = evaluator.theta[row, d] + missing @ stretches.gaps
-            if layout.levels:
-                log_joint += evaluator.theta[:, layout.tables] @ features[layout.tables]
-            return log_joint
+            if self._mixed:
+                log_joint += evaluator.theta[:, layout.others] @ features[layout.others]
+            return self._with_base(log_joint, log_base)
         self._linear_form(features, log_joint)
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
             distance = np.einsum("ij,ij->j", whitened, whitened)
-            # The product has left there what the tables say, or 0.
+            # The product has left there what tables and rates say, or 0.
             log_joint[component.index] += component.log_constant - 0.5 * distance
+        return self._with_base(log_joint, log_base)
+
+    def _count(self, counts: Array, features: Array) -> Array:
+        """Put counts (c, m) into T(X); returns their log base measure, (m,)."""
+        layout = self.evaluator.layout
+        known = ~np.isnan(counts)
+        present = np.where(known, counts, 0.0)
+        features[layout.events], features[layout.known] = present, known
+        return -log_factorial(present).sum(axis=0)
+
+    def _with_base(self, log_joint: Array, log_base: Array | None) -> Array:
+        if log_base is not None:
+            log_joint += log_base
+            log_joint[self.evaluator.layout.noises] -= log_base
         return log_joint
 
     def _forbid(self, log_joint: Array, allowed: NDArray[np.int64]) -> None:
@@ -437,8 +460,8 @@ class BlockKernel:
         self._weight += float(m) if weights is None else float(weights.sum())
         if stretches is not None:
             assert self._gaps is not None
-            if layout.levels:
-                self._moments[layout.tables] += features[layout.tables] @ responsibilities.T
+            if self._mixed:
+                self._moments[layout.others] += features[layout.others] @ responsibilities.T
             normal = features[self._normal]
             self._gaps.add(normal, stretches.gaps, stretches.stretches, responsibilities)
             return
@@ -449,8 +472,8 @@ class BlockKernel:
             column = self._moments[:, component.index]
             column[:d] += weighted.sum(axis=1)
             column[d] += share.sum()
-            if layout.levels:
-                column[layout.tables] += features[layout.tables] @ share
+            if self._mixed:
+                column[layout.others] += features[layout.others] @ share
             if layout.kind == "full":
                 column[layout.second] += (weighted @ deviation.T)[np.triu_indices(d)]
             elif layout.kind == "diagonal":

@@ -161,7 +161,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     promise[(gains <= 0) | (parameters.weights <= 0)] = -np.inf
     np.fill_diagonal(promise, -np.inf)
     terms = parameters.d if structure.shape != "full" else parameters.d**2 / 2
-    terms += sum(parameters.levels)
+    terms += sum(parameters.levels) + parameters.counts
     most = int(np.clip(_AFFORDABLE / (_STEPS[0] * k * terms * sample.num_rows), 4, _MOVES))
     order = np.argsort(-promise, axis=None, kind="stable")
     order = order[batch * (most // 2) : (batch + 1) * (most // 2)]
@@ -192,6 +192,7 @@ def _with_a_dead_one(parameters: Parameters) -> Parameters:
         means=np.concatenate([parameters.means, parameters.means[:1]]),
         covariances=covariances,
         tables=np.concatenate([parameters.tables, parameters.tables[:1]]),
+        rates=np.concatenate([parameters.rates, parameters.rates[:1]]),
     )
 
 
@@ -257,7 +258,8 @@ def _with(
     weights = np.array(parameters.weights)
     weights[away] = weights[split] = weights[split] / 2
     covariances, tables = np.array(parameters.covariances), np.array(parameters.tables)
-    tables[away] = tables[split]
+    rates = np.array(parameters.rates)
+    tables[away], rates[away] = tables[split], rates[split]
     if not parameters.structure.shared:
         for index, dense in ((away, first), (split, second)):
             if parameters.structure.shape == "full":

@@ -5,7 +5,7 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -33,12 +33,13 @@ class Structure:
         return one if self.shared else k * one
 
     def num_free_parameters(
-        self, k: int, d: int, levels: tuple[int, ...] = (), noise: bool = False
+        self, k: int, d: int, levels: tuple[int, ...] = (), noise: bool = False, counts: int = 0
     ) -> int:
         """Of the whole mixture: k - 1 weights, k d means, the covariances, the tables of
-        categories, and, as mclust counts, two of the noise: its weight and its volume."""
-        tables = k * sum(n - 1 for n in levels)
-        found = k - 1 + k * d + self.num_covariance_parameters(k, d) + tables
+        categories, the rates of counts, and, as mclust counts, two of the noise: its weight and
+        its volume."""
+        others = k * sum(n - 1 for n in levels) + k * counts
+        found = k - 1 + k * d + self.num_covariance_parameters(k, d) + others
         return found + 2 if noise else found
 
 
@@ -85,6 +86,7 @@ class Noise:
 
     weight: float
     log_widths: Array  # (d,) of the box; in the coordinates of the mixture it is of
+    log_values: Array = field(default_factory=lambda: np.zeros(0))  # (c,) how many a count has
 
     @property
     def log_density(self) -> float:
@@ -94,8 +96,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class Parameters:
-    """A mixture of normal distributions, and of tables for categories, independent of these and
-    of each other within a component. Covariances are kept as compactly as their structure allows.
+    """A mixture of normal distributions, and of tables for categories and Poisson distributions
+    for counts, independent of these and of each other within a component. Covariances are kept as
+    compactly as their structure allows.
 
     Attributes
     ----------
@@ -105,6 +108,7 @@ class Parameters:
     covariances : VVV (k, d, d), EEE (d, d), VVI (k, d), EEI (d,), VII (k,), EII ()
     tables : (k, L) probabilities of the levels of every category, one category after the other
     levels : how many levels each category has, L in sum
+    rates : (k, c) means of the counts
     noise : the uniform component, if there is one
     """
 
@@ -115,10 +119,14 @@ class Parameters:
     tables: Array = None  # type: ignore[assignment]
     levels: tuple[int, ...] = ()
     noise: Noise | None = None
+    rates: Array = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        none = np.zeros((self.weights.shape[0], 0))
         if not self.levels:
-            object.__setattr__(self, "tables", np.zeros((self.weights.shape[0], 0)))
+            object.__setattr__(self, "tables", none)
+        if self.rates is None or self.rates.shape[-1] == 0:
+            object.__setattr__(self, "rates", none)
 
     @staticmethod
     def unit(
@@ -127,9 +135,10 @@ class Parameters:
         d: int,
         levels: tuple[int, ...] = (),
         noise: Noise | None = None,
+        counts: int = 0,
     ) -> Parameters:
-        """Equal weights, zero means, unit covariances, even tables: a place to hang statistics
-        on."""
+        """Equal weights, zero means, unit covariances, even tables, rates of one: a place to hang
+        statistics on."""
         one: Array = {"full": np.eye(d), "diagonal": np.ones(d), "spherical": np.ones(())}[
             structure.shape
         ]
@@ -137,7 +146,8 @@ class Parameters:
         share = 1.0 if noise is None else 1.0 - noise.weight
         tables = np.repeat(even_table(levels)[None], k, axis=0)
         weights, means = np.full(k, share / k), np.zeros((k, d))
-        return Parameters(structure, weights, means, covariances, tables, levels, noise)
+        rates = np.ones((k, counts))
+        return Parameters(structure, weights, means, covariances, tables, levels, noise, rates)
 
     @property
     def k(self) -> int:
@@ -148,9 +158,14 @@ class Parameters:
         return int(self.means.shape[1])
 
     @property
+    def counts(self) -> int:
+        """How many columns are counts."""
+        return int(self.rates.shape[1])
+
+    @property
     def num_free_parameters(self) -> int:
         return self.structure.num_free_parameters(
-            self.k, self.d, self.levels, self.noise is not None
+            self.k, self.d, self.levels, self.noise is not None, self.counts
         )
 
     @property
@@ -233,11 +248,12 @@ class Parameters:
             means=self.means[order],
             covariances=covariances,
             tables=self.tables[order],
+            rates=self.rates[order],
         )
 
     def canonical_order(self) -> NDArray[np.intp]:
         """Component order by weight, largest first; equal weights by their means and tables."""
-        keys = [*self.tables.T[::-1], *self.means.T[::-1], -self.weights]
+        keys = [*self.rates.T[::-1], *self.tables.T[::-1], *self.means.T[::-1], -self.weights]
         return np.lexsort(keys)
 
     def marginal(self, columns: NDArray[np.intp]) -> Parameters:
@@ -265,7 +281,7 @@ class Parameters:
             ("spherical", True): (),
         }[self.structure.shape, self.structure.shared]
         problem = None
-        if k < 1 or self.means.shape != (k, d) or (d < 1 and not self.levels):
+        if k < 1 or self.means.shape != (k, d) or not (d or self.levels or self.counts):
             problem = f"weights {self.weights.shape} and means {self.means.shape} do not match"
         elif self.covariances.shape != expected:
             problem = f"covariances have shape {self.covariances.shape}, expected {expected}"
@@ -275,6 +291,8 @@ class Parameters:
             problem = "a value is not finite"
         elif self.tables.shape != (k, sum(self.levels)):
             problem = f"tables have shape {self.tables.shape}, expected {(k, sum(self.levels))}"
+        elif self.rates.shape[0] != k or not (np.isfinite(self.rates) & (self.rates >= 0)).all():
+            problem = "rates of counts must be finite and at least 0"
         elif (self.all_weights < 0).any() or abs(self.all_weights.sum() - 1) > 1e-6:
             total = self.all_weights.sum()
             problem = f"weights must be at least 0 and sum to 1, they sum to {total}"

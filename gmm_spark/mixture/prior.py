@@ -9,7 +9,7 @@ EM then raises the log-likelihood plus the log density of the prior (Green 1990)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +38,21 @@ class Prior:
 
     weight : rows more for every weight, the Dirichlet's concentration less 1
     tables : (L,) rows more for every level of every category
+    events, exposure : (c,) and a number; so much more is counted, in so many rows more (the
+        rates' prior is a gamma distribution)
     normal : of mean and covariance, None where these are maximum likelihood
     """
 
     weight: float
     tables: Array
     normal: Normal | None = None
+    events: Array = field(default_factory=lambda: np.zeros(0))
+    exposure: float = 0.0
 
     @staticmethod
-    def none(levels: tuple[int, ...] = ()) -> Prior:
+    def none(levels: tuple[int, ...] = (), counts: int = 0) -> Prior:
         """Maximum likelihood."""
-        return Prior(0.0, np.zeros(sum(levels)))
+        return Prior(0.0, np.zeros(sum(levels)), None, np.zeros(counts))
 
     def times(self, share: float) -> Prior:
         """The prior that weighs as much beside a share of the rows as this one beside all."""
@@ -62,7 +66,13 @@ class Prior:
                 rows=share * normal.rows,
                 scatter=share * normal.scatter,
             )
-        return Prior(share * self.weight, share * self.tables, normal)
+        return Prior(
+            share * self.weight,
+            share * self.tables,
+            normal,
+            share * self.events,
+            share * self.exposure,
+        )
 
     def log_density(self, parameters: Parameters) -> float:
         """Of parameters, up to a constant; dead components do not count."""
@@ -74,6 +84,9 @@ class Prior:
         if seen.any():
             log_tables = np.log(np.maximum(parameters.tables[alive][:, seen], 1e-300))
             total += float((log_tables @ self.tables[seen]).sum())
+        if self.exposure and parameters.counts:
+            rates = np.maximum(parameters.rates[alive], 1e-300)
+            total += float((np.log(rates) @ self.events - self.exposure * rates.sum(axis=1)).sum())
         return total + self._log_density_of_normals(parameters, alive)
 
     def _log_density_of_normals(self, parameters: Parameters, alive: NDArray[np.bool_]) -> float:
@@ -105,9 +118,11 @@ class Priors:
     """The prior of a mixture of any number of components.
 
     concentration : of the Dirichlet on weights, 1 is none
-    rows : the levels of a category have been seen this often before, over all components
-    frequencies : (L,) how often each level was it; the data's own (the Bayes constant of Vermunt
-        and Magidson 2016, Technical Guide for Latent GOLD, section 7.3)
+    rows : the levels of a category, and counts, have been seen this often before, over all
+        components
+    frequencies, means : (L,) how often each level was it, and (c,) the counts' mean then; the
+        data's own (the Bayes constants of Vermunt and Magidson 2016, Technical Guide for Latent
+        GOLD, section 7.3)
     normal : hyperparameters of mean and covariance, None where these are maximum likelihood
     share : of all rows, beside which the prior stands
     """
@@ -115,13 +130,16 @@ class Priors:
     concentration: float = 1.0
     rows: float = 0.0
     frequencies: Array | None = None
+    means: Array | None = None
     normal: FraleyRaftery | None = None
     share: float = 1.0
 
     def of(self, k: int) -> Prior:
-        tables = np.zeros(0) if self.frequencies is None else self.rows / k * self.frequencies
+        rows, nothing = self.rows / k, np.zeros(0)
+        tables = nothing if self.frequencies is None else rows * self.frequencies
+        events = nothing if self.means is None else rows * self.means
         normal = None if self.normal is None else self.normal.of(k)
-        return Prior(self.concentration - 1.0, tables, normal).times(self.share)
+        return Prior(self.concentration - 1.0, tables, normal, events, rows).times(self.share)
 
     def times(self, share: float) -> Priors:
         return replace(self, share=self.share * share)

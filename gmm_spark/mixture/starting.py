@@ -21,7 +21,7 @@ from gmm_spark.mixture.kernel import (
     Evaluator,
     SingularCovarianceError,
 )
-from gmm_spark.mixture.parameters import Array, Noise, Parameters, Structure, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
 from gmm_spark.mixture.sufficient import Statistics, indicate
@@ -36,8 +36,6 @@ _GAP_ROUNDS = 3
 # Shares of rows that starts leave to noise, in turn; how many neighbours tell which.
 _NOISE_SHARES = 0.05, 0.25, 0.6
 _NEIGHBOURS = 10
-# Noise starts with this weight where nothing says more.
-_LEAST_NOISE = 0.01
 
 Labels = NDArray[np.intp]
 
@@ -55,21 +53,17 @@ def labelled_start(
     `run_labelled` evaluates parameters with the labels for responsibilities. What is missing is
     put in by the parameters there are, so that a few rounds make these the rows' own.
     """
-    start = Parameters.unit(structure, k, sample.d, sample.levels, noise(sample))
+    counts = len(sample.counts)
+    start = Parameters.unit(structure, k, sample.d, sample.levels, sample.noise, counts)
     for _ in range(_GAP_ROUNDS if sample.gaps else 1):
         statistics = run_labelled(sample.evaluator([start]))
-        blank = Parameters.unit(structure, k, sample.d, sample.levels, start.noise)
+        blank = Parameters.unit(structure, k, sample.d, sample.levels, start.noise, counts)
         everything = slice(0, statistics.layout.num_components)
         start = m_step(statistics, everything, blank, floor, prior=prior).parameters
-    if start.noise is not None and start.noise.weight < _LEAST_NOISE:
-        # EM cannot give weight to what has none.
-        start = start.with_noise(replace(start.noise, weight=_LEAST_NOISE))
+    least = sample.noise
+    if least is not None and start.noise is not None and start.noise.weight < least.weight:
+        return start.with_noise(least)  # EM cannot give weight to what has none
     return start
-
-
-def noise(sample: Sample) -> Noise | None:
-    """A little noise over the sample's box, or None where there is to be none."""
-    return None if sample.log_widths is None else Noise(_LEAST_NOISE, sample.log_widths)
 
 
 def require_distinct_rows(sample: Array, k: int) -> None:
@@ -99,7 +93,7 @@ def starting_values(
     aside = (index // 2) % 2 == 0 and k > 1 and near.sum() >= k and not near.all()
     usual: NDArray[np.bool_] = np.ones(z.shape[1], dtype=bool)
     rest = groups = k
-    if sample.log_widths is not None:
+    if sample.noise is not None:
         aside, usual = False, _usual(z, _NOISE_SHARES[index // 3 % len(_NOISE_SHARES)])
     elif aside:
         usual, rest, groups = near, k - 1, k - 1
@@ -113,8 +107,7 @@ def starting_values(
         if init_mode == "random":
             return _random_start(sample, k, structure, rng)
         points = _metric(z[:, usual], k, structure, index)
-        if sample.levels:
-            points = np.concatenate([points, _indicators(sample)[:, usual]])
+        points = np.concatenate([points, _indicators(sample)[:, usual], _roots(sample)[:, usual]])
         labels = np.full(z.shape[1], rest, dtype=np.intp)
         labels[usual] = finder(points, groups, index, rng)
         if sample.allowed is not None:
@@ -136,8 +129,17 @@ def _indicators(sample: Sample) -> Array:
     """A row for every level; two rows of different levels are as far apart as two independent
     standard normal numbers on average."""
     out = np.empty((sum(sample.levels), sample.num_rows))
-    indicate(sample.values[sample.d :], sample.levels, out)
+    indicate(sample.codes, sample.levels, out)
     return out
+
+
+def _roots(sample: Sample) -> Array:
+    """Twice the roots of counts, whose deviation is about one whatever the rate; gaps are 0."""
+    roots = 2 * np.sqrt(sample.counts)
+    for row in roots:
+        known = ~np.isnan(row)
+        row -= row[known].mean() if known.any() else 0.0
+    return np.nan_to_num(roots)
 
 
 def _permitted(labels: Labels, allowed: NDArray[np.int64], k: int) -> Labels:
@@ -224,7 +226,7 @@ def _random_start(
     sample: Sample, k: int, structure: Structure, rng: np.random.Generator
 ) -> Parameters:
     """Means at k rows drawn at random, the covariance of all rows for every component; tables
-    half of all rows, half of that row."""
+    and rates half of all rows, half of that row."""
     whole = one_component(sample, structure)
     seen = sample.values if not sample.gaps else np.nan_to_num(sample.values, nan=np.inf)
     distinct = np.unique(seen, axis=1, return_index=True)[1]
@@ -247,8 +249,10 @@ def _random_start(
             strict=True,
         ):
             table += np.where(of_row.sum(axis=1, keepdims=True) > 0, of_row - table, 0.0) / 2
+    drawn = sample.counts[:, rows].T
     return replace(
         whole,
+        rates=np.where(np.isnan(drawn), whole.rates, (whole.rates + drawn) / 2),
         weights=np.full(k, whole.weights.sum() / k),
         means=np.where(np.isnan(means), whole.means, means),
         covariances=covariances,

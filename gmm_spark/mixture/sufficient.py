@@ -5,7 +5,9 @@ stacks x, 1 and the second-order terms the structure needs: none for a shared co
 quadratic is common to all components), |x|^2 for a spherical one, x_i^2 for a diagonal one,
 x_i x_j (i <= j) for a full one; then, for every level of every category, whether the row has it:
 its theta is the log of the level's probability, and a row of which a category is not known has
-none of its levels. The statistics of a component are the weighted sum of its responsibilities
+none of its levels; then, for every count, n and whether it is known, with theta log lambda and
+-lambda (what remains of the Poisson density, -log n!, is the same for all components). The
+statistics of a component are the weighted sum of its responsibilities
 times T(x).
 
 Runs on executors: imports numpy alone.
@@ -32,6 +34,7 @@ class Layout:
     sizes: tuple[int, ...]  # components of every stacked candidate, the noise's last
     levels: tuple[int, ...] = ()  # of every category
     noise: bool = False
+    counts: int = 0
 
     @property
     def num_components(self) -> int:
@@ -44,8 +47,8 @@ class Layout:
 
     @property
     def num_features(self) -> int:
-        """Rows of T(X): x, 1, the second-order terms, and the levels of categories."""
-        return self.d + 1 + self.num_second + sum(self.levels)
+        """Rows of T(X): x, 1, the second-order terms, levels of categories, and counts."""
+        return self.d + 1 + self.num_second + sum(self.levels) + 2 * self.counts
 
     @property
     def second(self) -> slice:
@@ -53,14 +56,29 @@ class Layout:
         return slice(self.d + 1, self.d + 1 + self.num_second)
 
     @property
+    def others(self) -> slice:
+        """Where in T(X) is what does not belong to the normal distribution."""
+        return slice(self.d + 1 + self.num_second, self.num_features)
+
+    @property
     def tables(self) -> slice:
         """Where the levels of categories are in T(X)."""
-        return slice(self.d + 1 + self.num_second, None)
+        return slice(self.others.start, self.others.start + sum(self.levels))
+
+    @property
+    def events(self) -> slice:
+        """Where counts are in T(X)."""
+        return slice(self.tables.stop, self.tables.stop + self.counts)
+
+    @property
+    def known(self) -> slice:
+        """Where it is in T(X) which counts are known."""
+        return slice(self.events.stop, self.events.stop + self.counts)
 
     @property
     def normal(self) -> Layout:
-        """The same without categories."""
-        return replace(self, levels=())
+        """The same without categories and counts."""
+        return replace(self, levels=(), counts=0)
 
     @property
     def noises(self) -> list[int]:
@@ -86,6 +104,21 @@ def indicate(codes: Array, levels: tuple[int, ...], out: Array) -> None:
         known = np.flatnonzero(row >= 0)
         out[first + row[known].astype(np.intp), known] = 1.0
         first += count
+
+
+# Below this, logarithms of factorials are looked up.
+_SMALL_COUNTS = 1 << 14
+_LOG_FACTORIALS = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, _SMALL_COUNTS)))])
+
+
+def log_factorial(counts: Array) -> Array:
+    """log n! of whole numbers, as floats of any shape; of large ones by Stirling's series."""
+    small = counts < _SMALL_COUNTS
+    found = _LOG_FACTORIALS[np.where(small, counts, 0).astype(np.intp)]
+    if not small.all():
+        n = counts[~small]
+        found[~small] = n * np.log(n) - n + 0.5 * np.log(2 * np.pi * n) + 1 / (12 * n)
+    return np.asarray(found)
 
 
 @dataclass(frozen=True)
@@ -178,3 +211,13 @@ class Statistics:
     def tables(self) -> Array:
         """Weighted sum of r over the rows that have a level, (K, L)."""
         return self.moments[self.layout.tables].T
+
+    @property
+    def events(self) -> Array:
+        """Weighted sum of r times counts, (K, c)."""
+        return self.moments[self.layout.events].T
+
+    @property
+    def exposures(self) -> Array:
+        """Weighted sum of r over the rows whose counts are known, (K, c)."""
+        return self.moments[self.layout.known].T

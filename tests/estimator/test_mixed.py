@@ -368,8 +368,8 @@ def test_a_search_knows_categories_noise_and_labels(frame) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"categoricalCols": ["plan", "plan"]}, "name each column once"),
-        ({"categoricalCols": ["x"]}, "column x is in inputCols and in categoricalCols"),
+        ({"categoricalCols": ["plan", "plan"]}, "column plan is named twice"),
+        ({"categoricalCols": ["x"]}, "column x is named twice in inputCols, categoricalCols and"),
         ({"inputCols": None, "featuresCol": "f"}, "cannot stand beside featuresCol"),
         ({"maxCategories": 1}, "maxCategories is 1; it must be at least 2"),
         ({"categoryPrior": -1.0}, "categoryPrior is -1.0"),
@@ -408,3 +408,82 @@ def test_a_category_without_values_and_one_with_too_many(spark, frame, monkeypat
     )
     with pytest.raises(InputDataError, match="'name' has more than 50000 distinct values"):
         GaussianMixture(inputCols=["x"], categoricalCols=["name"]).fit(many)
+
+
+class TestCounts:
+    @pytest.fixture(scope="class")
+    def calls(self, spark):
+        """500 rows of two classes that a number and two counts tell apart; some are gone."""
+        rng = np.random.default_rng(9)
+        found = []
+        for i in range(500):
+            c = int(rng.integers(0, 2))
+            gone = rng.random(2) < 0.1
+            found.append(
+                (
+                    i,
+                    float(rng.normal() + 2 * c),
+                    None if gone[0] else int(rng.poisson([1.0, 6.0][c])),
+                    None if gone[1] else float(rng.poisson([30.0, 12.0][c])),
+                    c,
+                )
+            )
+        return table(spark, found, "id int, x double, calls int, minutes double, class int", 2)
+
+    @staticmethod
+    def mixture(**options) -> GaussianMixture:
+        counts = ["calls", "minutes"]
+        plain = {"k": 2, "inputCols": ["x"], "countCols": counts, "missing": "marginalize"}
+        return GaussianMixture(**{**plain, **options})
+
+    def test_are_fitted_scored_filled_and_saved(self, calls, tmp_path) -> None:
+        calls.write.parquet(str(tmp_path / "rows"))
+        model = self.mixture().fit(calls)
+        other = self.mixture().fit(ParquetTable(str(tmp_path / "rows")))
+        assert_allclose(other.rates, model.rates, atol=1e-6)
+        assert_allclose(np.sort(model.rates, axis=0), [[1, 12], [6, 30]], rtol=0.1)
+        assert model.summary.numParameters == 1 + 2 * 2 + 2 * 2
+        rows = calls.orderBy("id").collect()
+        block = np.array([[r[name] for name in ("x", "calls", "minutes")] for r in rows], float).T
+        expected = mixed_log_likelihood(model.parameters, block)
+        assert_allclose(model.summary.logLikelihood, expected, rtol=1e-10)
+        model.save(str(tmp_path / "m"))
+        loaded = GaussianMixtureModel.load(str(tmp_path / "m"))
+        assert_array_equal(loaded.rates, model.rates)
+        one, two = (m.transform(calls).orderBy("id").collect() for m in (model, loaded))
+        assert one == two
+        filled = model.impute(calls).orderBy("id").collect()
+        for row, values in zip(filled, block.T, strict=True):
+            joint = np.array(mixed_joint(model.parameters, values))
+            share = joint / joint.sum()
+            if np.isnan(values[1]):
+                rates = model.rates[:, 0]
+                mean = share @ rates
+                assert_allclose(row["calls"], mean, rtol=1e-7)
+                deviation = np.sqrt(share @ (rates + rates**2) - mean**2)
+                assert_allclose(row["calls_sd"], deviation, rtol=1e-7)
+            else:
+                assert (row["calls"], row["calls_sd"]) == (values[1], 0.0)
+        drawn = model.impute(calls.where("calls is null"), draws=300).select("calls").collect()
+        assert all(r["calls"] % 1 == 0 for r in drawn)
+        means = np.mean([r["calls"] for r in filled if r["calls_sd"] > 0])
+        assert_allclose(np.mean([r["calls"] for r in drawn]), means, rtol=0.05)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("-1", "column 'calls': 7 of 500 rows hold no count .one: -1.; counts are whole"),
+            ("2.5D", "column 'calls': 7 of 500 rows hold no count .one: 2.5."),
+            ("'a'", "column 'calls' has type string, a number is needed"),
+        ],
+    )
+    def test_that_are_none(self, calls, value: str, message: str) -> None:
+        wrong = calls.withColumn("calls", F.expr(f"if(id < 7, {value}, null)"))
+        wrong = wrong.withColumn("minutes", F.lit(1))
+        with pytest.raises(InputDataError, match=message):
+            self.mixture().fit(wrong)
+
+    def test_below_zero_are_refused_when_scored(self, calls) -> None:
+        model = self.mixture().fit(calls)
+        with pytest.raises(Exception, match=r"column 'calls': 3 of 3 rows hold no count"):
+            model.transform(calls.limit(3).withColumn("calls", F.lit(-2))).collect()

@@ -33,6 +33,7 @@ VALUES: dict[str, Any] = {
     "acceleration": "none",
     "missing": "skip",
     "categoricalCols": ["c"],
+    "countCols": ["n"],
     "maxCategories": 9,
     "categoryPrior": 0.5,
     "labelCol": "known",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import exp, log, pi
+from math import exp, factorial, log, pi
 from pathlib import Path
 
 import numpy as np
@@ -150,30 +150,37 @@ def observed_log_likelihood(parameters: Parameters, block: np.ndarray) -> float:
 
 
 def mixed_joint(parameters: Parameters, row: np.ndarray) -> list[float]:
-    """Weight times density of what is known of a row (d + q,), of every component and the noise,
-    by scipy."""
-    numbers, codes = row[: parameters.d], row[parameters.d :]
+    """Weight times density of what is known of a row (d + q + c,), of every component and the
+    noise, written out."""
+    numbers = row[: parameters.d]
+    codes, counts = np.split(row[parameters.d :], [len(parameters.levels)])
     known = np.flatnonzero(~np.isnan(numbers))
     found = []
-    for k in range(parameters.k):
+    for k, covariance in enumerate(dense_covariances(parameters)):
         value = parameters.weights[k]
         if known.size:
-            covariance = parameters.dense_covariances()[k][np.ix_(known, known)]
-            value *= multivariate_normal(parameters.means[k][known], covariance).pdf(numbers[known])
+            part = covariance[np.ix_(known, known)]
+            off = numbers[known] - parameters.means[k][known]
+            value *= exp(-0.5 * off @ np.linalg.solve(part, off))
+            value /= np.sqrt((2 * pi) ** known.size * np.linalg.det(part))
         tables = split_tables(parameters.tables[k], parameters.levels)
         for table, code in zip(tables, codes, strict=True):
             value *= 1.0 if np.isnan(code) else table[int(code)]
+        for rate, count in zip(parameters.rates[k], counts, strict=True):
+            value *= 1.0 if np.isnan(count) else exp(-rate) * rate**count / factorial(int(count))
         found.append(value)
     if parameters.noise is not None:
         value = parameters.noise.weight / np.exp(parameters.noise.log_widths[known].sum())
-        for count, code in zip(parameters.levels, codes, strict=True):
-            value *= 1.0 if np.isnan(code) else 1 / count
+        for levels, code in zip(parameters.levels, codes, strict=True):
+            value *= 1.0 if np.isnan(code) else 1 / levels
+        for log_values, count in zip(parameters.noise.log_values, counts, strict=True):
+            value *= 1.0 if np.isnan(count) else np.exp(-log_values)
         found.append(value)
     return found
 
 
 def mixed_log_likelihood(parameters: Parameters, block: np.ndarray, allowed=None) -> float:
-    """Sum of the log densities of rows (d + q, n), of the components that bits allow."""
+    """Sum of the log densities of rows (d + q + c, n), of the components that bits allow."""
     total = 0.0
     for index, row in enumerate(block.T):
         joint = mixed_joint(parameters, row)

@@ -1,4 +1,4 @@
-"""Categories, noise, labels and priors: the E-step row by row in loops written for reading, fits
+"""Categories, counts, noise, labels and priors: the E-step row by row in loops for reading, fits
 whose likelihood is computed apart, and closed forms."""
 
 from __future__ import annotations
@@ -33,32 +33,36 @@ from tests.mixture.reference import (
 
 LEVELS = (3, 2)
 BY = Standardisation(np.array([0.3, -1.0, 2.0]), np.array([1.5, 1.5, 1.5]))
-WIDTHS = np.log([9.0, 7.0, 11.0])
+WIDTHS, VALUES = np.log([9.0, 7.0, 11.0]), np.log([16.0, 20.0])
 
 
 def parameters_of(code: str, *, noise: bool = False, seed: int = 0, k: int = 3) -> Parameters:
     """In the user's units."""
     rng = np.random.default_rng([seed, 7])
     tables = np.concatenate([rng.dirichlet(np.ones(n), size=k) for n in LEVELS], axis=1)
-    found = replace(random_parameters(code, k, 3, seed), tables=tables, levels=LEVELS)
-    return found.with_noise(Noise(0.15, WIDTHS)) if noise else found
+    rates = rng.uniform(0.5, 8.0, size=(k, 2))
+    found = replace(random_parameters(code, k, 3, seed), tables=tables, levels=LEVELS, rates=rates)
+    return found.with_noise(Noise(0.15, WIDTHS, VALUES)) if noise else found
 
 
 def rows_of(parameters: Parameters, n: int, gaps: float = 0.0, seed: int = 0) -> np.ndarray:
-    """Rows drawn from the mixture, (d + q, n), the noise about the origin; gaps are NaN."""
+    """Rows drawn from the mixture, (d + q + c, n), the noise about the origin; gaps are NaN."""
     rng = np.random.default_rng([seed, 11])
     which = rng.choice(parameters.all_weights.size, size=n, p=parameters.all_weights)
-    block = np.empty((parameters.d + len(parameters.levels), n))
+    first_count = parameters.d + len(parameters.levels)
+    block = np.empty((first_count + parameters.counts, n))
     for row, component in enumerate(which):
         if component == parameters.k:
             widths = np.exp(parameters.noise.log_widths)
             block[: parameters.d, row] = rng.uniform(-0.5, 0.5, parameters.d) * widths
             tables = [np.full(count, 1 / count) for count in parameters.levels]
+            block[first_count:, row] = rng.integers(0, np.exp(VALUES).round().astype(int))
         else:
             block[: parameters.d, row] = rng.multivariate_normal(
                 parameters.means[component], parameters.dense_covariances()[component]
             )
             tables = split_tables(parameters.tables[component], parameters.levels)
+            block[first_count:, row] = rng.poisson(parameters.rates[component])
         for place, table in enumerate(tables):
             block[parameters.d + place, row] = rng.choice(table.size, p=table)
     return np.where(rng.random(block.shape) < gaps, np.nan, block)
@@ -126,15 +130,22 @@ class TestKernel:
         kernel.add(block, weights)
         statistics = kernel.statistics()
         tables, counts = np.zeros((4, 5)), np.zeros(4)
+        events, exposures = np.zeros((4, 2)), np.zeros((4, 2))
         for row, weight in zip(block.T, weights, strict=True):
             joint = np.array(mixed_joint(parameters, row))
             share = weight * joint / joint.sum()
             counts += share
-            for code_of_row, first in zip(row[3:], (0, 3), strict=True):
+            for place, count in enumerate(row[5:]):
+                if not np.isnan(count):
+                    events[:, place] += share * count
+                    exposures[:, place] += share
+            for code_of_row, first in zip(row[3:5], (0, 3), strict=True):
                 if not np.isnan(code_of_row):
                     tables[:, first + int(code_of_row)] += share
         assert_allclose(statistics.counts, counts, rtol=1e-9)
         assert_allclose(statistics.tables, tables, rtol=1e-9, atol=1e-12)
+        assert_allclose(statistics.events, events, rtol=1e-9)
+        assert_allclose(statistics.exposures, exposures, rtol=1e-9)
 
     def test_labels_leave_rows_their_components(self) -> None:
         parameters = parameters_of("VVV", noise=True)
@@ -160,7 +171,7 @@ class TestFits:
 
         # Along weights and tables, in logits, and means.
         def moved(x: np.ndarray) -> float:
-            logits, shift, tables = np.split(x, [parameters.all_weights.size, -15])
+            logits, shift, tables, rates = np.split(x, [parameters.all_weights.size, -21, -6])
             weights = parameters.all_weights * np.exp(logits)
             weights /= weights.sum()
             at = parameters.tables * np.exp(tables.reshape(3, 5))
@@ -171,12 +182,13 @@ class TestFits:
                 weights=weights[:3],
                 means=parameters.means + shift.reshape(3, 3),
                 tables=at,
+                rates=parameters.rates * np.exp(rates.reshape(3, 2)),
             )
             if noise:
-                changed = replace(changed, noise=Noise(weights[3], WIDTHS))
+                changed = replace(changed, noise=Noise(weights[3], WIDTHS, VALUES))
             return mixed_log_likelihood(changed, block) / 80
 
-        slope = approx_fprime(np.zeros(parameters.all_weights.size + 9 + 15), moved, 1e-6)
+        slope = approx_fprime(np.zeros(parameters.all_weights.size + 9 + 15 + 6), moved, 1e-6)
         assert_allclose(slope, 0, atol=2e-5)
 
     @pytest.mark.parametrize("acceleration", ["anderson", "none"])
@@ -188,13 +200,16 @@ class TestFits:
         found, parameters = fitted(truth, block, acceleration=acceleration, run_sample=part)
         assert_allclose(found.log_likelihood, plain.log_likelihood, rtol=1e-9)
         assert_allclose(parameters.tables, at.tables, atol=1e-4)
+        assert_allclose(parameters.rates, at.rates, atol=1e-3)
         assert_allclose(parameters.noise.weight, at.noise.weight, atol=1e-4)
 
     def test_categories_that_say_nothing_change_nothing(self) -> None:
         truth = parameters_of("VVV")
         block = rows_of(truth, 300)
+        block = block[:5]
         block[3:] = 0.0
         certain = np.tile([1.0, 0, 0, 1, 0], (3, 1))
+        truth = replace(truth, rates=None)
         with_tables = fitted(replace(truth, tables=certain), block, acceleration="none")[0]
         plain = replace(truth, tables=None, levels=())
         without = fitted(plain, block[:3], acceleration="none")[0]
@@ -255,17 +270,21 @@ class TestPriors:
         kernel = BlockKernel(natural_parameters([start], BY))
         kernel.add(block)
         family = FraleyRaftery(structure, rng.normal(size=3), np.eye(3) + 0.2, BY.scale, 2.0)
-        prior = Priors(2.5, 2.0, frequencies(block[3:], LEVELS), family).of(3)
+        means = np.array([2.0, 4.0])
+        prior = Priors(2.5, 2.0, frequencies(block[3:5], LEVELS), means, family).of(3)
         normal = prior.normal
         best = m_step(kernel.statistics(), slice(0, 3), start, np.zeros(3), prior=prior).parameters
 
+        joint = np.array([mixed_joint(start.restored(BY), row) for row in block.T])
+        shares = joint / joint.sum(axis=1, keepdims=True)
+
         def objective(at: Parameters) -> float:
-            joint = np.array([mixed_joint(start.restored(BY), row) for row in block.T])
-            shares = joint / joint.sum(axis=1, keepdims=True)
             of_user = at.restored(BY)
             logs = np.log([mixed_joint(of_user, row) for row in block.T])
             total = float((shares * logs).sum()) + 1.5 * np.log(at.weights).sum()
             total += float((np.log(at.tables) @ prior.tables).sum())
+            # A gamma distribution: two rows of the means, over three components.
+            total += float((2 / 3 * (np.log(at.rates) @ means - at.rates.sum(axis=1))).sum())
             for k in range(3):
                 covariance = at.dense_covariances()[k]
                 precision = np.linalg.inv(covariance)
@@ -285,7 +304,7 @@ class TestPriors:
             return total
 
         top = objective(best)
-        for _ in range(20):
+        for _ in range(5):
             step = 1e-3 * rng.normal(size=4)
             scaled = replace(
                 best,
@@ -299,11 +318,14 @@ class TestPriors:
             for table in split_tables(at, LEVELS):
                 table /= table.sum(axis=1, keepdims=True)
             assert objective(replace(best, tables=at)) < top
+            rates = best.rates * np.exp(1e-3 * rng.normal(size=(3, 2)))
+            assert objective(replace(best, rates=rates)) < top
 
     def test_the_penalised_objective_does_not_fall_and_the_likelihood_may(self) -> None:
         truth = parameters_of("VVV")
         block = rows_of(truth, 60)
-        prior = Priors(6.0, 30.0, frequencies(block[3:], LEVELS)).of(3)
+        means = block[5:].mean(axis=1)
+        prior = Priors(6.0, 30.0, frequencies(block[3:5], LEVELS), means).of(3)
         maximum, at = fitted(truth, block, acceleration="none")
         found, _ = fitted(at, block, prior=prior, acceleration="none")
         assert found.log_likelihood < maximum.log_likelihood - 0.1
@@ -339,6 +361,17 @@ class TestSearch:
         assert table.max(axis=1).sum() > 0.97 * 1500
 
     @pytest.mark.parametrize("mode", INIT_MODES)
+    def test_finds_classes_that_only_counts_tell_apart(self, mode: str) -> None:
+        rng = np.random.default_rng(2)
+        classes = rng.integers(0, 2, size=1000)
+        counts = rng.poisson(np.array([[1.0, 9.0], [6.0, 2.0]])[:, classes]).astype(float)
+        sample = Sample(counts, None, Standardisation(np.zeros(0), np.ones(0)), np.zeros(0))
+        found = search(sample, 2, STRUCTURES["VVI"], init_mode=mode)[0]  # type: ignore[arg-type]
+        joint = BlockKernel(sample.evaluator([found])).log_joint(counts)
+        agree = (joint.argmax(axis=0) == classes).mean()
+        assert max(agree, 1 - agree) > 0.97
+
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_components_take_the_numbers_of_their_labels(self, mode: str) -> None:
         rng = np.random.default_rng(4)
         classes = rng.integers(0, 3, size=900)
@@ -360,7 +393,7 @@ class TestSearch:
         block, classes = block[:, order], classes[order]
         by = Standardisation(np.zeros(2), np.ones(2))
         widths = np.log(np.ptp(block, axis=1))
-        sample = Sample(block, None, by, np.full(2, 1e-3), log_widths=widths)
+        sample = Sample(block, None, by, np.full(2, 1e-3), noise=Noise(0.01, widths))
         found = search(sample, 2, STRUCTURES["VVV"], init_mode=mode)[0]  # type: ignore[arg-type]
         joint = BlockKernel(sample.evaluator([found])).log_joint(block)
         assert abs(found.noise.weight - 700 / 1500) < 0.03
@@ -376,7 +409,7 @@ def test_chevron_is_told_from_its_noise(shared_data) -> None:
     block = table[["x", "y"]].to_numpy(dtype=float).T
     by = Standardisation(np.median(block, axis=1), block.std(axis=1))
     widths = np.log(np.ptp(block, axis=1) / by.scale)
-    sample = Sample(block, None, by, np.full(2, 1e-3), log_widths=widths)
+    sample = Sample(block, None, by, np.full(2, 1e-3), noise=Noise(0.01, widths))
     found = search(sample, 2, STRUCTURES["VVV"])[0]
     joint = BlockKernel(sample.evaluator([found])).log_joint(block)
     mine = joint.argmax(axis=0) < 2
