@@ -9,6 +9,7 @@ growth      one pass against components (growth-k), columns (growth-d) and parti
 gaps        one pass over rows with gaps
 remote      one pass over files that are far away
 impute      cells removed from a known mixture, and filled again
+churn       segments of the sample customers by numbers and by all columns
 scoring     Parquet to Parquet
 memory      the fit of 10M rows alone
 
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
+from benchmarks.churn import separations
 from benchmarks.data import (
     MIXTURES,
     REAL_SETS,
@@ -255,6 +257,16 @@ def _error(put_in: Any, truth: Any, deviations: Any) -> float:
     return float(np.sqrt(np.mean(((put_in - truth) / deviations) ** 2)))
 
 
+def churn(bench: Bench) -> None:
+    """Segments of the sample customers, by numbers alone and by all columns."""
+    record = bench.record("churn")
+    record.content["fits"] = []
+    for found in separations(bench.processes.cores):
+        record.content["fits"].append(found)
+        record.save()
+        note(f"churn, k = {found['k']}, {found['columns']}: AUC {found['auc']:.3f}")
+
+
 def growth_k(bench: Bench) -> None:
     """One pass of 1M x 16 against the number of components."""
     table = bench.tables.of_mixture(MIXTURES["sep1"])
@@ -407,10 +419,11 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "gaps": (gaps,),
     "remote": (remote,),
     "impute": (impute,),
+    "churn": (churn,),
     "scoring": (scoring,),
     "memory": (memory,),
 }
-ALL = ("passes", "fits", "seeds", "search", "growth", "impute", "scoring")
+ALL = ("passes", "fits", "seeds", "search", "growth", "impute", "churn", "scoring")
 
 
 def main() -> None:

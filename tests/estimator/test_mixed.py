@@ -410,26 +410,27 @@ def test_a_category_without_values_and_one_with_too_many(spark, frame, monkeypat
         GaussianMixture(inputCols=["x"], categoricalCols=["name"]).fit(many)
 
 
-class TestCounts:
-    @pytest.fixture(scope="class")
-    def calls(self, spark):
-        """500 rows of two classes that a number and two counts tell apart; some are gone."""
-        rng = np.random.default_rng(9)
-        found = []
-        for i in range(500):
-            c = int(rng.integers(0, 2))
-            gone = rng.random(2) < 0.1
-            found.append(
-                (
-                    i,
-                    float(rng.normal() + 2 * c),
-                    None if gone[0] else int(rng.poisson([1.0, 6.0][c])),
-                    None if gone[1] else float(rng.poisson([30.0, 12.0][c])),
-                    c,
-                )
+@pytest.fixture(scope="module")
+def calls(spark):
+    """500 rows of two classes that a number and two counts tell apart; some are gone."""
+    rng = np.random.default_rng(9)
+    found = []
+    for i in range(500):
+        c = int(rng.integers(0, 2))
+        gone = rng.random(2) < 0.1
+        found.append(
+            (
+                i,
+                float(rng.normal() + 2 * c),
+                None if gone[0] else int(rng.poisson([1.0, 6.0][c])),
+                None if gone[1] else float(rng.poisson([30.0, 12.0][c])),
+                c,
             )
-        return table(spark, found, "id int, x double, calls int, minutes double, class int", 2)
+        )
+    return table(spark, found, "id int, x double, calls int, minutes double, class int", 2)
 
+
+class TestCounts:
     @staticmethod
     def mixture(**options) -> GaussianMixture:
         counts = ["calls", "minutes"]
