@@ -19,7 +19,7 @@ SEED = 7
 
 def separations(cores: int) -> Iterator[dict[str, Any]]:
     """Of every number of segments, by numbers and by all columns: how unlike their churn is."""
-    with session(cores, "2g") as spark:
+    with session(cores, "2g"):
         from gmm_spark import GaussianMixture, ParquetTable
 
         table = ParquetTable(str(SAMPLE))

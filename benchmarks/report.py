@@ -305,7 +305,7 @@ def _churn(results: dict[str, Entry]) -> Iterable[str]:
         f"The {fits[0]['rows']:,} sample customers, segmented by three numbers (eleven gaps), and "
         f"by these and {categories} categories; churn takes no part in the fit. AUC is that of the "
         "churn rate of a customer's segments, by probability; the information is that of the "
-        "segment about churn, which itself has 0.834 bits."
+        "segment about churn, which itself has 0.835 bits."
     )
     yield table(
         ("segments", "fitted to", "lowest churn", "highest churn", "AUC", "information"),
