@@ -65,6 +65,8 @@ def search(
     require_distinct_rows(sample.values, k)
     rows = min(sample.num_rows, max(_FIRST_ROWS, _FIRST_ROWS_PER_COORDINATE * k * sample.d))
     shown = sample.first(rows)
+    if k == 1:
+        num_init = 1  # every start would be the same
     starts = (
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )

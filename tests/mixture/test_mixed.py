@@ -119,6 +119,11 @@ class TestKernel:
         assert near.sum() > 5
         expected = np.log([mixed_joint(parameters, row)[1] for row in block.T[near]])
         assert_allclose(found[1, near], expected, rtol=1e-6)
+        kernel = BlockKernel(evaluator)
+        kernel.add(block)
+        shares = np.exp(found - np.logaddexp.reduce(found, axis=0))
+        counts = np.nan_to_num(block[5:])
+        assert_allclose(kernel.statistics().events, shares @ counts.T, rtol=1e-9)
 
     @pytest.mark.parametrize("code", ["VVV", "VVI", "EII"])
     @pytest.mark.parametrize("gaps", [0.0, 0.3])
