@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
@@ -16,6 +16,8 @@ from pyspark.ml.param.shared import (
     HasTol,
     HasWeightCol,
 )
+
+_Self = TypeVar("_Self", bound=Params)
 
 
 def _floor_converter(value: Any) -> Any:
@@ -281,3 +283,139 @@ class GaussianMixtureParams(
         if names is not None:
             return list(names)
         return [] if self.getCategoricalCols() or self.getCountCols() else None
+
+
+class EstimatorParams(GaussianMixtureParams):
+    """The setters of `GaussianMixture`; the model has those of its own that it can use."""
+
+    def setK(self: _Self, value: int) -> _Self:
+        """Sets the number of components."""
+        return self._set(k=value)
+
+    def setMaxIter(self: _Self, value: int) -> _Self:
+        """Sets the number of full passes at most."""
+        return self._set(maxIter=value)
+
+    def setTol(self: _Self, value: float) -> _Self:
+        """Sets the gain of the mean log-likelihood under which the fit has converged."""
+        return self._set(tol=value)
+
+    def setSeed(self: _Self, value: int) -> _Self:
+        """Sets the seed of the sample and the starts."""
+        return self._set(seed=value)
+
+    def setFeaturesCol(self: _Self, value: str) -> _Self:
+        """Sets the vector or array column of features."""
+        return self._set(featuresCol=value)
+
+    def setInputCols(self: _Self, value: list[str]) -> _Self:
+        """Sets the numeric columns used instead of featuresCol."""
+        return self._set(inputCols=value)
+
+    def setPredictionCol(self: _Self, value: str) -> _Self:
+        """Sets the output column of the most probable component."""
+        return self._set(predictionCol=value)
+
+    def setProbabilityCol(self: _Self, value: str) -> _Self:
+        """Sets the output column of the probabilities."""
+        return self._set(probabilityCol=value)
+
+    def setWeightCol(self: _Self, value: str) -> _Self:
+        """Sets the column of row weights."""
+        return self._set(weightCol=value)
+
+    def setAggregationDepth(self: _Self, value: int) -> _Self:
+        """Sets the number of stages large statistics are merged in."""
+        return self._set(aggregationDepth=value)
+
+    def setCovarianceType(self: _Self, value: str) -> _Self:
+        """Sets the covariance structure."""
+        return self._set(covarianceType=value)
+
+    def setInitMode(self: _Self, value: str) -> _Self:
+        """Sets how starts are made."""
+        return self._set(initMode=value)
+
+    def setNumInit(self: _Self, value: int) -> _Self:
+        """Sets the number of starts tried on the sample."""
+        return self._set(numInit=value)
+
+    def setInitialModel(self: _Self, value: Any) -> _Self:
+        """Sets the model to start from."""
+        return self._set(initialModel=value)
+
+    def setInitialLabelCol(self: _Self, value: str) -> _Self:
+        """Sets the column of labels to start from."""
+        return self._set(initialLabelCol=value)
+
+    def setCovarianceFloor(self: _Self, value: str | float) -> _Self:
+        """Sets the covariance floor: auto, a fraction of the columns' own deviation, or 0."""
+        return self._set(covarianceFloor=value)
+
+    def setAcceleration(self: _Self, value: str) -> _Self:
+        """Sets whether longer steps than EM's are tried: anderson or none."""
+        return self._set(acceleration=value)
+
+    def setMissing(self: _Self, value: str) -> _Self:
+        """Sets what becomes of rows with gaps: error, skip or marginalize."""
+        return self._set(missing=value)
+
+    def setCategoricalCols(self: _Self, value: list[str]) -> _Self:
+        """Sets the columns that hold categories."""
+        return self._set(categoricalCols=value)
+
+    def setCountCols(self: _Self, value: list[str]) -> _Self:
+        """Sets the columns that hold counts."""
+        return self._set(countCols=value)
+
+    def setMaxCategories(self: _Self, value: int) -> _Self:
+        """Sets how many values of a categorical column are told apart."""
+        return self._set(maxCategories=value)
+
+    def setCategoryPrior(self: _Self, value: float) -> _Self:
+        """Sets the rows that the tables of categories have seen before."""
+        return self._set(categoryPrior=value)
+
+    def setLabelCol(self: _Self, value: str) -> _Self:
+        """Sets the column of components that are known."""
+        return self._set(labelCol=value)
+
+    def setNoise(self: _Self, value: bool) -> _Self:
+        """Sets whether a uniform component takes outliers."""
+        return self._set(noise=value)
+
+    def setContamination(self: _Self, value: float) -> _Self:
+        """Sets the share of rows that outlierCol marks."""
+        return self._set(contamination=value)
+
+    def setOutlierCol(self: _Self, value: str) -> _Self:
+        """Sets the model's output column of outliers."""
+        return self._set(outlierCol=value)
+
+    def setOutlierThreshold(self: _Self, value: float) -> _Self:
+        """Sets the log density under which the model calls a row an outlier."""
+        return self._set(outlierThreshold=value)
+
+    def setPrior(self: _Self, value: str) -> _Self:
+        """Sets the prior of means and covariances: none or conjugate."""
+        return self._set(prior=value)
+
+    def setPriorShrinkage(self: _Self, value: float) -> _Self:
+        """Sets the rows that the prior mean counts for."""
+        return self._set(priorShrinkage=value)
+
+    def setWeightConcentration(self: _Self, value: float) -> _Self:
+        """Sets the concentration of the Dirichlet prior on weights."""
+        return self._set(weightConcentration=value)
+
+    def setLogLikelihoodCol(self: _Self, value: str) -> _Self:
+        """Sets the model's output column of the log density."""
+        return self._set(logLikelihoodCol=value)
+
+    def setUncertaintyCol(self: _Self, value: str) -> _Self:
+        """Sets the model's output column of 1 - largest probability."""
+        return self._set(uncertaintyCol=value)
+
+    def setSampleSize(self: _Self, value: int) -> _Self:
+        """Sets the number of rows sampled for starts and scales."""
+        return self._set(sampleSize=value)

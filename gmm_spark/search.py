@@ -12,9 +12,10 @@ from pyspark import keyword_only
 from pyspark.ml.param import TypeConverters
 from pyspark.sql import DataFrame
 
+from gmm_spark.data import Data, Plan
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.estimator import GaussianMixture, _Data, _Plan
+from gmm_spark.estimator import GaussianMixture
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together
 from gmm_spark.mixture.parameters import structure_named
@@ -152,7 +153,7 @@ class GaussianMixtureSearch(GaussianMixture):
                     f"{param.name} is of one number of components; a search makes its own starts"
                 )
 
-    def _plans(self) -> list[_Plan]:
+    def _plans(self) -> list[Plan]:
         ks: Any = self.getOrDefault(self.k)
         names: Any = self.getOrDefault(self.covarianceType)
         if not ks or min(ks) < 1:
@@ -162,7 +163,7 @@ class GaussianMixtureSearch(GaussianMixture):
         unique = {structure_named(name).code: name for name in reversed(names)}
         return [self._planned(k, name) for name in unique.values() for k in sorted(set(ks))]
 
-    def _grid(self, data: _Data, plans: Sequence[_Plan]) -> list[Cell]:
+    def _grid(self, data: Data, plans: Sequence[Plan]) -> list[Cell]:
         samples: dict[str, Sample] = {}
         usable = [plan for plan in plans if plan.k <= data.scan.num_rows]
         if not usable:
@@ -188,7 +189,7 @@ class GaussianMixtureSearch(GaussianMixture):
             crew_of=data.crew,
         )
 
-    def _entered(self, cells: Sequence[Cell], data: _Data) -> list[Cell]:
+    def _entered(self, cells: Sequence[Cell], data: Data) -> list[Cell]:
         """The cells that are fitted to all the rows."""
         if all(cell.parameters is None for cell in cells):
             raise InputDataError(f"none of the mixtures can be fitted: {cells[0].problem}")
@@ -196,7 +197,7 @@ class GaussianMixtureSearch(GaussianMixture):
             return finalists(cells, False)
         return finalists(cells, data.scan.sample.shape[1] < data.scan.num_rows)
 
-    def _on_all_rows(self, entered: Sequence[Cell], data: _Data) -> list[_Trial]:
+    def _on_all_rows(self, entered: Sequence[Cell], data: Data) -> list[_Trial]:
         plans = [self._plan_of(cell) for cell in entered]
         seconds: list[list[float]] = [[] for _ in plans]
         engine, climbs = data.engine, []
@@ -205,7 +206,7 @@ class GaussianMixtureSearch(GaussianMixture):
             assert cell.parameters is not None
             sample = self._sample(data, plan)
 
-            def listen(record: PassRecord, index: int = index, plan: _Plan = plan) -> None:
+            def listen(record: PassRecord, index: int = index, plan: Plan = plan) -> None:
                 seconds[index].append(engine.seconds[-1])
                 race.passed(index, record)
                 _log_pass(plan, record)
@@ -215,7 +216,7 @@ class GaussianMixtureSearch(GaussianMixture):
         trials = zip(entered, plans, fits, seconds, strict=True)
         return [_Trial(c, p, fitted, s) for c, p, fitted, s in trials if fitted is not None]
 
-    def _penalty(self, plan: _Plan, data: _Data) -> float:
+    def _penalty(self, plan: Plan, data: Data) -> float:
         """What the criterion takes off the mean log-likelihood; for icl, which takes off more,
         and for heldout, which judges by other rows, so little that nothing is given up."""
         criterion, weight = self.getCriterion(), data.scan.weight
@@ -224,14 +225,14 @@ class GaussianMixtureSearch(GaussianMixture):
         p = self._num_parameters(plan.structure, plan.k, data.source.roles)
         return penalised(criterion, 0.0, 0.0, p, weight) / (2 * weight)  # type: ignore[arg-type]
 
-    def _plan_of(self, cell: Cell) -> _Plan:
+    def _plan_of(self, cell: Cell) -> Plan:
         names: Any = self.getOrDefault(self.covarianceType)
         return self._planned(
             cell.k, next(n for n in names if structure_named(n).code == cell.structure.code)
         )
 
     def _table(
-        self, cells: Sequence[Cell], trials: Sequence[_Trial], data: _Data
+        self, cells: Sequence[Cell], trials: Sequence[_Trial], data: Data
     ) -> tuple[list[dict[str, Any]], int]:
         """What was tried, best first, and the number of the best trial."""
         weight = data.scan.weight
@@ -294,7 +295,7 @@ class _Trial:
     """A cell fitted to all the rows."""
 
     cell: Cell
-    plan: _Plan
+    plan: Plan
     fit: Fit
     seconds: list[float]
 
@@ -315,7 +316,7 @@ def _log_cell(cell: Cell) -> None:
         )
 
 
-def _log_pass(plan: _Plan, record: PassRecord) -> None:
+def _log_pass(plan: Plan, record: PassRecord) -> None:
     logger.info(
         "k = %d, %s, pass %d (%s), mean log-likelihood %.6f",
         plan.k,

@@ -188,7 +188,7 @@ def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[st
         settings.criterion if settings.criterion == "heldout" else settings.criterion.upper()
     )
     shown = table(["k", "structure", criterion, "evaluated on", ""], rows)
-    lines = [line.rstrip() for line in shown.splitlines()]
+    lines = shown.splitlines()
     hidden = len(candidates) - len(rows)
     if hidden:
         lines.append(f"  and {hidden} more in manifest.json")
@@ -233,7 +233,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
     ]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
 
 
 def _usual(model: GaussianMixtureModel, column: str, segment: int) -> str:

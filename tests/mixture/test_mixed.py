@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import approx_fprime
 
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.candidates import Sample, log_densities
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
@@ -164,6 +164,14 @@ class TestKernel:
         only = BlockKernel(evaluator_of(parameters, False))
         only.add(block[:, :10], None, allowed[:10])
         assert_allclose(only.statistics().counts, [10, 0, 0, 0], atol=1e-12)
+
+    def test_labels_count_where_optima_are_compared(self) -> None:
+        parameters = parameters_of("VVV")
+        block = rows_of(parameters, 40)
+        allowed = np.where(np.arange(40) < 15, 0b010, -1)
+        sample = Sample(block, None, BY, np.full(3, 1e-3), levels=LEVELS, allowed=allowed)
+        found = log_densities(parameters.standardised(BY), sample).sum() - 40 * BY.log_volume
+        assert_allclose(found, mixed_log_likelihood(parameters, block, allowed), rtol=1e-10)
 
 
 class TestFits:
@@ -384,7 +392,9 @@ class TestSearch:
         allowed = np.where(rng.random(900) < 0.05, 1 << classes, -1)
         by = Standardisation(block.mean(axis=1), block.std(axis=1))
         sample = Sample(block, None, by, np.full(2, 1e-3), allowed=allowed)
-        found = search(sample, 3, STRUCTURES["VVV"], init_mode=mode)[0]  # type: ignore[arg-type]
+        # One start, and no moves to mend it.
+        options = {"init_mode": mode, "num_init": 1, "seed": 3}
+        found = search(sample, 3, STRUCTURES["VVV"], **options)[0]  # type: ignore[arg-type]
         joint = BlockKernel(sample.evaluator([found])).log_joint(block)
         assert (joint.argmax(axis=0) == classes).mean() > 0.97
 

@@ -1,0 +1,276 @@
+"""What a fit reads: the rows, scanned once, and the sample of them as a plan sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+from threadpoolctl import threadpool_limits
+
+from gmm_spark.engine.blocks import Category, Roles
+from gmm_spark.engine.crew import SparkCrew
+from gmm_spark.engine.dataframe import DataFrameSource, check_category, quoted
+from gmm_spark.engine.jobs import Source
+from gmm_spark.engine.levels import find_categories
+from gmm_spark.engine.parquet import (
+    ParquetSource,
+    ParquetTable,
+    check_category_column,
+    row_group_reader,
+    task_numbers,
+)
+from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.scanning import Scan, scan
+from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.mixture.candidates import Crew, Sample
+from gmm_spark.mixture.kernel import SingularCovarianceError
+from gmm_spark.mixture.parameters import Noise, Structure, structure_named
+from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
+from gmm_spark.mixture.scaling import Columns, describe_columns
+from gmm_spark.mixture.starting import one_component
+from gmm_spark.params import EstimatorParams
+
+logger = logging.getLogger(__name__)
+
+# The sample: so many bytes, more where a mixture has many parameters, and rows at most.
+_SAMPLE_BYTES = 24 << 20
+_SAMPLE_BYTES_AT_MOST = 64 << 20
+_SAMPLE_ROWS_PER_PARAMETER = 10
+_SAMPLE_ROWS_AT_MOST = 300_000
+# Noise starts with this weight where nothing says more.
+_LEAST_NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of one fit, checked before anything is read."""
+
+    k: int
+    name: str  # of the structure, as the user wrote it
+    structure: Structure
+    floor: float | None
+    num_features: int | None
+
+
+@dataclass
+class Data:
+    """What a fit reads, after the first scan."""
+
+    source: Source
+    scan: Scan
+    engine: SparkEngine
+    opening: tuple[str, float]  # what the first scan was, and its seconds
+    notes: list[str]  # warnings about categories
+    _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
+    _crews: list[SparkCrew] = field(default_factory=list)
+
+    def columns(self, plan: Plan) -> Columns:
+        """The columns as a plan sees them; spherical structures have one scale for all."""
+        key = plan.structure.shape, plan.floor
+        if key not in self._described:
+            scan = self.scan
+            d = len(self.source.roles.features)
+            numbers = scan.sample[:d]
+            self._described[key] = describe_columns(
+                numbers, scan.lowest[:d], scan.highest[:d], plan.structure, plan.floor
+            )
+        return self._described[key]
+
+    def crew(self, sample: Sample) -> Crew:
+        """Who searches on a sample: the cluster, where there is enough to do."""
+        self._crews.append(SparkCrew(self.source.spark, sample))
+        return self._crews[-1]
+
+    def close(self) -> None:
+        """Give back what the cluster holds."""
+        for crew in self._crews:
+            crew.close()
+        self.source.close()
+
+
+class DataParams(EstimatorParams):
+    """The part of the estimator that reads: everything here is asked of its Params."""
+
+    @contextmanager
+    def _opened(self, dataset: DataFrame | ParquetTable, plans: Sequence[Plan]) -> Iterator[Data]:
+        """The data scanned once and described for every plan; given back in the end."""
+        started = time.monotonic()
+        source, notes = self._source(dataset)
+        opened: Data | None = None
+        try:
+            scanned = scan(
+                source,
+                missing=self.getMissing(),  # type: ignore[arg-type]
+                seed=self.getSeed() & (2**63 - 1),
+                sample_size=self._sample_rows(plans, source.roles),
+            )
+            self._check_labels(scanned, plans)
+            logger.info(
+                "%d rows of %d columns, %d left out for their gaps; sample of %d",
+                scanned.num_rows,
+                len(source.roles.inputs),
+                scanned.num_skipped,
+                scanned.sample.shape[1],
+            )
+            engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
+            kind = "scan" if isinstance(source, ParquetSource) else "packing"
+            # Products of this size lose by threads: 1M x 16, k = 8 found its start in 1.4 s with
+            # one and in 8 s with two, on a machine whose other cores had work.
+            with threadpool_limits(1):
+                opening = kind, time.monotonic() - started
+                opened = Data(source, scanned, engine, opening, notes)
+                yield opened
+        except SingularCovarianceError:
+            raise InputDataError(
+                "the covariances of the starting values are singular and there is no floor; use "
+                "covarianceFloor='auto', a smaller k, or fewer columns"
+            ) from None
+        finally:
+            (opened or source).close()
+
+    def _source(self, dataset: DataFrame | ParquetTable) -> tuple[Source, list[str]]:
+        """The rows, and warnings about the categories."""
+        names, categories = self._input_columns(), self.getCategoricalCols()
+        weight, label = self._weight_column(), self.getInitialLabelCol()
+        membership, counts = self.getLabelCol(), tuple(self.getCountCols())
+        found: tuple[Category, ...] = ()
+        notes: list[str] = []
+        if isinstance(dataset, ParquetTable):
+            spark = SparkSession.getActiveSession()
+            if spark is None:
+                raise ConfigurationError(
+                    "there is no active SparkSession; make one with SparkSession.builder"
+                )
+            if names is not None:
+                if categories:
+                    schema = dataset.schema()
+                    for name in categories:
+                        check_category_column(name, schema, dataset.path)
+                    reader, _ = row_group_reader(spark, dataset, tuple(categories))
+                    tasks, most = task_numbers(spark, reader), self.getMaxCategories()
+                    found, notes = find_categories(tasks, categories, most, reader)
+                roles = Roles(tuple(names), weight, label, found, membership, counts)
+                return ParquetSource(spark, dataset, roles), notes
+            if dataset.filters is not None:
+                raise ConfigurationError(
+                    "filters need inputCols; for a vector column, filter a DataFrame"
+                )
+            dataset = spark.read.parquet(dataset.path)
+        if categories:
+            for name in categories:
+                check_category(dataset, name)
+            columns = (quoted(name).alias(str(i)) for i, name in enumerate(categories))
+            rows, most = dataset.select(*columns), self.getMaxCategories()
+            found, notes = find_categories(rows, categories, most)
+        source = DataFrameSource(
+            dataset,
+            input_cols=names,
+            features_col=self.getFeaturesCol(),
+            weight=weight,
+            label=label,
+            categories=found,
+            membership=membership,
+            counts=counts,
+        )
+        return source, notes
+
+    def _sample_rows(self, plans: Sequence[Plan], roles: Roles) -> int:
+        if self.getSampleSize():
+            return self.getSampleSize()
+        parameters = max(self._num_parameters(p.structure, p.k, roles) for p in plans)
+        wanted = _SAMPLE_ROWS_PER_PARAMETER * parameters
+        row = 8 * len(roles.inputs)
+        rows = max(_SAMPLE_BYTES // row, min(wanted, _SAMPLE_BYTES_AT_MOST // row))
+        return max(1000, min(rows, _SAMPLE_ROWS_AT_MOST))
+
+    def _num_parameters(self, structure: Structure, k: int, roles: Roles) -> int:
+        return structure.num_free_parameters(
+            k, len(roles.features), roles.levels, self.getNoise(), len(roles.counts)
+        )
+
+    def _check_labels(self, scanned: Scan, plans: Sequence[Plan]) -> None:
+        k = min(plan.k for plan in plans)
+        beyond = scanned.memberships[k:]
+        if beyond:
+            label = k + next(i for i, rows in enumerate(beyond) if rows)
+            raise InputDataError(
+                f"label column {self.getLabelCol()!r}: {sum(beyond)} rows have label {label} or a "
+                f"higher one, k is {k}; labels are 0 to {k - 1}, and null where a row's component "
+                "is not known"
+            )
+
+    def _refuse_singular(self, columns: Columns, plan: Plan, names: tuple[str, ...]) -> None:
+        if plan.floor != 0 or plan.structure.shape == "spherical":
+            return
+        if columns.constant:
+            constant = ", ".join(names[j] for j in columns.constant)
+            raise InputDataError(
+                f"constant columns ({constant}) have no likelihood without a floor; leave them "
+                "out, or use covarianceFloor='auto'"
+            )
+        if columns.collinear:
+            group = ", ".join(names[j] for j in columns.collinear[0])
+            raise InputDataError(
+                f"columns {group} are exactly collinear: there is no likelihood without a floor; "
+                "leave one out, or use covarianceFloor='auto'"
+            )
+
+    def _sample(self, data: Data, plan: Plan) -> Sample:
+        """The sample as a plan sees it; raises where the data do not suit it."""
+        roles, scanned = data.source.roles, data.scan
+        d = len(roles.features)
+        if plan.num_features not in (None, d):
+            raise ConfigurationError(f"initialModel has {plan.num_features} columns, the data {d}")
+        if plan.k > scanned.num_rows:
+            raise InputDataError(
+                f"k is {plan.k}, but there are only {scanned.num_rows} rows; use a smaller k"
+            )
+        columns = data.columns(plan)
+        self._refuse_singular(columns, plan, roles.features)
+        by = columns.standardisation
+        noise = None
+        if self.getNoise():
+            ranges = scanned.highest - scanned.lowest
+            widths = np.where(ranges[:d] > 0, ranges[:d] / by.scale, 1.0)
+            values = ranges[len(ranges) - len(roles.counts) :] + 1
+            noise = Noise(_LEAST_NOISE, np.log(widths), np.log(values))
+        sample = Sample(
+            scanned.sample,
+            scanned.sample_weights,
+            by,
+            columns.floor / by.scale,
+            any(scanned.gaps[:d]),
+            roles.levels,
+            scanned.sample_memberships,
+            None,
+            noise,
+        )
+        share = scanned.sample.shape[1] / scanned.num_rows
+        return replace(sample, prior=self._priors(sample, plan, share))
+
+    def _priors(self, sample: Sample, plan: Plan, share: float) -> Priors | None:
+        """The prior as it stands beside the sample, which is that share of the rows."""
+        rows = self.getCategoryPrior() if sample.levels or sample.counts.size else 0.0
+        concentration, normal = self.getWeightConcentration(), None
+        if self.getPrior() == "conjugate" and sample.d > 0:
+            plain = replace(sample, floor=np.zeros(sample.d), levels=(), noise=None)
+            plain = replace(plain, values=sample.values[: sample.d], allowed=None)
+            whole = one_component(plain, structure_named("full"))
+            unbiased = sample.num_rows / max(1, sample.num_rows - 1)
+            normal = FraleyRaftery(
+                plan.structure,
+                whole.means[0],
+                unbiased * whole.covariances[0],
+                sample.standardisation.scale,
+                self.getPriorShrinkage(),
+            )
+        if rows == 0 and concentration == 1 and normal is None:
+            return None
+        means = np.array([np.nanmean(row) if (row >= 0).any() else 1.0 for row in sample.counts])
+        shares = frequencies(sample.codes, sample.levels)
+        return Priors(concentration, rows, shares, means, normal, share)
