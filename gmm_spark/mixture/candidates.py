@@ -76,6 +76,12 @@ class Sample:
         """The first rows, or all there are."""
         return self.between(0, rows)
 
+    def part(self, rows: int) -> Sample:
+        """The first rows; the last ones where `rows` is negative."""
+        if rows >= 0:
+            return self.first(rows)
+        return self.between(max(0, self.num_rows + rows), self.num_rows)
+
     def between(self, start: int, stop: int) -> Sample:
         """Some of the rows."""
         values = self.values[:, start:stop]
@@ -181,7 +187,7 @@ def advance(
 def advance_all(
     crew: Crew, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
 ) -> list[Candidate]:
-    """`advance` on the first rows of the crew's sample, a few candidates in a scan."""
+    """`advance` on a part of the crew's sample (`Sample.part`), a few candidates in a scan."""
     groups = [candidates[a : a + _STACKED] for a in range(0, len(candidates), _STACKED)]
     found = crew(_advance_group, [(rows, group, steps, tol) for group in groups])
     return [candidate for group in found for candidate in group]
@@ -191,7 +197,7 @@ def _advance_group(
     sample: Sample, item: tuple[int, Sequence[Candidate], int, float]
 ) -> list[Candidate]:
     rows, group, steps, tol = item
-    return advance(sample.first(rows), group, steps=steps, tol=tol)
+    return advance(sample.part(rows), group, steps=steps, tol=tol)
 
 
 def climb_all(
@@ -205,7 +211,7 @@ def climb_all(
 
 def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate | None:
     rows, candidate, steps, tol = item
-    part, by = sample.first(rows), sample.standardisation
+    part, by = sample.part(rows), sample.standardisation
     try:
         climbed = fit(
             part.run_pass,

@@ -41,10 +41,10 @@ _KEPT = 16, 4, 2
 # A move leads by so many standard errors, or is as far behind and given up.
 _SIGNIFICANT_LEAD = 3.0
 _HOPELESS_LEAD = 2.0
-# Where no move of the likeliest helps, the next ones are tried, so often; then all again on
-# so many times the rows, where what the rows of before prefer may be chance.
-_BATCHES = 2
-_LEVELS = 1, 4
+# Where no move of the likeliest helps, the next ones are tried (the second figure), then all
+# again on so many times the rows, in the end on the last of the sample (negative) instead of the
+# first: which moves get through on a part of the rows is partly chance.
+_TRIES = (1, 0), (1, 1), (4, 0), (4, 1), (-4, 0)
 # A move may hope to gain so many times what its last step gained.
 _STEPS_AHEAD = 60
 # A move whose score comes so near to where it came from, with its weights and means, is back.
@@ -66,32 +66,37 @@ def improved(
     Many moves are tried for a few steps on the first `rows` of the sample, those that do not fall
     behind for more steps on more rows; one that gains too slowly to come near is given up. Which
     of two optima is the higher one is read from more rows until it is significant, in the end
-    from all of the sample.
+    from all of the sample. Where the first rows show no move that helps, the last ones may.
 
     Parameters
     ----------
     crew : shares out the work; its sample is `sample`
     """
     others: list[Candidate] = []
-    levels = [rows * factor for factor in _LEVELS if rows * factor <= sample.num_rows] or [rows]
-    level = batch = 0
+    tries = [t for t in _TRIES if abs(t[0]) == 1 or rows * abs(t[0]) <= sample.num_rows]
+    at = 0
     for _ in range(_ROUNDS):
         before = candidate
-        sizes = [min(levels[level] * factor, sample.num_rows) for factor in _SIZES]
-        if sizes[-1] < sample.num_rows:
+        factor, batch = tries[at]
+        sizes = [_limited(rows * factor * size, sample.num_rows) for size in _SIZES]
+        if abs(sizes[-1]) < sample.num_rows:
             sizes.append(sample.num_rows)
         candidate, moved, undecided = _best_move(candidate, crew, sample, sizes, batch)
         others += undecided
         if moved is not None:
             others.append(candidate)
-            candidate, batch = moved, 0
-        elif batch + 1 < _BATCHES and candidate is not before:
-            batch += 1
-        elif level + 1 < len(levels):
-            level, batch = level + 1, 0
-        else:
+            candidate, at = moved, at - batch  # the likeliest again, on the same rows
+            continue
+        at += 1
+        if candidate is before:  # there was none to try, and none are next
+            at += sum(t == (factor, batch + 1) for t in tries)
+        if at == len(tries):
             break
     return candidate, others
+
+
+def _limited(rows: int, most: int) -> int:
+    return max(-most, min(rows, most))
 
 
 def _best_move(
@@ -99,7 +104,7 @@ def _best_move(
 ) -> tuple[Candidate, Candidate | None, list[Candidate]]:
     """The candidate some steps on, the move that is better than that, if one is, and those
     that are hardly worse."""
-    field = [Candidate(m) for m in moves(candidate.parameters, sample.first(sizes[0]), batch)]
+    field = [Candidate(m) for m in moves(candidate.parameters, sample.part(sizes[0]), batch)]
     for stage, rows in enumerate(sizes):
         if not field:
             break
@@ -112,7 +117,7 @@ def _best_move(
         if not stays:
             break
         candidate, field = stays[0], [c for c in field if c.mark != _STAYS]
-        part = sample.first(rows)
+        part = sample.part(rows)
         if stage > 0:
             field = [c for c in field if not same_basin(c, candidate, _BACK)]
         if stage == 0:
@@ -124,7 +129,7 @@ def _best_move(
         if stage < 2:
             continue
         fed, score = soundness(candidate, part)
-        if field and rows < sample.num_rows:
+        if field and part.num_rows < sample.num_rows:
             difference, error = lead(field[0], candidate, part)
             if difference > _SIGNIFICANT_LEAD * error and soundness(field[0], part) > (fed, score):
                 return candidate, field[0], []

@@ -48,6 +48,15 @@ def test_a_component_is_carried_to_where_it_is_missed(code) -> None:
     assert_allclose(settled.log_likelihood / settled.weight + by.log_volume, goal, atol=1e-5)
 
 
+def test_a_part_of_the_sample_is_its_first_rows_or_its_last() -> None:
+    sample, _, _ = caught()
+    n = sample.num_rows
+    assert_allclose(sample.part(1000).values, sample.values[:, :1000])
+    assert_allclose(sample.part(-1000).values, sample.values[:, n - 1000 :])
+    for rows in (n, -n, 2 * n, -2 * n):
+        assert sample.part(rows).num_rows == n
+
+
 def test_components_that_look_normal_are_left_alone() -> None:
     sample, _, _ = caught()
     block, labels = three_groups()
