@@ -232,7 +232,7 @@ def _search(results: dict[str, Entry]) -> Line:
 
 
 def _seeds(results: dict[str, Entry]) -> Line:
-    sets = results.get("seeds", {}).get("sets", {})
+    sets = sets_of(results, "seeds")
     spreads = {name: spread(entry) for name, entry in sets.items()}
     known = {name: value for name, value in spreads.items() if value is not None}
     listed = ", ".join(f"{name} {value:.1e}" for name, value in known.items())

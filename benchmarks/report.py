@@ -200,16 +200,16 @@ def _passes(results: dict[str, Entry]) -> Iterable[str]:
 
 
 def _seeds(results: dict[str, Entry]) -> Iterable[str]:
-    if "seeds" not in results:
-        return
     rows = []
-    for name, entry in results["seeds"]["sets"].items():
+    for name, entry in figures.sets_of(results, "seeds").items():
         values, apart = figures.reached(entry), figures.spread(entry)
         low, high = (f"{values[0]:.6f}", f"{values[-1]:.6f}") if values else (None, None)
         passes = [fit["passes"] for fit in entry["fits"]]
         counts = f"{min(passes)} to {max(passes)}" if passes else entry.get("failed")
         shown = f"{apart:.1e}" if apart is not None else None
-        rows.append((name, _shape(entry), len(passes), low, high, shown, counts))
+        rows.append((name, _shape(entry["set"]), len(passes), low, high, shown, counts))
+    if not rows:
+        return
     yield "## Ten seeds"
     yield table(("set", "", "fits", "lowest", "highest", "spread", "passes"), rows)
 

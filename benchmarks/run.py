@@ -147,13 +147,9 @@ def fits(bench: Bench) -> None:
 
 def seeds(bench: Bench) -> None:
     """Ten seeds on every set."""
-    record = bench.record("seeds")
-    sets = record.content["sets"] = {}
     for table in bench.tables_of(SETS):
-        sets[table.name] = {
-            **described(table),
-            **fitted(bench, "gmm_spark", table, TEN_SEEDS, keep_history=False),
-        }
+        record = bench.record("seeds", table)
+        record.content |= fitted(bench, "gmm_spark", table, TEN_SEEDS, keep_history=False)
         record.save()
 
 
