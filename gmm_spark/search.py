@@ -227,9 +227,8 @@ class GaussianMixtureSearch(GaussianMixture):
 
     def _plan_of(self, cell: Cell) -> Plan:
         names: Any = self.getOrDefault(self.covarianceType)
-        return self._planned(
-            cell.k, next(n for n in names if structure_named(n).code == cell.structure.code)
-        )
+        plans = (self._planned(cell.k, name) for name in names)
+        return next(plan for plan in plans if plan.structure == cell.structure)
 
     def _table(
         self, cells: Sequence[Cell], trials: Sequence[_Trial], data: Data

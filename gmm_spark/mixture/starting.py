@@ -36,6 +36,7 @@ _GAP_ROUNDS = 3
 # Shares of rows that starts leave to noise, in turn; how many neighbours tell which.
 _NOISE_SHARES = 0.05, 0.25, 0.6
 _NEIGHBOURS = 10
+_NEIGHBOURHOOD_ROWS = 4096
 
 Labels = NDArray[np.intp]
 
@@ -84,6 +85,8 @@ def starting_values(
 ) -> Parameters | None:
     """The start of that number in standardised coordinates, or None where it is singular."""
     rng = np.random.default_rng([seed, index])
+    if sample.noise is not None:
+        sample = sample.first(_NEIGHBOURHOOD_ROWS)
     z = sample.z
     if sample.gaps:
         z[np.isnan(z)] = 0.0  # the centre: labels need distances

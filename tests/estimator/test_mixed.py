@@ -361,6 +361,9 @@ def test_a_search_knows_categories_noise_and_labels(frame) -> None:
     assert model.summary.k == 3
     parameters = {c["k"]: c["numParameters"] for c in model.summary.candidates}
     assert parameters[3] == model.summary.numParameters
+    alone = GaussianMixtureSearch(k=[1, 2], categoricalCols=["plan"], missing="skip").fit(frame)
+    assert {c["k"] for c in alone.summary.candidates} == {1, 2}
+    assert alone.summary.k == 1  # one category cannot tell classes apart
     labelled = search.copy()._set(noise=True, labelCol="known", k=[3, 4]).fit(frame)
     assert labelled.parameters.noise is not None
 
