@@ -149,7 +149,7 @@ def seeds(bench: Bench) -> None:
     """Ten seeds on every set."""
     for table in bench.tables_of(SETS):
         record = bench.record("seeds", table)
-        record.content |= fitted(bench, "gmm_spark", table, TEN_SEEDS, keep_history=False)
+        record.content.update(fitted(bench, "gmm_spark", table, TEN_SEEDS, keep_history=False))
         record.save()
 
 
