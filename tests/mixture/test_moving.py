@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from gmm_spark.mixture import moving
 from gmm_spark.mixture.candidates import Alone, Candidate, Sample, ranked, soundness
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.moving import grown, improved, moves
@@ -143,3 +144,19 @@ class TestSoundness:
         a, b, c = (self.candidate(0.2, 0.5, score) for score in (1.0, 1.00001, 0.9))
         other = self.candidate(0.4, 0.5, 1.0)
         assert ranked(self.sample(), [a, b, c, other]) == [b, other, c]
+
+
+@pytest.mark.parametrize("helps", [False, True])
+def test_the_last_rows_are_tried_only_where_moves_have_helped(monkeypatch, helps: bool) -> None:
+    sample, trapped, _ = caught()
+    tried: list[tuple[int, int]] = []
+
+    def best_move(candidate, crew, sample, sizes, batch):
+        tried.append((sizes[0], batch))
+        stepped, found = Candidate(candidate.parameters), Candidate(candidate.parameters)
+        return stepped, found if helps and len(tried) == 1 else None, []
+
+    monkeypatch.setattr(moving, "_best_move", best_move)
+    improved(Candidate(trapped), Alone(sample), sample, 1000)
+    on_first = [(1000, 0), (1000, 1), (4000, 0), (4000, 1)]
+    assert tried == ([(1000, 0), *on_first, (-4000, 0)] if helps else on_first)
