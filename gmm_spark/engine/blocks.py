@@ -30,6 +30,17 @@ MOST_LABEL = 51
 _FRACTION = -0.25
 
 
+# What is said of columns of other types, wherever they are found.
+NO_CATEGORY = (
+    "column {name!r} has type {kind}; categories are text, whole numbers or booleans: convert it, "
+    "or name it in inputCols"
+)
+NO_MEMBERSHIP = (
+    "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
+    "them"
+)
+
+
 class TaskProblemError(Exception):
     """Something about the data that the driver turns into one clear error."""
 

@@ -12,6 +12,8 @@ from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.blocks import (
+    NO_CATEGORY,
+    NO_MEMBERSHIP,
     PACKED_SCHEMA,
     Category,
     Encoder,
@@ -24,15 +26,6 @@ from gmm_spark.errors import InputDataError
 
 # Partitions beyond this many a core cost more to start than they balance.
 _PARTITIONS_PER_CORE = 4
-
-NO_CATEGORY = (
-    "column {name!r} has type {kind}; categories are text, whole numbers or booleans: convert it, "
-    "or name it in inputCols"
-)
-NO_MEMBERSHIP = (
-    "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
-    "them"
-)
 
 
 def check_numeric(frame: DataFrame, name: str) -> None:

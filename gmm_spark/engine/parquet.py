@@ -14,13 +14,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.blocks import (
+    NO_CATEGORY,
+    NO_MEMBERSHIP,
     FileVersion,
     ParquetReader,
     Roles,
     RowGroupReader,
     RowGroups,
 )
-from gmm_spark.engine.dataframe import NO_CATEGORY, NO_MEMBERSHIP
 from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
 
