@@ -43,8 +43,8 @@ _SIGNIFICANT_LEAD = 3.0
 _HOPELESS_LEAD = 2.0
 # Where no move of the likeliest helps, the next ones are tried (the second figure), then all
 # again on so many times the rows, in the end on the last of the sample (negative) instead of the
-# first: which moves get through on a part of the rows is partly chance. The last only where moves
-# have helped before: where components are plain to see, it costs as much as all the rest.
+# first: which moves get through on a part of the rows is partly chance. The last only where there
+# was something to try before: where components are plain to see, it costs as much as all the rest.
 _TRIES = (1, 0), (1, 1), (4, 0), (4, 1), (-4, 0)
 # A move may hope to gain so many times what its last step gained.
 _STEPS_AHEAD = 60
@@ -67,7 +67,7 @@ def improved(
     Many moves are tried for a few steps on the first `rows` of the sample, those that do not fall
     behind for more steps on more rows; one that gains too slowly to come near is given up. Which
     of two optima is the higher one is read from more rows until it is significant, in the end
-    from all of the sample. Where some have helped and the first rows show no more, the last may.
+    from all of the sample. Where those of the first rows do not help, those of the last may.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def improved(
     """
     others: list[Candidate] = []
     tries = [t for t in _TRIES if abs(t[0]) == 1 or rows * abs(t[0]) <= sample.num_rows]
-    at, has_moved = 0, False
+    at = 0
     for _ in range(_ROUNDS):
         before = candidate
         factor, batch = tries[at]
@@ -87,12 +87,13 @@ def improved(
         if moved is not None:
             others.append(candidate)
             candidate, at = moved, at - batch  # the likeliest again, on the same rows
-            has_moved = True
             continue
         at += 1
         if candidate is before:  # there was none to try, and none are next
+            if factor > 1:
+                break
             at += sum(t == (factor, batch + 1) for t in tries)
-        if at == len(tries) or (tries[at][0] < 0 and not has_moved):
+        if at == len(tries):
             break
     return candidate, others
 
