@@ -6,8 +6,9 @@
     path/initialModel of an estimator that starts from a model
 
 The covariance of a structure that all components share stands in the first row alone. Version 2
-is that of models with categories, counts or noise, which version 1 did not know; others are still
-written as version 1, so that older releases read them.
+is that of models with categories, counts or noise; the data of others are those of version 1, which
+is still read. The metadata hold the default of every Param: a release that does not know one of
+these cannot read the model, whatever its version.
 """
 
 from __future__ import annotations
