@@ -6,7 +6,7 @@ Runs on executors: imports numpy and pyarrow alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -177,6 +177,10 @@ class Block:
     @property
     def memberships(self) -> Array | None:
         return None if self.roles.membership is None else self.values[-1]
+
+    def complete(self) -> Block:
+        """The rows that have no gap in an input."""
+        return replace(self, values=self.values[:, ~np.isnan(self.inputs).any(axis=0)])
 
 
 def row_hashes(values: Array, seed: int) -> NDArray[np.uint64]:

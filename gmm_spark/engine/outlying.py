@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,19 +31,15 @@ class _Histogram:
         weights = np.zeros(len(self.edges) + 1)
         for block in blocks:
             if self.gaps:
-                complete = ~np.isnan(block.inputs).any(axis=0)
-                block = replace(block, values=block.values[:, complete])
-            places = np.searchsorted(self.edges, log_densities(kernel, block.inputs), "right")
+                block = block.complete()
+            places = np.searchsorted(self.edges, _log_densities(kernel, block.inputs), "right")
             weights += np.bincount(places, block.weights, minlength=weights.size)
         return weights.tobytes()
 
 
-def log_densities(kernel: BlockKernel, rows: Array) -> Array:
-    """Of rows (d + q, m), in the user's units."""
-    log_joint = kernel.log_joint(rows)
-    largest = log_joint.max(axis=0)
-    found = largest + np.log(np.exp(log_joint - largest).sum(axis=0))
-    return np.asarray(found - kernel.evaluator.standardisation.log_volume)
+def _log_densities(kernel: BlockKernel, rows: Array) -> Array:
+    """Of rows (d + q + c, m), in the user's units."""
+    return kernel.log_densities(rows) - kernel.evaluator.standardisation.log_volume
 
 
 def _sum(payloads: list[bytes]) -> bytes:
@@ -58,7 +54,7 @@ def density_quantile(source: Source, scan: Scan, evaluator: Evaluator, share: fl
     all rows counts them into bins there, which merge by adding: right to a bin's width, within
     which it interpolates.
     """
-    sampled = log_densities(BlockKernel(evaluator), scan.sample)
+    sampled = _log_densities(BlockKernel(evaluator), scan.sample)
     weights = np.ones_like(sampled) if scan.sample_weights is None else scan.sample_weights
     order = np.argsort(sampled)
     sampled, cumulated = sampled[order], np.cumsum(weights[order]) / weights.sum()

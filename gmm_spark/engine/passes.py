@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,8 +32,7 @@ class _PassWork:
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
             if self.gaps:
-                complete = ~np.isnan(block.inputs).any(axis=0)
-                block = replace(block, values=block.values[:, complete])
+                block = block.complete()
             weights, labels = block.weights, block.labels
             for kernel in kernels:
                 if self.labels is None:

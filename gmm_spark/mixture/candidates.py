@@ -236,9 +236,8 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
 
 def log_densities(parameters: Parameters, sample: Sample) -> Array:
     """Log density of every row of the sample, standardised, (n,)."""
-    log_joint = log_joint_densities(parameters, sample)
-    largest = log_joint.max(axis=0)
-    return np.asarray(largest + np.log(np.exp(log_joint - largest).sum(axis=0)))
+    kernel = BlockKernel(sample.evaluator([parameters]))
+    return kernel.log_densities(sample.values, sample.allowed)
 
 
 def log_joint_densities(parameters: Parameters, sample: Sample) -> Array:

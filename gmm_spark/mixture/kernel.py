@@ -285,6 +285,12 @@ class BlockKernel:
                     out[:, rows[at]] = found
         return out
 
+    def log_densities(self, block: Array, allowed: NDArray[np.int64] | None = None) -> Array:
+        """Log density of every row under all components together, standardised, (m,)."""
+        log_joint = self.log_joint(block, allowed)
+        largest = log_joint.max(axis=0)
+        return np.asarray(largest + np.log(np.exp(log_joint - largest).sum(axis=0)))
+
     def statistics(self) -> Statistics:
         moments = self._moments
         if self._gaps is not None:
