@@ -100,8 +100,6 @@ class ParquetSource:
         for place, name in enumerate(roles.names):
             if place not in roles.encoders:
                 check_column(name, schema, table.path)
-        for category in roles.categories:
-            check_category_column(category.name, schema, table.path)
         if roles.membership is not None:
             check_membership_column(roles.membership, schema, table.path)
         rows, self.rows_at_most = row_group_reader(spark, table, roles.names)

@@ -229,6 +229,10 @@ class BlockKernel:
         self._weight = 0.0
         self._normal = slice(0, layout.others.start)  # T(X) without categories and counts
         self._mixed = layout.others.start < layout.num_features
+        self._noises = layout.noises
+        self._log_ranges = np.zeros(layout.d)  # of the noise's box, in the user's units
+        if evaluator.log_widths is not None:
+            self._log_ranges = evaluator.log_widths + np.log(evaluator.standardisation.scale)
         self._gaps: ByPattern | ByColumn | None = None
         if evaluator.completion is not None:
             normal = layout.normal
@@ -378,10 +382,8 @@ class BlockKernel:
             assert self._gaps is not None
             normal = features[self._normal]
             self._gaps.log_joint(normal, stretches.gaps, stretches.stretches, log_joint)
-            if evaluator.log_widths is not None:
-                missing = evaluator.log_widths + np.log(evaluator.standardisation.scale)
-                for row in layout.noises:
-                    log_joint[row] = evaluator.theta[row, d] + missing @ stretches.gaps
+            for row in self._noises:
+                log_joint[row] = evaluator.theta[row, d] + self._log_ranges @ stretches.gaps
             if self._mixed:
                 log_joint += evaluator.theta[:, layout.others] @ features[layout.others]
             return self._with_base(log_joint, log_base)
@@ -404,7 +406,7 @@ class BlockKernel:
     def _with_base(self, log_joint: Array, log_base: Array | None) -> Array:
         if log_base is not None:
             log_joint += log_base
-            log_joint[self.evaluator.layout.noises] -= log_base
+            log_joint[self._noises] -= log_base
         return log_joint
 
     def _forbid(self, log_joint: Array, allowed: NDArray[np.int64]) -> None:
