@@ -297,6 +297,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         )
         return numbered.mapInArrow(work, T.StructType(fields)).toDF(*columns, *outputs)
 
+    def _row(self, names: list[str]) -> list[str]:
+        """The columns that a row is scored by, in the order of a block's rows."""
+        return [*names, *self.categories, *self.getCountCols()]
+
     def _check_inputs(self, dataset: DataFrame, names: list[str]) -> None:
         if len(names) != self.numFeatures:
             raise ConfigurationError(
@@ -327,7 +331,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 )
             return self._transform(frame).select(*map(quoted, [*kept, *self._outputs([])[0]]))
         outputs, added = self._outputs(kept)
-        names = [*names, *self.categories, *self.getCountCols()]
+        names = self._row(names)
         read = [*kept, *(name for name in names if name not in kept)]
         scoring = self._scoring(frame, read, len(kept))
         reader, _ = row_group_reader(spark, table, tuple(read))
@@ -376,7 +380,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             feature_column(dataset, self.getFeaturesCol())
         else:
             self._check_inputs(dataset, names)
-            names = [*names, *self.categories, *self.getCountCols()]
+            names = self._row(names)
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         threshold = self.getOutlierThreshold()

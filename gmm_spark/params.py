@@ -58,7 +58,7 @@ class GaussianMixtureParams(
     covarianceFloor = _own(
         "covarianceFloor",
         "smallest standard deviation of a component along any direction, as a fraction of the "
-        "columns' own; auto: the recording resolution; 0: none",
+        "columns' own, by their quartiles; auto: the recording resolution; 0: none",
         _floor_converter,
     )
     acceleration = _own(

@@ -21,7 +21,7 @@ from gmm_spark.engine.blocks import (
     Packer,
     Roles,
 )
-from gmm_spark.engine.jobs import is_connect, parallelism
+from gmm_spark.engine.jobs import described, is_connect, parallelism
 from gmm_spark.errors import InputDataError
 
 # Partitions beyond this many a core cost more to start than they balance.
@@ -133,7 +133,8 @@ class DataFrameSource:
                 packed = packed.coalesce(_PARTITIONS_PER_CORE * cores)
         self._packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            self._materialise(length, features_col)
+            with described(self.spark, "packing of the rows"):
+                self._materialise(length, features_col)
         except BaseException:
             self.close()
             raise

@@ -8,6 +8,8 @@ goes through mapInArrow.
 from __future__ import annotations
 
 import math
+import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark.engine.blocks import Block, Roles, TaskProblemError
-from gmm_spark.errors import FitError
+from gmm_spark.errors import ConfigurationError, FitError
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -202,16 +204,33 @@ def parallelism(spark: SparkSession) -> int:
 
 @contextmanager
 def described(spark: SparkSession, description: str) -> Iterator[None]:
-    if is_connect(spark):
-        yield
-        return
-    context = spark.sparkContext
-    before = context.getLocalProperty("spark.job.description")
-    context.setJobDescription(description)
+    """Name the jobs that are run within; a module that the workers lack is one clear error."""
+    with _modules_found():
+        if is_connect(spark):
+            yield
+            return
+        context = spark.sparkContext
+        before = context.getLocalProperty("spark.job.description")
+        context.setJobDescription(description)
+        try:
+            yield
+        finally:
+            context.setLocalProperty("spark.job.description", before)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _modules_found() -> Iterator[None]:
     try:
         yield
-    finally:
-        context.setLocalProperty("spark.job.description", before)  # type: ignore[arg-type]
+    except Exception as error:  # of which type is up to the version of Spark and the kind of job
+        missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", str(error))
+        if missing is None:
+            raise
+        raise ConfigurationError(
+            f"the Python of Spark's workers has no module {missing[1]!r}: it needs numpy, pandas "
+            "and pyarrow, and gmm_spark, there or by --py-files. Set PYSPARK_PYTHON, before the "
+            f"session starts, to one that has them (on this machine {sys.executable})"
+        ) from None
 
 
 class Shared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -228,3 +229,17 @@ def test_a_model_without_a_fit_has_no_summary(spark) -> None:
         given.summary  # noqa: B018
     with pytest.raises(ConfigurationError, match="no parameters"):
         GaussianMixtureModel().weights  # noqa: B018
+
+
+@pytest.mark.parametrize("as_table", [True, False])
+def test_a_module_that_the_workers_lack_is_named(spark, rows, tmp_path, monkeypatch, as_table):
+    frame = spark.createDataFrame(rows, ["x", "y"])
+    frame.write.parquet(str(tmp_path / "rows"))
+    bare = tmp_path / "python"  # without what is installed beside it
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", str(bare))
+    data = ParquetTable(str(tmp_path / "rows")) if as_table else frame
+    said = refusal(spark, data, ConfigurationError)
+    assert re.search("no module '(numpy|pyarrow)'.* PYSPARK_PYTHON", said)
+    assert sys.executable in said
