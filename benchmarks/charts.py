@@ -27,7 +27,6 @@ STYLE = {
     "gmm_spark": ("#0072B2", "o"),
     "gmm_spark-dataframe": ("#56B4E9", "s"),
     "gmm_spark-plain": ("#6E6E6E", "v"),
-    "gmm_spark-narrow": ("#004A74", "P"),
     "pyspark.ml": ("#D55E00", "^"),
     "scikit-learn": ("#009E73", "D"),
     "onedal": ("#B0578D", "X"),

@@ -57,6 +57,7 @@ class Processes:
         seeds: list[int] | None = None,
         repeats: int | None = None,
         partitions: int | None = None,
+        narrow: float | None = None,
     ) -> Outcome:
         """Run one system to its end, or to the time-out; never raises for what it does."""
         try:
@@ -73,6 +74,8 @@ class Processes:
             command += ["--repeats", str(repeats)]
         if partitions is not None:
             command += ["--partitions", str(partitions)]
+        if narrow is not None:
+            command += ["--narrow", str(narrow)]
         with tempfile.TemporaryFile("w+") as errors:
             return self._finish(self._start(command, errors), errors)
 

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--partitions", type=int, help="of a DataFrame")
+    parser.add_argument("--narrow", type=float, help="how narrow a component may be")
     parser.add_argument("--warm", type=Path, help="table of the fit that warms a Spark session")
     parser.add_argument("--cores", type=int, default=2)
     arguments = parser.parse_args()
@@ -51,6 +52,8 @@ def _results(arguments: argparse.Namespace, system: System) -> Iterator[dict[str
             return
         module = import_module(f"benchmarks.systems.{system.module}")
         if arguments.what == "fits":
+            if arguments.narrow is not None:
+                options["narrow"] = arguments.narrow
             yield from module.fits(table, arguments.seeds, **options)
             return
         if arguments.what == "impute":

@@ -36,11 +36,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks import figures, report
 from benchmarks.churn import separations
 from benchmarks.data import (
     MIXTURES,
-    REAL_SETS,
     SETS,
     AbsentError,
     Mixture,
@@ -56,6 +55,7 @@ from benchmarks.evaluation import (
     narrowest,
 )
 from benchmarks.processes import ONEDAL_PACKAGES, ROOT, Outcome, Processes, note
+from benchmarks.systems import PEERS, as_narrow
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE_DATA = ROOT.parent / "shared" / "data"
@@ -137,11 +137,17 @@ def fits(bench: Bench) -> None:
     for table in bench.tables_of(SETS):
         record = bench.record("fits", table)
         systems = record.content["systems"] = {}
-        # The synthetic sets have no repeated values for a floor to matter to.
-        narrow = ("gmm_spark-narrow",) if table.name in REAL_SETS else ()
-        for system in bench.systems_of((*FITTED, *narrow)):
-            seeds = [1] if system in ONE_RUN else list(range(1, bench.seeds + 1))
-            systems[system] = fitted(bench, system, table, seeds)
+        seeds = list(range(1, bench.seeds + 1))
+        for system in bench.systems_of(FITTED):
+            own = [1] if system in ONE_RUN else seeds
+            systems[system] = fitted(bench, system, table, own)
+            record.save()
+        for peer in PEERS:
+            best = figures.best(systems.get(peer))
+            if best is None or not figures.collapsed(best, systems):
+                continue
+            system = as_narrow(peer)
+            systems[system] = fitted(bench, system, table, seeds, narrow=best["narrowest"])
             record.save()
 
 
@@ -319,10 +325,16 @@ def scoring(bench: Bench) -> None:
 
 
 def fitted(
-    bench: Bench, system: str, table: Table, seeds: list[int], *, keep_history: bool = True
+    bench: Bench,
+    system: str,
+    table: Table,
+    seeds: list[int],
+    *,
+    keep_history: bool = True,
+    narrow: float | None = None,
 ) -> dict[str, Any]:
     """Fits of one system, judged by the common evaluator."""
-    outcome = bench.processes.run("fits", system, table, seeds=seeds)
+    outcome = bench.processes.run("fits", system, table, seeds=seeds, narrow=narrow)
     judged = [_judged(fit, table) for fit in outcome.results]
     if not keep_history:
         judged = [{key: fit[key] for key in fit if key != "history"} for fit in judged]

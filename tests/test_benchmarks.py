@@ -1,4 +1,5 @@
-"""The evaluator that judges every system of the benchmarks, against scipy; tables with gaps."""
+"""The evaluator that judges every system of the benchmarks, against scipy; tables with gaps; what
+the acceptance says of a peer on a repeated value."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import multivariate_normal
 
+from benchmarks import figures
 from benchmarks.data import Mixture, Tables, read_rows
 from benchmarks.evaluation import DegenerateError, expected, mean_log_likelihood, narrowest
 
@@ -82,3 +84,33 @@ def test_a_table_with_gaps_has_the_rows_of_the_one_without(tmp_path):
     gaps = np.isnan(rows)
     assert abs(gaps.mean() - 0.3) < 0.02
     np.testing.assert_array_equal(rows[~gaps], values[~gaps])
+
+
+def test_a_peer_on_a_repeated_value_is_compared_with_a_fit_as_narrow():
+    def fits(*found):
+        same = {"seed": 1, "passes": 3}
+        return {"fits": [{**same, "mean_log_likelihood": v, "narrowest": n} for v, n in found]}
+
+    def line(**systems):
+        return figures.acceptance({"fits-rfm": {"systems": systems}})[0]
+
+    ours, theirs = fits((-2.9, 0.08), (-2.8, 0.08)), fits((0.5, 1e-4), (-3.0, 0.09))
+    alone = line(gmm_spark=ours, **{"pyspark.ml": theirs})
+    assert alone.met is False
+    assert "-3.4" in alone.found
+    higher = line(
+        gmm_spark=ours, **{"pyspark.ml": theirs, "gmm_spark-as-pyspark.ml": fits((0.6, 1e-4))}
+    )
+    assert higher.met is True
+    assert "-3.4" in higher.found
+    assert "+0.1" in higher.found
+    lower = line(
+        gmm_spark=ours, **{"pyspark.ml": theirs, "gmm_spark-as-pyspark.ml": fits((0.4, 1e-4))}
+    )
+    assert lower.met is False
+    # Where the peer's component is none such, a lower floor does not help.
+    sound = line(
+        gmm_spark=ours,
+        **{"pyspark.ml": fits((-2.0, 0.05)), "gmm_spark-as-pyspark.ml": fits((0.6, 1e-4))},
+    )
+    assert sound.met is False

@@ -26,13 +26,20 @@ class System:
         return self.module in ("ours", "mllib")
 
 
+PEERS = ("pyspark.ml", "scikit-learn", "onedal")
+
+
+def as_narrow(peer: str) -> str:
+    """The name of gmm_spark with a floor at the narrowest component of a peer."""
+    return f"gmm_spark-as-{peer}"
+
+
 SYSTEMS = {
     s.name: s
     for s in (
         System("gmm_spark", "gmm_spark", "ours", "parquet"),
         System("gmm_spark-dataframe", "gmm_spark, DataFrame", "ours", "dataframe"),
         System("gmm_spark-plain", "gmm_spark, plain EM", "ours", "plain"),
-        System("gmm_spark-narrow", "gmm_spark, floor 1e-6", "ours", "narrow"),
         System("gmm_spark-gaps", "gmm_spark, gaps", "ours", "gaps"),
         System("gmm_spark-far", "gmm_spark, far files", "ours", "far"),
         System("gmm_spark-far-cached", "gmm_spark, far files, cached", "ours", "far-cached"),
@@ -43,7 +50,9 @@ SYSTEMS = {
         System("column-means", "column means", "scikit_learn", "means"),
         System("iterative", "scikit-learn, IterativeImputer", "scikit_learn", "iterative"),
         System("neighbours", "scikit-learn, KNNImputer", "scikit_learn", "neighbours"),
+        *(
+            System(as_narrow(peer), f"gmm_spark, as narrow as {peer}", "ours", "parquet")
+            for peer in PEERS
+        ),
     )
 }
-
-PEERS = ("pyspark.ml", "scikit-learn", "onedal")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import Table
-from benchmarks.systems.spark import assembled, session
+from benchmarks.systems.spark import assembled, session, warmed
 
 # The assembled vectors of 10M x 16 are some 3 GB in the cache.
 HEAP = "6g"
@@ -64,7 +64,7 @@ def step(table: Table, *, warm: Table, cores: int, repeats: int) -> list[float]:
             done = estimator.fit(vectors).summary.numIter
             return time.monotonic() - started, done
 
-        run(2)
+        warmed(run)
         seconds: list[float] = []
         for _ in range(repeats):
             (short, first), (long, last) = run(2), run(7)

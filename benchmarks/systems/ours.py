@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.data import Table, read_rows
-from benchmarks.systems.spark import cached_tables, session
+from benchmarks.evaluation import column_deviations, narrowest
+from benchmarks.systems.spark import cached_tables, session, warmed
 from benchmarks.systems.throttled import far_away
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 HEAP = {"dataframe": "6g", "far-cached": "6g"}
 SMALL_HEAP = "2g"
 SEARCHED = range(2, 13)
-NARROW_FLOOR = 1e-6  # of a column's deviation
 # A new value lies between the 5th and the 95th of 99 draws from its distribution 9 times in 10.
 DRAWS, LOW, HIGH = 99, 4, 94
 
@@ -29,17 +29,33 @@ class NotYetError(Exception):
 
 
 def fits(
-    table: Table, seeds: list[int], *, variant: str, warm: Table, cores: int
+    table: Table,
+    seeds: list[int],
+    *,
+    variant: str,
+    warm: Table,
+    cores: int,
+    narrow: float | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One fit a seed; variants: parquet, dataframe, plain (no acceleration), search, narrow.
+    """One fit a seed; variants: parquet, dataframe, plain (no acceleration), search.
 
-    The peers have no floor, or a ridge far below what a column was recorded in; `narrow` lets a
-    component be as narrow as theirs, so that likelihoods can be compared where that is the point.
+    The peers have no floor, or a ridge far below what a column was recorded in. With `narrow` a
+    component may be as narrow as that, in deviations of the columns, and no narrower, so that
+    likelihoods can be compared where a peer's component sits on a repeated value.
     """
     with session(cores, HEAP.get(variant, SMALL_HEAP)) as spark:
         _fit(spark, warm, 0, variant)
+        floor = None if narrow is None else _floor(spark, table, narrow)
         for seed in seeds:
-            yield _fit(spark, table, seed, variant)
+            yield _fit(spark, table, seed, variant, floor)
+
+
+def _floor(spark: SparkSession, table: Table, narrow: float) -> float:
+    """The covarianceFloor at which a component is that narrow: it is a fraction of the columns'
+    deviation by their quartiles, which is not their standard deviation."""
+    fitted = _fit(spark, table, 0, "parquet", narrow)["parameters"]
+    deviations = column_deviations(table.path, table.columns)
+    return narrow * narrow / narrowest(np.array(fitted["covariances"]), deviations)
 
 
 def step(
@@ -71,8 +87,7 @@ def step(
             # Without the scan and the first pass, which starts the workers' caches.
             return [record["seconds"] for record in history[2:]]
 
-        # As much of the table as the peers see before theirs is timed.
-        run(2)
+        warmed(run)
         seconds: list[float] = []
         for _ in range(repeats):
             run(2)
@@ -114,11 +129,13 @@ def _collected(frame: Any, columns: tuple[str, ...]) -> Any:
     return np.column_stack([column.to_numpy() for column in found.columns])
 
 
-def _fit(spark: SparkSession, table: Table, seed: int, variant: str) -> dict[str, Any]:
+def _fit(
+    spark: SparkSession, table: Table, seed: int, variant: str, floor: float | None = None
+) -> dict[str, Any]:
     estimator = _searcher(table, seed) if variant == "search" else None
     estimator = estimator or _estimator(table, seed, plain=variant == "plain")
-    if variant == "narrow":
-        estimator.setCovarianceFloor(NARROW_FLOOR)
+    if floor is not None:
+        estimator.setCovarianceFloor(floor)
     started = time.monotonic()
     found = estimator.fit(_data(spark, table, variant))
     seconds = time.monotonic() - started

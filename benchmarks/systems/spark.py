@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from benchmarks.data import Table
+
+WARM_SECONDS = 15
 
 
 @contextmanager
@@ -34,6 +37,14 @@ def session(cores: int, driver_memory: str) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+
+
+def warmed(run: Callable[[int], Any]) -> None:
+    """Runs two passes or iterations again and again until the JVM has compiled what it needs for
+    them: before that its compiler takes time of the cores from what is measured."""
+    started = time.monotonic()
+    while time.monotonic() - started < WARM_SECONDS:
+        run(2)
 
 
 def assembled(spark: SparkSession, table: Table) -> DataFrame:
