@@ -22,7 +22,7 @@ from gmm_spark.engine.blocks import (
     bad_counts,
     batch_columns,
 )
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
 Gaps = Literal["error", "skip", "marginalize"]
@@ -130,8 +130,7 @@ class Scorer:
         prediction = log_joint.argmax(axis=0)
         largest = log_joint[prediction, np.arange(block.shape[1])]
         log_joint -= largest
-        np.exp(log_joint, out=log_joint)
-        total = log_joint.sum(axis=0)
+        total = exponentials(log_joint).sum(axis=0)
         log_joint /= total
         log_volume = kernel.evaluator.standardisation.log_volume
         scores = Scores(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables
-from gmm_spark.mixture.sufficient import Layout, Statistics
+from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
 
 RunPass = Callable[[Evaluator], Statistics]
 
@@ -256,7 +256,7 @@ def _within(moments: Array, layout: Layout) -> Array:
     if layout.kind == "spherical":
         return second - mean @ mean
     covariance = np.empty((d, d))
-    rows, columns = np.triu_indices(d)
+    rows, columns = pairs(d)
     covariance[rows, columns] = covariance[columns, rows] = second
     return covariance - np.outer(mean, mean)
 
@@ -274,7 +274,7 @@ def _about(moments: Array, layout: Layout, before: Array, after: Array) -> Array
         cross = first[:, :, None] * shift[:, None, :]
         cross = cross + cross.swapaxes(1, 2)
         cross += counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
-        rows, columns = np.triu_indices(d)
+        rows, columns = pairs(d)
         moved[layout.second] += cross[:, rows, columns].T
     elif layout.kind != "linear":
         cross = 2 * first * shift + counts[:, None] * shift**2
@@ -291,7 +291,7 @@ def _log_joint(evaluator: Evaluator, moments: Array) -> float:
         precision = component.whitening.T @ component.whitening
         total += component.log_constant * column[d]
         if layout.kind == "full":
-            rows, columns = np.triu_indices(d)
+            rows, columns = pairs(d)
             twice = np.where(rows == columns, 1.0, 2.0)
             total -= 0.5 * float((precision[rows, columns] * twice) @ column[layout.second])
         elif layout.kind == "diagonal":

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.sufficient import Layout
+from gmm_spark.mixture.sufficient import Layout, pairs
 from gmm_spark.mixture.whitening import inverse_factors
 
 Mask = NDArray[np.bool_]
@@ -105,7 +105,7 @@ class ByPattern:
     ) -> None:
         """Add T(z_0) @ R.T of every stretch to the sums of its pattern; uses R up."""
         d = self._layout.d
-        upper = np.triu_indices(d)
+        terms = pairs(d)
         for component in self._of.centred:
             share = responsibilities[component]
             deviation = self._deviation(features, gaps, component)
@@ -115,7 +115,7 @@ class ByPattern:
                 column = self._sums[stretch.pattern][:, component]
                 column[:d] += weighted.sum(axis=1)
                 column[d] += share[at].sum()
-                column[d + 1 :] += (weighted @ deviation[:, at].T)[upper]
+                column[d + 1 :] += (weighted @ deviation[:, at].T)[terms]
             share[:] = 0.0
         for stretch in stretches:
             at = stretch.columns
@@ -151,7 +151,7 @@ class ByPattern:
         theta = np.empty((len(gaps), k, self._layout.num_features))
         theta[:, :, :d] = shifted
         theta[:, :, d] = constants - 0.5 * np.einsum("kj,pkj->pk", of.means, shifted)
-        rows, columns = np.triu_indices(d)
+        rows, columns = pairs(d)
         theta[:, :, d + 1 :] = -precisions[:, :, rows, columns]
         theta[:, :, d + 1 :][:, :, rows == columns] *= 0.5
         self._gaps.extend(gaps)
@@ -174,7 +174,7 @@ class ByPattern:
         of, d = self._of, self._layout.d
         gaps = np.array(self._gaps[some])[:, None, :]  # (p, 1, d)
         sums = np.array(self._sums[some]).swapaxes(1, 2)  # (p, K, M)
-        rows, columns = np.triu_indices(d)
+        rows, columns = pairs(d)
         packed = np.array(self._theta[some])[:, :, d + 1 :]
         precisions = np.empty((*packed.shape[:2], d, d))
         precisions[..., rows, columns] = precisions[..., columns, rows] = -packed

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import by_pattern
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, split_tables
 
 
@@ -107,8 +107,7 @@ class Imputer:
         """Probabilities of the components, (k, m), given what is known."""
         joint = self._kernel.log_joint(block)[: self._parameters.k]
         joint -= joint.max(axis=0)
-        np.exp(joint, out=joint)
-        return np.asarray(joint / joint.sum(axis=0))
+        return np.asarray(exponentials(joint) / joint.sum(axis=0))
 
     def _categories(self, block: Array) -> Iterator[tuple[int, NDArray[np.intp], Array]]:
         """Category by category: its number, the rows where it is missing (n,), and the

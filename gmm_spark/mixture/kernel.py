@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import ByColumn, ByPattern, Completion, Mask, Stretch, by_pattern
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, even_table
-from gmm_spark.mixture.sufficient import Layout, Statistics, indicate, log_factorial
+from gmm_spark.mixture.sufficient import Layout, Statistics, indicate, log_factorial, pairs
 from gmm_spark.mixture.whitening import SingularCovarianceError, inverse_factors
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "CentredComponent",
     "Evaluator",
     "SingularCovarianceError",
+    "exponentials",
     "natural_parameters",
 ]
 
@@ -40,14 +41,18 @@ __all__ = [
 _LOG_ZERO = -1e300
 # Rounding the expansion may add to a log density near its component.
 _EXPANSION_ERROR = 1e-8
-# T(X) of one chunk should stay near the second-level cache.
-_CHUNK_BYTES = 2 << 20
+# T(X) of one chunk: beyond the second-level cache, but fewer calls a row; measured.
+_CHUNK_BYTES = 4 << 20
 # OpenBLAS multiplies small matrices without packing them first, up to this volume: for few
 # components that is twice as fast, 50 against 23 GFLOP/s for T(X) @ R.T at d = 16, k = 8.
 _SMALL_PRODUCT = 1e6
 _TILE_COLUMNS = 512
 # With more components than this, products are faster in one piece.
 _FEW_COMPONENTS = 32
+# Below this a difference of log densities is minus infinity: exp takes three times as long where
+# it underflows, thirty times where it gives a denormal number.
+_LEAST = -700.0
+_LEAST_EXPONENTIAL = np.exp(_LEAST)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def natural_parameters(
     theta[:, :d] = shifted
     theta[:, d] = log_constants - 0.5 * np.einsum("ki,ki->k", means, shifted)
     if layout.kind == "full":
-        rows, columns = np.triu_indices(d)
+        rows, columns = pairs(d)
         theta[:, layout.second] = -precisions[:, rows, columns]
         theta[:, layout.second][:, rows == columns] *= 0.5
     elif layout.kind == "diagonal":
@@ -210,17 +215,19 @@ class BlockKernel:
         num_features, k = layout.num_features, layout.num_components
         rows = _CHUNK_BYTES // (8 * (num_features + 2 * k))
         self._chunk = int(np.clip(rows // 64 * 64, 256, 4096))
-        self._features = np.empty((num_features, self._chunk))
-        self._features[layout.d] = 1.0
-        self._log_joint = np.empty((k, self._chunk))
-        self._transposed = np.empty((self._chunk, k))
+        self._copies = layout.d if layout.kind == "full" else 0  # rows of z above T(X), once more
+        self._room = np.empty((self._copies + num_features) * self._chunk)
+        self._room_of_densities = np.empty(k * self._chunk)
+        self._room_transposed = np.empty((self._chunk, k))
         self._product = np.empty((num_features, k))
         columns = max(_TILE_COLUMNS, int(_SMALL_PRODUCT / (k * num_features)))
         self._tile_columns = columns = min(self._chunk, columns)
         height = max(1, int(_SMALL_PRODUCT / (k * columns)))
         self._tiles = [slice(a, a + height) for a in range(0, num_features, height)]
         self._theta = [np.ascontiguousarray(evaluator.theta[:, tile]) for tile in self._tiles]
+        self._centre = evaluator.standardisation.centre[:, None]
         self._per_unit = 1.0 / evaluator.standardisation.scale[:, None]
+        self._resize(self._chunk)
         self._candidates = layout.candidates()
         self._moments = np.zeros((num_features, k))
         self._sizes = np.zeros(k)
@@ -293,7 +300,8 @@ class BlockKernel:
         """Log density of every row under all components together, standardised, (m,)."""
         log_joint = self.log_joint(block, allowed)
         largest = log_joint.max(axis=0)
-        return np.asarray(largest + np.log(np.exp(log_joint - largest).sum(axis=0)))
+        log_joint -= largest
+        return np.asarray(largest + np.log(exponentials(log_joint).sum(axis=0)))
 
     def statistics(self) -> Statistics:
         moments = self._moments
@@ -332,8 +340,12 @@ class BlockKernel:
     def _chunks(
         self, block: Array, gaps: Mask | None
     ) -> Iterator[tuple[slice, Array, _Stretches | None]]:
-        for start in range(0, block.shape[1], self._chunk):
-            at = slice(start, min(start + self._chunk, block.shape[1]))
+        m = block.shape[1]
+        # About equally many rows in each: a last chunk of a few takes as long as its calls.
+        chunks = max(1, -(-m // self._chunk))
+        step = max(8, -(-m // (8 * chunks)) * 8)
+        for start in range(0, m, step):
+            at = slice(start, min(start + step, m))
             if gaps is None:
                 yield at, block[:, at], None
                 continue
@@ -359,25 +371,22 @@ class BlockKernel:
         evaluator, layout = self.evaluator, self.evaluator.layout
         d, m = layout.d, chunk.shape[1]
         first_count = d + len(layout.levels)
-        features = self._features[:, :m]
+        if m != self._log_joint.shape[1]:
+            self._resize(m)
+        features, log_joint = self._features, self._log_joint
         z = features[:d]
-        np.subtract(chunk[:d], evaluator.standardisation.centre[:, None], out=z)
-        z *= self._per_unit
+        np.subtract(chunk[:d], self._centre, z)
+        np.multiply(z, self._per_unit, z)
         if stretches is not None:
             z[stretches.gaps] = 0.0
-        if layout.kind == "full":
-            at = d + 1
-            for i in range(d):
-                np.multiply(z[i], z[i:], out=features[at : at + d - i])
-                at += d - i
-        elif layout.kind == "diagonal":
-            np.multiply(z, z, out=features[layout.second])
-        elif layout.kind == "spherical":
+        self._copy[:] = z[: self._copies]
+        for one, other, product in self._products:
+            np.multiply(one, other, product)
+        if layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
         if layout.levels:
             indicate(chunk[d:first_count], layout.levels, features[layout.tables])
         log_base = self._count(chunk[first_count:], features) if layout.counts else None
-        log_joint = self._log_joint[:, :m]
         if stretches is not None:
             assert self._gaps is not None
             normal = features[self._normal]
@@ -387,13 +396,48 @@ class BlockKernel:
             if self._mixed:
                 log_joint += evaluator.theta[:, layout.others] @ features[layout.others]
             return self._with_base(log_joint, log_base)
-        self._linear_form(features, log_joint)
+        self._linear_form()
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
             distance = np.einsum("ij,ij->j", whitened, whitened)
             # The product has left there what tables and rates say, or 0.
             log_joint[component.index] += component.log_constant - 0.5 * distance
         return self._with_base(log_joint, log_base)
+
+    def _resize(self, m: int) -> None:
+        """Make the buffers of a chunk of m rows, contiguous in the room there is, and the views
+        of them that a chunk needs: to slice takes as long as a small product."""
+        layout = self.evaluator.layout
+        d, copies = layout.d, self._copies
+        height, k = copies + layout.num_features, layout.num_components
+        buffer = self._room[: height * m].reshape(height, m)
+        self._copy, self._features = buffer[:copies], buffer[copies:]
+        self._features[d] = 1.0
+        self._log_joint = self._room_of_densities[: k * m].reshape(k, m)
+        self._transposed = self._room_transposed[:m]
+        second = self._features[layout.second]
+        self._products = []
+        if layout.kind == "full":
+            # See `pairs`: z_j for j = i + offset, counted on through the second z.
+            for offset, start in enumerate(range(0, layout.num_second, max(1, d))):
+                product = second[start : start + d]
+                n = product.shape[0]
+                self._products.append((buffer[:n], buffer[offset : offset + n], product))
+        elif layout.kind == "diagonal":
+            z = self._features[:d]
+            self._products.append((z, z, second))
+        columns = [
+            slice(a, min(a + self._tile_columns, m)) for a in range(0, m, self._tile_columns)
+        ]
+        # T(X), L and R.T in tiles: of some columns each, and of these by their rows.
+        self._column_tiles = [
+            (
+                [self._features[tile, at] for tile in self._tiles],
+                self._log_joint[:, at],
+                self._transposed[at],
+            )
+            for at in columns
+        ]
 
     def _count(self, counts: Array, features: Array) -> Array:
         """Put counts (c, m) into T(X); returns their log base measure, (m,)."""
@@ -423,19 +467,15 @@ class BlockKernel:
             if self.evaluator.layout.noise:
                 log_joint[components.stop - 1, some] = -np.inf
 
-    def _linear_form(self, features: Array, out: Array) -> None:
-        """Theta @ T(X)."""
-        if out.shape[0] > _FEW_COMPONENTS:
-            np.matmul(self.evaluator.theta, features, out=out)
+    def _linear_form(self) -> None:
+        """L = Theta @ T(X)."""
+        if self._log_joint.shape[0] > _FEW_COMPONENTS:
+            np.matmul(self.evaluator.theta, self._features, self._log_joint)
             return
-        for columns in self._column_tiles(features.shape[1]):
-            np.matmul(self._theta[0], features[self._tiles[0], columns], out=out[:, columns])
-            for tile, theta in zip(self._tiles[1:], self._theta[1:], strict=True):
-                out[:, columns] += theta @ features[tile, columns]
-
-    def _column_tiles(self, m: int) -> list[slice]:
-        step = self._tile_columns
-        return [slice(a, min(a + step, m)) for a in range(0, m, step)]
+        for tiles, log_joint, _ in self._column_tiles:
+            np.matmul(self._theta[0], tiles[0], log_joint)
+            for theta, tile in zip(self._theta[1:], tiles[1:], strict=True):
+                log_joint += theta @ tile
 
     def _responsibilities(self, log_joint: Array, weights: Array | None) -> None:
         """Turn L into weighted responsibilities in place, and sum what depends on L."""
@@ -444,12 +484,12 @@ class BlockKernel:
             largest = block.max(axis=0)
             block -= largest
             sizes = _sizes_of_largest(block, weights)
-            np.exp(block, out=block)
-            total = block.sum(axis=0)
+            total = exponentials(block).sum(axis=0)
             log_total = np.log(total)
             if weights is None:
-                self._sums[0, index] += largest.sum() + log_total.sum()
-                self._sums[1, index] -= log_total.sum()
+                logs = log_total.sum()
+                self._sums[0, index] += largest.sum() + logs
+                self._sums[1, index] -= logs
                 np.divide(1.0, total, out=total)
             else:
                 self._sums[0, index] += weights @ largest + weights @ log_total
@@ -463,7 +503,7 @@ class BlockKernel:
     ) -> None:
         layout = self.evaluator.layout
         d, m = layout.d, responsibilities.shape[1]
-        features = self._features[:, :m]
+        features = self._features
         self._rows += m
         self._weight += float(m) if weights is None else float(weights.sum())
         if stretches is not None:
@@ -483,7 +523,7 @@ class BlockKernel:
             if self._mixed:
                 column[layout.others] += features[layout.others] @ share
             if layout.kind == "full":
-                column[layout.second] += (weighted @ deviation.T)[np.triu_indices(d)]
+                column[layout.second] += (weighted @ deviation.T)[pairs(d)]
             elif layout.kind == "diagonal":
                 column[layout.second] += np.einsum("ij,ij->i", weighted, deviation)
             elif layout.kind == "spherical":
@@ -492,24 +532,26 @@ class BlockKernel:
         if responsibilities.shape[0] > _FEW_COMPONENTS:
             self._moments += np.matmul(features, responsibilities.T, out=self._product)
         else:
-            self._add_products(features, responsibilities)
+            self._transposed[:] = responsibilities.T
+            for tiles, _, transposed in self._column_tiles:
+                for rows, tile in zip(self._tiles, tiles, strict=True):
+                    np.matmul(tile, transposed, self._product[rows])
+                self._moments += self._product
 
-    def _add_products(self, features: Array, responsibilities: Array) -> None:
-        """Add T(X) @ R.T to the moments."""
-        m = features.shape[1]
-        transposed = self._transposed[:m]
-        transposed[:] = responsibilities.T
-        for columns in self._column_tiles(m):
-            for tile in self._tiles:
-                np.matmul(features[tile, columns], transposed[columns], out=self._product[tile])
-            self._moments += self._product
+
+def exponentials(differences: Array) -> Array:
+    """exp, in place, of what log densities are below the largest; 0 from exp(-700) on."""
+    np.maximum(differences, _LEAST, out=differences)
+    np.exp(differences, out=differences)
+    differences -= _LEAST_EXPONENTIAL
+    return differences
 
 
 def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
     """Weight of the columns in which a row holds the largest entry, given as 0; of equal ones
     the first counts. A third of the time of argmax, which only ties need."""
     largest = differences == 0
-    counts = np.count_nonzero(largest, axis=1)
+    counts = np.array([np.count_nonzero(row) for row in largest])  # faster than along an axis
     if counts.sum() != differences.shape[1]:
         best = differences.argmax(axis=0)
         return np.bincount(best, weights, minlength=differences.shape[0]).astype(float)

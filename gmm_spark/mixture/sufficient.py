@@ -3,7 +3,7 @@
 A mixture of exponential families has log w_k + log N(x | mu_k, Sigma_k) = theta_k . T(x). T(X)
 stacks x, 1 and the second-order terms the structure needs: none for a shared covariance (the
 quadratic is common to all components), |x|^2 for a spherical one, x_i^2 for a diagonal one,
-x_i x_j (i <= j) for a full one; then, for every level of every category, whether the row has it:
+x_i x_j for a full one; then, for every level of every category, whether the row has it:
 its theta is the log of the level's probability, and a row of which a category is not known has
 none of its levels; then, for every count, n and whether it is known, with theta log lambda and
 -lambda (what remains of the Poisson density, -log n!, is the same for all components). The
@@ -16,9 +16,11 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmm_spark.mixture.parameters import Array
 
@@ -93,6 +95,17 @@ class Layout:
         """The components of every candidate."""
         stops = np.cumsum(self.sizes)
         return [slice(int(b) - n, int(b)) for n, b in zip(self.sizes, stops, strict=True)]
+
+
+@lru_cache(maxsize=8)
+def pairs(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Columns i and j of the terms x_i x_j of full covariances, d (d + 1) / 2 of each.
+
+    First all with j = i, then all with j = i + 1, the last with the first, and so on: of rows
+    that stand twice in memory, x and x again, each of these is one product of neighbouring rows.
+    """
+    offsets, first = np.divmod(np.arange(d * (d + 1) // 2), d)
+    return first, (first + offsets) % d
 
 
 def indicate(codes: Array, levels: tuple[int, ...], out: Array) -> None:
@@ -201,7 +214,7 @@ class Statistics:
         if self.layout.kind == "linear":
             raise ValueError("statistics of the kind 'linear' hold no second moments")
         d = self.layout.d
-        rows, columns = np.triu_indices(d)
+        rows, columns = pairs(d)
         dense = np.empty((packed.shape[0], d, d))
         dense[:, rows, columns] = packed
         dense[:, columns, rows] = packed

@@ -14,6 +14,7 @@ from gmm_spark.mixture.accelerating import anchored
 from gmm_spark.mixture.fitting import Race, array_pass, fit, fit_together, passes
 from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.sufficient import pairs
 from tests.mixture.reference import (
     CODES,
     log_likelihood,
@@ -175,7 +176,6 @@ class TestAnchored:
         """Components evaluated about their own mean, against moments taken about zero."""
         rows = np.random.default_rng(0).normal(size=(3, 50)) + 4
         share = np.random.default_rng(1).random((2, 50))
-        upper = np.triu_indices(3)
 
         def about(origins) -> np.ndarray:
             columns = []
@@ -183,7 +183,7 @@ class TestAnchored:
                 z = rows - origin[:, None]
                 second = (z * weights) @ z.T
                 columns.append(
-                    np.concatenate([(z * weights).sum(axis=1), [weights.sum()], second[upper]])
+                    np.concatenate([(z * weights).sum(axis=1), [weights.sum()], second[pairs(3)]])
                 )
             return np.stack(columns, axis=1)
 

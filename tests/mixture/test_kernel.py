@@ -12,6 +12,7 @@ from gmm_spark.mixture.covariance import m_step, scatter_about_origin
 from gmm_spark.mixture.kernel import (
     BlockKernel,
     SingularCovarianceError,
+    exponentials,
     natural_parameters,
 )
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
@@ -119,6 +120,15 @@ class TestLogJoint:
         assert statistics.cluster_sizes[1] == 0
         assert np.isfinite(statistics.values).all()
         assert_allclose(statistics.log_likelihoods[0], log_likelihood(without, rows), rtol=1e-12)
+
+    def test_exponentials_end_in_zero_before_they_end_in_denormal_numbers(self):
+        """These take thirty times as long; and a row is to have none of a dead component."""
+        found = exponentials(
+            np.array([[0.0, -1.0, -30.0, -690.0], [-700.0, -745.0, -1e300, -np.inf]])
+        )
+        assert_allclose(found[0], [1.0, np.exp(-1.0), np.exp(-30.0), np.exp(-690.0)], rtol=1e-4)
+        assert_allclose(found[0, :3], np.exp([0.0, -1.0, -30.0]), rtol=1e-15)
+        assert_array_equal(found[1], 0.0)
 
 
 def near_rows(mean, factor, seed, n=6):
