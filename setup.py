@@ -39,6 +39,7 @@ setup(
             "mypy>=2.4,<2.5",
             "pandas-stubs",
             "pytest>=8",
+            "pytest-xdist>=3.7",
             "ruff>=0.17.5,<0.18",
             "scikit-learn>=1.4",
             "setuptools",

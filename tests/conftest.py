@@ -52,6 +52,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
         # The tests' data are small; the rest of the machine is for the Python workers.
         .config("spark.driver.memory", "1g")
+        # Thousands of short jobs: what is compiled quickly is enough.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
     )
     if tuple(int(part) for part in pyspark.__version__.split(".")[:2]) >= (4, 1):
         # Over TCP a Python worker waits about 45 ms a task for a delayed acknowledgement.
