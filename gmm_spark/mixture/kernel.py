@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.gaps import ByColumn, ByPattern, Completion, Mask, Stretch, by_pattern
@@ -41,14 +42,16 @@ __all__ = [
 _LOG_ZERO = -1e300
 # Rounding the expansion may add to a log density near its component.
 _EXPANSION_ERROR = 1e-8
-# T(X) of one chunk: beyond the second-level cache, but fewer calls a row; measured.
-_CHUNK_BYTES = 4 << 20
+# T(X) of one chunk, which the second-level cache holds: it is written once and read twice.
+_CHUNK_BYTES = 1 << 20
 # OpenBLAS multiplies small matrices without packing them first, up to this volume: for few
 # components that is twice as fast, 50 against 23 GFLOP/s for T(X) @ R.T at d = 16, k = 8.
 _SMALL_PRODUCT = 1e6
 _TILE_COLUMNS = 512
 # With more components than this, products are faster in one piece.
 _FEW_COMPONENTS = 32
+# Numbers in a cache line.
+_LINE = 8
 # Below this a difference of log densities is minus infinity: exp takes three times as long where
 # it underflows, thirty times where it gives a denormal number.
 _LEAST = -700.0
@@ -216,9 +219,9 @@ class BlockKernel:
         rows = _CHUNK_BYTES // (8 * (num_features + 2 * k))
         self._chunk = int(np.clip(rows // 64 * 64, 256, 4096))
         self._copies = layout.d if layout.kind == "full" else 0  # rows of z above T(X), once more
-        self._room = np.empty((self._copies + num_features) * self._chunk)
-        self._room_of_densities = np.empty(k * self._chunk)
-        self._room_transposed = np.empty((self._chunk, k))
+        self._room = _aligned((self._copies + num_features) * self._chunk)
+        self._room_of_densities = _aligned(k * self._chunk)
+        self._room_transposed = _aligned(k * self._chunk)
         self._product = np.empty((num_features, k))
         columns = max(_TILE_COLUMNS, int(_SMALL_PRODUCT / (k * num_features)))
         self._tile_columns = columns = min(self._chunk, columns)
@@ -414,15 +417,22 @@ class BlockKernel:
         self._copy, self._features = buffer[:copies], buffer[copies:]
         self._features[d] = 1.0
         self._log_joint = self._room_of_densities[: k * m].reshape(k, m)
-        self._transposed = self._room_transposed[:m]
+        self._transposed = self._room_transposed[: k * m].reshape(m, k)
         second = self._features[layout.second]
         self._products = []
         if layout.kind == "full":
-            # See `pairs`: z_j for j = i + offset, counted on through the second z.
-            for offset, start in enumerate(range(0, layout.num_second, max(1, d))):
-                product = second[start : start + d]
-                n = product.shape[0]
-                self._products.append((buffer[:n], buffer[offset : offset + n], product))
+            # See `pairs`: z_j for j = i + offset, counted on through the second z. All offsets
+            # with d of them in one call: calls are what small chunks would spend their time on.
+            whole, rest = divmod(layout.num_second, max(1, d))
+            height, step = buffer.strides
+            shape = whole, d, m
+            one = as_strided(buffer, shape, (0, height, step))
+            other = as_strided(buffer, shape, (height, height, step))
+            self._products.append((one, other, second[: whole * d].reshape(shape)))
+            if rest:
+                self._products.append(
+                    (buffer[:rest], buffer[whole : whole + rest], second[whole * d :])
+                )
         elif layout.kind == "diagonal":
             z = self._features[:d]
             self._products.append((z, z, second))
@@ -539,6 +549,13 @@ class BlockKernel:
                 self._moments += self._product
 
 
+def _aligned(size: int) -> Array:
+    """Room for so many numbers that begins at a cache line: vector instructions write across
+    two lines elsewhere, which takes twice as long."""
+    room = np.empty(size + _LINE)
+    return room[-(room.ctypes.data // room.itemsize) % _LINE :][:size]
+
+
 def exponentials(differences: Array) -> Array:
     """exp, in place, of what log densities are below the largest; 0 from exp(-700) on."""
     np.maximum(differences, _LEAST, out=differences)
@@ -549,10 +566,10 @@ def exponentials(differences: Array) -> Array:
 
 def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
     """Weight of the columns in which a row holds the largest entry, given as 0; of equal ones
-    the first counts. A third of the time of argmax, which only ties need."""
+    the first counts. A fraction of the time of argmax, which only ties need."""
     largest = differences == 0
-    counts = np.array([np.count_nonzero(row) for row in largest])  # faster than along an axis
-    if counts.sum() != differences.shape[1]:
+    if np.count_nonzero(largest) != differences.shape[1]:
         best = differences.argmax(axis=0)
         return np.bincount(best, weights, minlength=differences.shape[0]).astype(float)
-    return counts.astype(float) if weights is None else largest @ weights
+    sizes = largest.sum(axis=1) if weights is None else largest @ weights
+    return np.asarray(sizes, dtype=float)
