@@ -85,13 +85,17 @@ class Mixture:
 
 @dataclass(frozen=True)
 class RealSet:
-    """A set of the reference data: `read` gives its columns (d, n) from `source`."""
+    """A set of the reference data: `read` gives its columns (d, n) from `source`.
+
+    `recorded` gives the bounds of the cells that rows (n, d) were rounded to, where that matters.
+    """
 
     name: str
     k: int
     columns: tuple[str, ...]
     source: str
     read: Callable[[Path], Array]
+    recorded: Callable[[Array], tuple[Array, Array]] | None = None
 
 
 def _npz(path: Path) -> Array:
@@ -104,6 +108,12 @@ def _log_rfm(path: Path) -> Array:
         customers = list(csv.DictReader(lines))
     names = ("recency_days", "frequency", "monetary")
     return np.log1p(np.array([[float(row[name]) for row in customers] for name in names]))
+
+
+def _days_purchases_and_cents(rows: Array) -> tuple[Array, Array]:
+    units = np.array([1.0, 1.0, 0.01])
+    recorded = np.round(np.expm1(rows) / units) * units
+    return np.log1p(recorded - units / 2), np.log1p(recorded + units / 2)
 
 
 MIXTURES = {
@@ -165,6 +175,7 @@ REAL_SETS = {
             ("log_recency_days", "log_frequency", "log_monetary"),
             "online_retail/rfm_2010_2011.csv",
             _log_rfm,
+            _days_purchases_and_cents,
         ),
     )
 }

@@ -47,6 +47,12 @@ def reached(entry: Entry | None) -> list[float]:
     return sorted(v for v in values if v is not None)
 
 
+def recorded(entry: Entry | None) -> list[float]:
+    """Mean log probabilities of the recorded values, over their cells' volumes, lowest first."""
+    fits = (entry or {}).get("fits", [])
+    return sorted(fit["recorded"] for fit in fits if fit.get("recorded") is not None)
+
+
 def seconds(entry: Entry | None) -> float | None:
     """Median time of a system's fits, or of its passes."""
     found = (entry or {}).get("seconds") or [
@@ -144,11 +150,18 @@ def _quality(number: str, peer: str, fits: dict[str, Entry]) -> Line:
         ahead = ours[0] - theirs["mean_log_likelihood"]
         said = f"{name} {ahead:+.2g}"
         if collapsed(theirs, systems):
-            said += " with the floor, below which a component of theirs sits on a repeated value"
+            said += (
+                " in density, which has no bound where a component sits on a repeated value, as "
+            )
+            said += "one of theirs does"
             narrow = reached(systems.get(as_narrow(peer)))
             if narrow:
                 ahead = narrow[0] - theirs["mean_log_likelihood"]
                 said += f"; as narrow as that, {ahead:+.2g}"
+            own, other = recorded(systems.get("gmm_spark")), recorded(systems.get(peer))
+            if own and other:
+                ahead = own[0] - other[-1]
+                said += f"; by the probability of what was recorded, {ahead:+.2g}"
             told.append(said)
         elif ahead < -EQUAL:
             told.append(said)

@@ -112,10 +112,14 @@ def _fits(results: dict[str, Entry]) -> Iterable[str]:
         "The log-likelihood is the common evaluator's, a row, best and lowest of the seeds. "
         "*Narrowest* is the smallest standard deviation of a component along any direction, with "
         "columns at unit deviation: a system whose figure is far under gmm_spark's has put a "
-        "component on a repeated value, where any likelihood can be had. Peak memory is of all "
-        "processes of the system together."
+        "component on a repeated value, where any density can be had. What compares there is *as "
+        "recorded*, the lowest and the highest of the seeds: the log probability of the cells that "
+        "values were rounded to, over their volume. Peak memory is of all processes of the system "
+        "together."
     )
     for name, result in found.items():
+        systems = result["systems"]
+        rounded = any(figures.recorded(entry) for entry in systems.values())
         yield f"### {name}: {_shape(result['set'])}"
         yield table(
             (
@@ -127,9 +131,10 @@ def _fits(results: dict[str, Entry]) -> Iterable[str]:
                 "best",
                 "lowest",
                 "narrowest",
+                *(("as recorded",) if rounded else ()),
                 "peak memory",
             ),
-            (_fit_row(system, entry) for system, entry in result["systems"].items()),
+            (_fit_row(system, entry, rounded) for system, entry in systems.items()),
         )
 
 
@@ -137,7 +142,7 @@ def _shape(found: Entry) -> str:
     return f"{found['rows']:,} x {found['d']}, k = {found['k']}"
 
 
-def _fit_row(system: str, entry: Entry) -> list[Any]:
+def _fit_row(system: str, entry: Entry, rounded: bool) -> list[Any]:
     fits = entry["fits"]
     label = SYSTEMS[system].label + (f" ({entry['failed']})" if "failed" in entry else "")
     broken = [fit["degenerate"] for fit in fits if "degenerate" in fit]
@@ -145,7 +150,8 @@ def _fit_row(system: str, entry: Entry) -> list[Any]:
     times = [fit["seconds"] for fit in fits]
     key = "passes" if fits and "passes" in fits[0] else "iterations"
     narrow = [fit["narrowest"] for fit in fits if fit["narrowest"] is not None]
-    peak = figures.memory(entry)
+    peak, cells = figures.memory(entry), figures.recorded(entry)
+    as_recorded = f"{cells[0]:.4f} to {cells[-1]:.4f}" if cells else None
     return [
         label + (f" ({len(broken)} without a density: {broken[0]})" if broken else ""),
         len(fits),
@@ -155,6 +161,7 @@ def _fit_row(system: str, entry: Entry) -> list[Any]:
         f"{values[-1]:.6f}" if values else None,
         f"{values[0]:.6f}" if values else None,
         f"{min(narrow):.1e}" if narrow else None,
+        *((as_recorded,) if rounded else ()),
         f"{peak:,} MiB" if peak else None,
     ]
 

@@ -40,6 +40,7 @@ from benchmarks import figures, report
 from benchmarks.churn import separations
 from benchmarks.data import (
     MIXTURES,
+    REAL_SETS,
     SETS,
     AbsentError,
     Mixture,
@@ -53,6 +54,7 @@ from benchmarks.evaluation import (
     expected,
     mean_log_likelihood,
     narrowest,
+    recorded_log_likelihood,
 )
 from benchmarks.processes import ONEDAL_PACKAGES, ROOT, Outcome, Processes, note
 from benchmarks.systems import PEERS, as_narrow
@@ -354,7 +356,12 @@ def _judged(fit: dict[str, Any], table: Table) -> dict[str, Any]:
     except DegenerateError as error:
         reached = narrow = None
         fit["degenerate"] = str(error)
-    return {**fit, "mean_log_likelihood": reached, "narrowest": narrow}
+    judged = {**fit, "mean_log_likelihood": reached, "narrowest": narrow}
+    real = REAL_SETS.get(table.name)
+    if real is not None and real.recorded is not None and reached is not None:
+        cells = real.recorded(read_rows(table.path, table.columns))
+        judged["recorded"] = recorded_log_likelihood(*cells, **parameters)
+    return judged
 
 
 @functools.cache
