@@ -34,6 +34,7 @@ __all__ = [
     "CentredComponent",
     "Evaluator",
     "SingularCovarianceError",
+    "aligned",
     "exponentials",
     "natural_parameters",
 ]
@@ -219,9 +220,9 @@ class BlockKernel:
         rows = _CHUNK_BYTES // (8 * (num_features + 2 * k))
         self._chunk = int(np.clip(rows // 64 * 64, 256, 4096))
         self._copies = layout.d if layout.kind == "full" else 0  # rows of z above T(X), once more
-        self._room = _aligned((self._copies + num_features) * self._chunk)
-        self._room_of_densities = _aligned(k * self._chunk)
-        self._room_transposed = _aligned(k * self._chunk)
+        self._room = aligned((self._copies + num_features) * self._chunk)
+        self._room_of_densities = aligned(k * self._chunk)
+        self._room_transposed = aligned(k * self._chunk)
         self._product = np.empty((num_features, k))
         columns = max(_TILE_COLUMNS, int(_SMALL_PRODUCT / (k * num_features)))
         self._tile_columns = columns = min(self._chunk, columns)
@@ -549,7 +550,7 @@ class BlockKernel:
                 self._moments += self._product
 
 
-def _aligned(size: int) -> Array:
+def aligned(size: int) -> Array:
     """Room for so many numbers that begins at a cache line: vector instructions write across
     two lines elsewhere, which takes twice as long."""
     room = np.empty(size + _LINE)
