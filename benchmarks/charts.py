@@ -387,7 +387,7 @@ def _decades(axes: Axes, formatted: Callable[[float, Any], str], which: str = "y
 
 def _plain_number(value: float, _: Any = None) -> str:
     if value >= 1e6:
-        return f"{value / 1e6:g}M"
+        return f"{value / 1e6:.3g}M"
     if value >= 1e4:
-        return f"{value / 1e3:g}k"
+        return f"{value / 1e3:.3g}k"
     return f"{value:,g}" if value >= 1 else f"{value:.3g}"

@@ -156,7 +156,8 @@ def grid(
 
 
 def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
-    """Those that may win, of cells sorted; the first alone where the sample is all the rows."""
+    """The likeliest of those that may win, three at most, of cells sorted; the first alone where
+    the sample is all the rows."""
     usable = [cell for cell in cells if cell.parameters is not None]
     if not sampled:
         return usable[:1]
