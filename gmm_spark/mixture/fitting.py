@@ -373,6 +373,10 @@ class _Leap:
             return (extrapolated, "accelerated") if usable else None  # type: ignore[return-value]
         reached = on_sample.objective / on_sample.weight  # its last pass may be a rejected one
         self.arrived = reached - on_sample.history[0].objective < self._tol
+        if visit.record.gain is None and len(on_sample.history) > 1:
+            # The first of these steps is the one that EM takes: where the start is that near an
+            # optimum already, more would be a pass that plain EM does not need.
+            self.arrived |= (on_sample.history[1].gain or 0.0) < self._tol
         return None if self.arrived else (on_sample.parameters, "anchored")
 
     def _steps_on_sample(

@@ -231,6 +231,18 @@ class TestStepsOnASample:
         assert_allclose(found.log_likelihood, ours, rtol=1e-10)
         assert [record.kind for record in found.history[-2:]] == ["confirming"] * 2
 
+    def test_near_an_optimum_there_is_no_pass_that_plain_em_does_not_need(self) -> None:
+        # EM is slow here: under its tol, but not at the optimum, which longer steps would reach.
+        block, _ = overlapping()
+        by = plain_scales(block, STRUCTURES["VVV"])
+        start = slow_fit(tol=1e-5).parameters
+        options = {"floor": np.full(2, 1e-3), "tol": 1e-5}
+        run_pass = array_pass(block)
+        plain = fit(run_pass, start, by, **options)
+        assert len(plain.history) == 3
+        fast = fit(run_pass, start, by, acceleration="anderson", run_sample=run_pass, **options)
+        assert [record.kind for record in fast.history] == ["em", "confirming", "confirming"]
+
     def test_a_sample_that_says_nothing_does_no_harm(self) -> None:
         """Five rows of one group: EM and its extrapolations are what is left."""
         block, labels = overlapping(3000)
