@@ -24,7 +24,7 @@ SPARK_ENV := PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python PYSPARK_DRIVER_PYTHON=$(CURD
 SUBMIT := env -u SPARK_HOME $(SPARK_ENV) $(BIN)/spark-submit \
 	--properties-file conf/spark-defaults.conf --py-files $(ZIP)
 
-# Scoring is few tasks, so the wait of TCP costs it nothing, and over the other sockets an idle
+# The sample is few tasks, so the wait of TCP costs it nothing, and over the other sockets an idle
 # worker sometimes ends the output with a BrokenPipeError when the session closes.
 OVER_TCP := --conf spark.python.unix.domain.socket.enabled=false
 
@@ -55,7 +55,7 @@ java:
 
 .PHONY: run
 run: java $(SETUP) $(ZIP) ## Train on the sample customers, score every one, print the segments
-	@$(SUBMIT) jobs/train.py --config conf/train.yaml
+	@$(SUBMIT) $(OVER_TCP) jobs/train.py --config conf/train.yaml
 	@$(SUBMIT) $(OVER_TCP) jobs/score.py --config conf/score.yaml
 
 # Half of the time a test waits for Spark. A file stays in one process, for what its tests share,
