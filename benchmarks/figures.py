@@ -152,8 +152,8 @@ def _quality(number: str, peer: str, fits: dict[str, Entry]) -> Line:
         if collapsed(theirs, systems):
             said += (
                 " in density, which has no bound where a component sits on a repeated value, as "
+                "one of theirs does"
             )
-            said += "one of theirs does"
             narrow = reached(systems.get(as_narrow(peer)))
             if narrow:
                 ahead = narrow[0] - theirs["mean_log_likelihood"]
