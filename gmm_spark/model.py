@@ -422,7 +422,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """Sets the vector or array column the rows are read from."""
         return self._set(featuresCol=value)
 
-    def setInputCols(self, value: list[str]) -> GaussianMixtureModel:
+    def setInputCols(self, value: list[str] | None) -> GaussianMixtureModel:
         """Sets the numeric columns the rows are read from."""
         return self._set(inputCols=value)
 
@@ -446,7 +446,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """Sets the output column of outliers."""
         return self._set(outlierCol=value)
 
-    def setOutlierThreshold(self, value: float) -> GaussianMixtureModel:
+    def setOutlierThreshold(self, value: float | None) -> GaussianMixtureModel:
         """Sets the log density under which a row is an outlier."""
         return self._set(outlierThreshold=value)
 

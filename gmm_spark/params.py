@@ -172,6 +172,25 @@ class GaussianMixtureParams(
         super().__init__(*args)
         self._setDefault(**self._DEFAULTS)
 
+    # Every way a Param is set ends in one of these two: constructors, setters, copies and params
+    # given to fit in the first, loading in the second.
+    def _set(self: _Self, **kwargs: Any) -> _Self:
+        """Sets the given Params; one given as None is not set, and has its default again."""
+        for name, value in kwargs.items():
+            if value is None:
+                self.clear(getattr(self, name))
+            else:
+                super()._set(**{name: value})  # type: ignore[misc]
+        return self
+
+    def set(self, param: Param[Any], value: Any) -> None:
+        """Sets a Param; None clears it."""
+        if value is None:
+            self._shouldOwn(param)
+            self.clear(param)
+        else:
+            super().set(param, value)
+
     def getK(self) -> int:
         """Gets the value of k or its default."""
         return self.getOrDefault(self.k)
@@ -300,7 +319,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the gain of the mean log-likelihood under which the fit has converged."""
         return self._set(tol=value)
 
-    def setSeed(self: _Self, value: int) -> _Self:
+    def setSeed(self: _Self, value: int | None) -> _Self:
         """Sets the seed of the sample and the starts."""
         return self._set(seed=value)
 
@@ -308,7 +327,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the vector or array column of features."""
         return self._set(featuresCol=value)
 
-    def setInputCols(self: _Self, value: list[str]) -> _Self:
+    def setInputCols(self: _Self, value: list[str] | None) -> _Self:
         """Sets the numeric columns used instead of featuresCol."""
         return self._set(inputCols=value)
 
@@ -320,7 +339,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the output column of the probabilities."""
         return self._set(probabilityCol=value)
 
-    def setWeightCol(self: _Self, value: str) -> _Self:
+    def setWeightCol(self: _Self, value: str | None) -> _Self:
         """Sets the column of row weights."""
         return self._set(weightCol=value)
 
@@ -344,7 +363,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the model to start from."""
         return self._set(initialModel=value)
 
-    def setInitialLabelCol(self: _Self, value: str) -> _Self:
+    def setInitialLabelCol(self: _Self, value: str | None) -> _Self:
         """Sets the column of labels to start from."""
         return self._set(initialLabelCol=value)
 
@@ -360,11 +379,11 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets what becomes of rows with gaps: error, skip or marginalize."""
         return self._set(missing=value)
 
-    def setCategoricalCols(self: _Self, value: list[str]) -> _Self:
+    def setCategoricalCols(self: _Self, value: list[str] | None) -> _Self:
         """Sets the columns that hold categories."""
         return self._set(categoricalCols=value)
 
-    def setCountCols(self: _Self, value: list[str]) -> _Self:
+    def setCountCols(self: _Self, value: list[str] | None) -> _Self:
         """Sets the columns that hold counts."""
         return self._set(countCols=value)
 
@@ -376,7 +395,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the rows that the tables of categories have seen before."""
         return self._set(categoryPrior=value)
 
-    def setLabelCol(self: _Self, value: str) -> _Self:
+    def setLabelCol(self: _Self, value: str | None) -> _Self:
         """Sets the column of components that are known."""
         return self._set(labelCol=value)
 
@@ -392,7 +411,7 @@ class EstimatorParams(GaussianMixtureParams):
         """Sets the model's output column of outliers."""
         return self._set(outlierCol=value)
 
-    def setOutlierThreshold(self: _Self, value: float) -> _Self:
+    def setOutlierThreshold(self: _Self, value: float | None) -> _Self:
         """Sets the log density under which the model calls a row an outlier."""
         return self._set(outlierThreshold=value)
 

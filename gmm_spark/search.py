@@ -116,13 +116,13 @@ class GaussianMixtureSearch(GaussianMixture):
         """Sets what the best is lowest in: bic, aic, icl or heldout."""
         return self._set(criterion=value)
 
-    def setK(self, value: Sequence[int]) -> GaussianMixtureSearch:  # type: ignore[override]
+    def setK(self, value: Sequence[int] | None) -> GaussianMixtureSearch:  # type: ignore[override]
         """Sets the numbers of components to try."""
-        return self._set(k=list(value))
+        return self._set(k=None if value is None else list(value))
 
-    def setCovarianceType(self, value: Sequence[str]) -> GaussianMixtureSearch:  # type: ignore[override]
+    def setCovarianceType(self, value: Sequence[str] | None) -> GaussianMixtureSearch:  # type: ignore[override]
         """Sets the covariance structures to try."""
-        return self._set(covarianceType=list(value))
+        return self._set(covarianceType=None if value is None else list(value))
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         self._check_settings()

@@ -80,6 +80,36 @@ def test_a_nested_key_is_taken_alone_from_each_place(
     assert settings.input.options == {"sep": ";"}
 
 
+def test_a_key_with_null_is_one_that_was_left_out(config) -> None:
+    least = load_settings(TrainSettings, ["--config", config(YAML)])
+    optional = [
+        name
+        for name, field in TrainSettings.model_fields.items()
+        if not field.is_required() and name not in ("config", "columns")
+    ]
+    text = YAML.replace("customers}", "customers, table: null, format: , options: {sep: null}}")
+    path = config(text + "".join(f"{name}: null\n" for name in optional))
+    assert load_settings(TrainSettings, ["--config", path]) == least
+    scored = "input: {path: lake/customers, filters: null}\nmodel: m\noutput: out\n"
+    expected = load_settings(ScoreSettings, ["--config", config(scored)])
+    path = config(scored + "missing: null\nkeep_columns:\nprofile: ~\nmode: null\n")
+    assert load_settings(ScoreSettings, ["--config", path]) == expected
+
+
+def test_null_on_the_command_line_takes_back_what_the_file_says(config, monkeypatch) -> None:
+    path = config(YAML + "k: 7\nweight_column: w\nseed: 5\n")
+    monkeypatch.setenv("GMM_SEED", "null")
+    flags = ["--k", "null", "--weight_column", "null"]
+    settings = load_settings(TrainSettings, ["--config", path, *flags])
+    assert (settings.k, settings.weight_column, settings.seed) == (2, None, None)
+
+
+def test_null_for_what_is_needed(config) -> None:
+    assert "model: found nothing" in problem(
+        ["--config", config("input: {path: a}\nmodel: null\noutput: out\n")], ScoreSettings
+    )
+
+
 def test_the_file_may_be_named_in_the_environment(config, monkeypatch) -> None:
     monkeypatch.setenv("GMM_CONFIG", config(YAML + "k: 7\n"))
     assert load_settings(TrainSettings, []).k == 7

@@ -112,6 +112,14 @@ def expression_name(column: str) -> str | None:
     return (found["quoted"] or found["plain"]) if found else None
 
 
+def _without_nulls(values: Any) -> Any:
+    """A key without a value, or with null, is one that was left out."""
+    if not isinstance(values, dict):
+        return values
+    given = {key: value for key, value in values.items() if value not in (None, [None])}
+    return {key: _without_nulls(value) for key, value in given.items()}
+
+
 class InputSettings(BaseModel):
     """The table to read: a path or a catalog table."""
 
@@ -151,6 +159,9 @@ class JobSettings(BaseSettings):
         cli_exit_on_error=False,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        # As in YAML: not set.
+        cli_parse_none_str="null",
+        env_parse_none_str="null",
         protected_namespaces=(),
     )
 
@@ -162,6 +173,9 @@ class JobSettings(BaseSettings):
     )
     output: Text = Field(description="directory or URI everything is written under")
     run_date: Label | None = Field(None, description="recorded in the manifest; never computed")
+
+    # Of the merged sources: null on the command line takes back what the file says.
+    _nulls = model_validator(mode="before")(_without_nulls)
 
     @classmethod
     def settings_customise_sources(

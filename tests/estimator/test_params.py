@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from numpy.testing import assert_array_equal
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = {
@@ -181,3 +181,52 @@ def test_fit_takes_params_for_this_once(spark, frame) -> None:
     many = estimator.fit(frame, [{estimator.k: 1}, {estimator.k: 2}])
     assert [fitted.weights.shape for fitted in many] == [(1,), (2,)]
     assert estimator.getK() == 2
+
+
+@pytest.mark.parametrize("name", [*VALUES, "initialModel"])
+def test_none_is_not_set_whatever_the_param_and_the_way(name) -> None:
+    value = VALUES.get(name)
+    if name == "initialModel":
+        value = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]])
+    plain = GaussianMixture()
+    given = GaussianMixture(**{name: value})
+    setter = f"set{capital(name)}"
+    by_set = GaussianMixture(**{name: value})
+    by_set.set(getattr(by_set, name), None)
+    for found in (
+        GaussianMixture(**{name: None}),
+        getattr(GaussianMixture(**{name: value}), setter)(None),
+        GaussianMixture(**{name: value}).setParams(**{name: None}),
+        given.copy({getattr(given, name): None}),
+        by_set,
+    ):
+        assert not found.isSet(name)
+        assert found.explainParam(name) == plain.explainParam(name)
+    assert given.isSet(name)
+
+
+def test_none_is_not_set_in_a_search_and_in_a_model() -> None:
+    plain = GaussianMixtureSearch()
+    search = GaussianMixtureSearch(k=None, covarianceType=None, criterion=None, seed=None)
+    search.setK([2, 3]).setK(None).setCovarianceType(["diag"]).setCovarianceType(None)
+    search.setCriterion("aic").setCriterion(None)
+    for param in search.params:
+        assert not search.isSet(param)
+    assert search.extractParamMap() == {
+        search.getParam(param.name): value for param, value in plain.extractParamMap().items()
+    }
+    model = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]], inputCols=["x"])
+    assert model.setInputCols(None).setOutlierThreshold(-1.0).setOutlierThreshold(None) is model
+    assert model.setMissing("skip").setMissing(None).getMissing() == "error"
+    assert model.setPredictionCol("p").setPredictionCol(None).getPredictionCol() == "prediction"
+    assert model.getOutlierThreshold() is None
+    assert not model.isSet("inputCols")
+
+
+def test_none_in_the_params_of_one_fit_or_one_transform(spark, frame) -> None:
+    estimator = GaussianMixture(k=2, inputCols=["x", "y"], maxIter=1, numInit=1, weightCol="absent")
+    fitted = estimator.fit(frame, {estimator.weightCol: None, estimator.seed: None})
+    assert fitted.summary.weightSum == 300
+    fitted.setPredictionCol("p")
+    assert "prediction" in fitted.transform(frame, {fitted.predictionCol: None}).columns
+    assert estimator.getWeightCol() == "absent"

@@ -280,6 +280,48 @@ def test_an_estimator_comes_back_with_all_params_and_its_start(
     assert_array_equal(loaded.fit(frame).means, given.fit(frame).means)
 
 
+def test_files_that_hold_null_for_a_param_load(spark, model, frame, tmp_path) -> None:
+    """They were written where an optional setting was given as None."""
+    optional = ("weightCol", "labelCol", "initialLabelCol", "outlierThreshold", "categoricalCols")
+    nulls = dict.fromkeys((*optional, "countCols", "seed", "missing"))
+    estimator = GaussianMixture(k=3, inputCols=["x", "y"])
+    Pipeline(stages=[estimator]).save(str(tmp_path / "pipeline"))
+    PipelineModel([model]).save(str(tmp_path / "fitted"))
+    estimator.save(str(tmp_path / "estimator"))
+    model.save(str(tmp_path / "model"))
+    stages = [
+        path for name in ("pipeline", "fitted") for path in (tmp_path / name).glob("stages/*")
+    ]
+    paths = [tmp_path / "estimator", tmp_path / "model", *stages]
+    assert len(paths) == 4
+    for path in paths:
+        for file in path.rglob(".*.crc"):
+            file.unlink()
+        metadata = json.loads(part(path, "metadata").read_text())
+        rewritten(paramMap={**metadata["paramMap"], **nulls})(path)
+    (stage,) = Pipeline.load(str(tmp_path / "pipeline")).getStages()
+    loaded = PipelineModel.load(str(tmp_path / "fitted")).stages[0]
+    for found in (
+        stage,
+        loaded,
+        GaussianMixture.load(str(tmp_path / "estimator")),
+        GaussianMixtureModel.load(str(tmp_path / "model")),
+    ):
+        assert found.getK() == 3
+        assert [name for name in nulls if found.isSet(name)] == []
+        assert (found.getSeed(), found.getMissing()) == (0, "error")
+    assert loaded.transform(frame).collect() == model.transform(frame).collect()
+
+
+def test_what_was_given_as_none_is_not_written(spark, tmp_path) -> None:
+    given = GaussianMixture(k=2, inputCols=["x"], weightCol=None, seed=None, initialModel=None)
+    given.save(str(tmp_path / "e"))
+    assert json.loads(part(tmp_path / "e", "metadata").read_text())["paramMap"] == {
+        "k": 2,
+        "inputCols": ["x"],
+    }
+
+
 def test_a_start_is_not_kept_with_the_model_that_came_of_it(spark, model, frame, tmp_path) -> None:
     fitted = GaussianMixture(k=3, inputCols=["x", "y"], initialModel=model, maxIter=1).fit(frame)
     assert fitted.getInitialModel() is None
