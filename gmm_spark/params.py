@@ -312,7 +312,7 @@ class EstimatorParams(GaussianMixtureParams):
         return self._set(k=value)
 
     def setMaxIter(self: _Self, value: int) -> _Self:
-        """Sets the number of full passes at most."""
+        """Sets how many full passes come after the first at most: steps of EM, as MLlib's."""
         return self._set(maxIter=value)
 
     def setTol(self: _Self, value: float) -> _Self:

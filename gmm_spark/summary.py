@@ -28,7 +28,8 @@ class GaussianMixtureSummary:
     numFeatures : numeric columns
     logLikelihood : total, of the returned model, weighted
     meanLogLikelihood : per unit weight
-    numIter : EM steps taken, numPasses : full passes over the data
+    numPasses : full passes over the data, that of the start included
+    numIter : passes after that one, of any kind; what maxIter bounds
     converged, reason : "converged", "max_iterations", "decreased" or "singular"
     history : a dictionary a pass: pass, kind, meanLogLikelihood, gain (with a prior, of the
         log-likelihood plus its log density: only that never falls), seconds. Pass 0 is the

@@ -223,7 +223,9 @@ class TrainSettings(JobSettings):
     tol: float = Field(
         1e-6, ge=0, description="converged when a pass gains less mean log-likelihood than this"
     )
-    max_iter: int = Field(100, ge=0, description="passes over all the data, at most")
+    max_iter: int = Field(
+        100, ge=0, description="passes over all the data after the first, at most"
+    )
     covariance_floor: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto, or a fraction of a column's standard deviation; 0 is off"
     )

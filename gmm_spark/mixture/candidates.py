@@ -219,7 +219,7 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
             by,
             floor=part.floor,
             tol=tol,
-            max_iter=steps,
+            max_iter=steps - 1,  # the first pass is one of them
             acceleration="anderson",
             gaps=part.gaps,
             prior=part.prior_of(candidate.parameters.k),

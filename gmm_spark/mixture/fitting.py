@@ -203,7 +203,8 @@ def passes(
     floor : (d,) smallest standard deviation along each column, standardised; 0 is no floor
     tol : the fit has converged after two passes of plain EM in a row whose gain of the mean
         log-likelihood per unit weight is under this
-    max_iter : passes at most, at least 1
+    max_iter : passes after the first, of any kind, at most; so many steps of EM where all are. With
+        0 the start alone is evaluated.
     acceleration : "anderson" tries longer steps than EM's; where one lowers the log-likelihood,
         EM goes on from before it. "none" is plain EM.
     run_sample : evaluates parameters on a sample; with acceleration, steps are taken on it
@@ -224,7 +225,7 @@ def passes(
     best: _Visit | None = None
     confirmations = 0
     reason: Reason = "max_iterations"
-    while len(history) < max(1, max_iter):
+    while len(history) <= max_iter:
         try:
             evaluator = natural_parameters(
                 [parameters], standardisation, linear=scatter is not None, gaps=gaps
@@ -292,7 +293,7 @@ def passes(
             record, statistics, log_likelihood, (step.parameters, step.floored, step.dead)
         )
         leapt = None
-        if leap is not None and confirmations == 0:
+        if leap is not None and confirmations == 0 and len(history) <= max_iter:
             leapt = leap.propose(evaluator, best, small, scatter)
         if leapt is None:
             parameters, floored, dead = best.step
@@ -403,7 +404,7 @@ class _Leap:
                 self._standardisation,
                 floor=self._floor,
                 tol=tol,
-                max_iter=min(self._steps, max(_SAMPLE_STEPS[0], int(affordable))),
+                max_iter=min(self._steps, max(_SAMPLE_STEPS[0], int(affordable))) - 1,
                 acceleration="anderson",
                 scatter=scatter if linear else None,
                 gaps=self._gaps,

@@ -88,7 +88,7 @@ def test_accepted_passes_never_lower_the_likelihood_and_rejected_ones_are_taken_
 
 def test_a_rejected_pass_goes_on_from_the_em_step_before_it() -> None:
     """A proposal that is nonsense costs one pass, and plain EM is what remains."""
-    plain = slow_fit(n=500, max_iter=6, tol=0.0)
+    plain = slow_fit(n=500, max_iter=5, tol=0.0)
 
     class Nonsense:
         def __init__(self, floor) -> None:
@@ -102,7 +102,7 @@ def test_a_rejected_pass_goes_on_from_the_em_step_before_it() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gmm_spark.mixture.fitting.Anderson", Nonsense)
-        found = slow_fit(n=500, max_iter=11, tol=0.0, acceleration="anderson")
+        found = slow_fit(n=500, max_iter=10, tol=0.0, acceleration="anderson")
     kept = [record for record in found.history if record.kind != "rejected"]
     assert len(kept) == 6
     for record, expected in zip(kept, plain.history, strict=True):
