@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Category, Roles
 from gmm_spark.engine.crew import SparkCrew
 from gmm_spark.engine.dataframe import DataFrameSource, check_category, quoted
-from gmm_spark.engine.jobs import Source
+from gmm_spark.engine.jobs import Source, needed_session
 from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
     ParquetSource,
@@ -141,11 +141,7 @@ class DataParams(EstimatorParams):
         found: tuple[Category, ...] = ()
         notes: list[str] = []
         if isinstance(dataset, ParquetTable):
-            spark = SparkSession.getActiveSession()
-            if spark is None:
-                raise ConfigurationError(
-                    "there is no active SparkSession; make one with SparkSession.builder"
-                )
+            spark = needed_session()
             if names is not None:
                 if categories:
                     schema = dataset.schema()

@@ -12,7 +12,7 @@ from pyspark.ml.stat import MultivariateGaussian
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
 from pyspark.mllib.linalg import DenseVector as OldVector
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.engine.blocks import Category
@@ -24,6 +24,7 @@ from gmm_spark.engine.dataframe import (
     quoted,
 )
 from gmm_spark.engine.imputing import BatchImputing
+from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -164,7 +165,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             (OldVector(mean), OldMatrix(d, d, cov.ravel(order="F")))
             for mean, cov in zip(self.means, self.covariances, strict=True)
         ]
-        return SparkSession.active().createDataFrame(rows, ["mean", "cov"])
+        return needed_session().createDataFrame(rows, ["mean", "cov"])
 
     @property
     def hasSummary(self) -> bool:
@@ -260,7 +261,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
-            frame = SparkSession.active().read.parquet(dataset.path)
+            frame = needed_session().read.parquet(dataset.path)
             return self.impute(
                 frame if dataset.columns is None else frame.select(*map(quoted, dataset.columns)),
                 draws=draws,
@@ -312,7 +313,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             check_category(dataset, name)
 
     def _transform_table(self, table: ParquetTable) -> DataFrame:
-        spark = SparkSession.active()
+        spark = needed_session()
         frame = spark.read.parquet(table.path)
         kept = list(table.columns) if table.columns is not None else frame.columns
         unknown = [name for name in kept if name not in frame.columns]

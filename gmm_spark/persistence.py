@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
-from pyspark.sql import SparkSession
 
 from gmm_spark.engine.blocks import Category
-from gmm_spark.engine.jobs import is_connect
+from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
 from gmm_spark.summary import GaussianMixtureSummary
@@ -57,7 +56,7 @@ class _Writer(MLWriter):
     def _save_metadata(self, path: str, extra: dict[str, Any]) -> None:
         instance = self.instance
         params = {p.name: v for p, v in instance._paramMap.items() if p.name != "initialModel"}
-        DefaultParamsWriter.saveMetadata(instance, path, SparkSession.active(), extra, params)
+        DefaultParamsWriter.saveMetadata(instance, path, needed_session(), extra, params)
 
 
 class ModelWriter(_Writer):
@@ -75,7 +74,7 @@ class ModelWriter(_Writer):
             table = parameters.tables[index].tolist()
             rate = parameters.rates[index].tolist()
             rows.append((index, weight, mean, covariance, table, rate))
-        frame = SparkSession.active().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
+        frame = needed_session().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
         frame.write.parquet(f"{path}/data")
         noise, categories = parameters.noise, self.instance._categories
         new = bool(categories) or parameters.counts > 0 or noise is not None
@@ -114,7 +113,7 @@ class _Reader(MLReader):  # type: ignore[type-arg]
 
     def _load_metadata(self, path: str) -> dict[str, Any]:
         try:
-            metadata = DefaultParamsReader.loadMetadata(path, SparkSession.active())
+            metadata = DefaultParamsReader.loadMetadata(path, needed_session())
         except AnalysisException as error:
             raise ModelFileError(f"there is no model at {path}: {_first_line(error)}") from None
         except Exception as error:
@@ -142,7 +141,7 @@ class ModelReader(_Reader):
 
     def load(self, path: str) -> Any:
         metadata = self._load_metadata(path)
-        spark = SparkSession.active()
+        spark = needed_session()
         try:
             rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{path}/data").collect()
             categories = tuple(
@@ -207,7 +206,7 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
 
 
 def _exists(path: str) -> bool:
-    spark = SparkSession.active()
+    spark = needed_session()
     if is_connect(spark):
         return False  # no file system from here; Spark's own check comes when it writes
     hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]

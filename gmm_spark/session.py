@@ -7,6 +7,8 @@ import sys
 
 from pyspark.sql import SparkSession
 
+from gmm_spark.engine.jobs import current_session
+
 # What conf/spark-defaults.conf says, for a job started by plain python. The reasons are there.
 _PLAIN_PYTHON = {
     "spark.python.unix.domain.socket.enabled": "true",
@@ -16,14 +18,14 @@ _PLAIN_PYTHON = {
 
 
 def get_session(app_name: str) -> SparkSession:
-    """The active session, or a new one.
+    """The session there is, or a new one.
 
     The master and every size come from spark-submit, from spark-defaults.conf or, with neither,
     from Spark's own default, local[*]; this code sets none of them.
     """
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    session = current_session()
+    if session is not None:
+        return session
     # Spark's own default is whatever python3 is first on the path, which may lack numpy.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)

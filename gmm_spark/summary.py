@@ -92,14 +92,14 @@ class GaussianMixtureSummary:
         """What a `GaussianMixtureSearch` tried, best first: k, covarianceType, numParameters,
         criterion, meanLogLikelihood, standardError of the criterion's difference to the best,
         evaluatedOn ("all rows", "sample" or "held-out rows"), problem."""
-        from pyspark.sql import SparkSession
+        from gmm_spark.engine.jobs import needed_session
 
         schema = (
             "k int, covarianceType string, numParameters int, criterion double, "
             "meanLogLikelihood double, standardError double, evaluatedOn string, problem string"
         )
         rows = [tuple(c[name.split()[0]] for name in schema.split(", ")) for c in self.candidates]
-        return SparkSession.active().createDataFrame(rows, schema)
+        return needed_session().createDataFrame(rows, schema)
 
     @property
     def cluster(self) -> DataFrame:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 from pyspark import TaskContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -188,6 +189,24 @@ def _result(outcome: Outcome) -> pa.RecordBatch:
         ],
         ["partition", "problem", "payload"],
     )
+
+
+def current_session() -> SparkSession | None:
+    """The session of this thread, else the default one: a new thread has none of its own."""
+    try:
+        spark = SparkSession.active()
+    except PySparkRuntimeError:
+        return None
+    stopped = not is_connect(spark) and spark.sparkContext._jsc is None
+    return None if stopped else spark
+
+
+def needed_session() -> SparkSession:
+    """The current session; ConfigurationError where there is none."""
+    spark = current_session()
+    if spark is None:
+        raise ConfigurationError("there is no SparkSession; make one with SparkSession.builder")
+    return spark
 
 
 def is_connect(spark: SparkSession) -> bool:

@@ -27,6 +27,7 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from gmm_spark.config import JobSettings, load_settings, without_secrets
+from gmm_spark.engine.jobs import current_session
 from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
 from gmm_spark.lake import files, manifest, tables
 from gmm_spark.lake.results import Result
@@ -193,7 +194,7 @@ def _now() -> datetime.datetime:
 @contextmanager
 def _session(name: str) -> Iterator[SparkSession]:
     """A session, stopped at the end unless it was there before."""
-    before = SparkSession.getActiveSession()
+    before = current_session()
     spark = get_session(name)
     try:
         yield spark
