@@ -39,7 +39,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     Attributes
     ----------
-    weights : ndarray (k,), largest first (with labelCol, in the order of the labels)
+    weights : list of k floats, largest first (with labelCol, in the order of the labels)
     means : ndarray (k, d), in the user's units
     covariances : ndarray (k, d, d)
     """
@@ -101,9 +101,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self._parameters
 
     @property
-    def weights(self) -> Array:
-        """Weights of the components, (k,), summing to 1, largest first."""
-        return self.parameters.weights
+    def weights(self) -> list[float]:
+        """Weights of the components, k of them, summing to 1 (with noise, to 1 less its weight),
+        largest first; as an array they are in `parameters.weights`."""
+        return self.parameters.weights.tolist()
 
     @property
     def means(self) -> Array:
@@ -210,9 +211,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def transform(self, dataset: DataFrame | ParquetTable, params: Any = None) -> DataFrame:
         """The rows of `dataset` with the output columns; works on streams too.
 
-        predictionCol int, probabilityCol vector, logLikelihoodCol and uncertaintyCol double,
-        outlierCol boolean where there is an outlierThreshold; an output column with an empty name
-        is left out. Noise has prediction -1 and the last probability. A category's value that the
+        In this order, the first two as MLlib's: probabilityCol vector, predictionCol int,
+        logLikelihoodCol and uncertaintyCol double, outlierCol boolean where there is an
+        outlierThreshold; an output column with an empty name is left out. The attributes of the
+        first two say how many components there are. Noise has prediction -1 and the last
+        probability. A category's value that the
         model has not seen counts as the column's "(other)" value, if it has one, else as a gap,
         for which see `missing`. All columns of a DataFrame pass through
         the Python workers: select those you want before, not after. A `ParquetTable` is read by
@@ -226,13 +229,14 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def _transform(self, dataset: DataFrame | ParquetTable) -> DataFrame:
         if isinstance(dataset, ParquetTable):
             return self._transform_table(dataset)
-        outputs, added = self._outputs(dataset.columns)
+        added = self._outputs(dataset.columns)
         # mapInArrow asks for every column by its name, and does not quote it: numbers do.
         width = len(dataset.columns)
         numbered = dataset.toDF(*map(str, range(width)))
         fields = [*numbered.schema.fields, *_numbered(added, width)]
         scoring = self._scoring(dataset, dataset.columns, width)
-        return numbered.mapInArrow(scoring, T.StructType(fields)).toDF(*dataset.columns, *outputs)
+        scored = numbered.mapInArrow(scoring, T.StructType(fields))
+        return scored.toDF(*dataset.columns, *(field.name for field in added))
 
     def impute(
         self, dataset: DataFrame | ParquetTable, *, draws: int = 0, seed: int = 0
@@ -292,7 +296,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             T.StructField(field.name, T.DoubleType()) if name in names else field
             for field, name in zip(numbered.schema.fields, columns, strict=True)
         ]
-        fields += _numbered([kind] * len(outputs), len(columns))
+        fields += _numbered([T.StructField(name, kind) for name in outputs], len(columns))
         work = BatchImputing(
             self.parameters, tuple(columns), tuple(names), draws, seed, self._categories
         )
@@ -330,46 +334,50 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                     "filters need inputCols, and columns of numbers, text, booleans or dates; "
                     "filter a DataFrame instead"
                 )
-            return self._transform(frame).select(*map(quoted, [*kept, *self._outputs([])[0]]))
-        outputs, added = self._outputs(kept)
+            outputs = [field.name for field in self._outputs([])]
+            return self._transform(frame).select(*map(quoted, [*kept, *outputs]))
+        added = self._outputs(kept)
         names = self._row(names)
         read = [*kept, *(name for name in names if name not in kept)]
         scoring = self._scoring(frame, read, len(kept))
         reader, _ = row_group_reader(spark, table, tuple(read))
         fields = [
-            *(T.StructField(str(i), frame.schema[name].dataType) for i, name in enumerate(kept)),
+            *_numbered([frame.schema[name] for name in kept], 0),
             *_numbered(added, len(kept)),
         ]
         work = TableScoring(reader, types, scoring)
         scored = task_numbers(spark, reader).mapInArrow(work, T.StructType(fields))
-        return scored.toDF(*kept, *outputs)
+        return scored.toDF(*kept, *(field.name for field in added))
 
-    def _outputs(self, columns: list[str]) -> tuple[list[str], list[T.DataType]]:
-        """Names and types of the output columns; ConfigurationError where one is taken."""
-        types = (
-            T.IntegerType(),
-            VectorUDT(),
-            T.DoubleType(),
-            T.DoubleType(),
-            T.BooleanType(),
-        )
-        wanted = {
-            name: kind for name, kind in zip(self._output_names(), types, strict=True) if name
-        }
-        outputs = [name for name in self._output_names() if name]
+    def _outputs(self, columns: list[str]) -> list[T.StructField]:
+        """The output columns, with MLlib's attributes; ConfigurationError where one is taken."""
+        kinds: list[tuple[T.DataType, dict[str, Any]]] = [
+            (VectorUDT(), {"num_attrs": self.parameters.all_weights.size}),
+            # Noise, -1, is none of the values, as readers of MLlib's attributes want them.
+            (T.IntegerType(), {"num_vals": self.parameters.k, "type": "nominal"}),
+            (T.DoubleType(), {}),
+            (T.DoubleType(), {}),
+            (T.BooleanType(), {}),
+        ]
+        fields = [
+            T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
+            for name, (kind, attributes) in zip(self._output_names(), kinds, strict=True)
+            if name
+        ]
+        outputs = [field.name for field in fields]
         taken = sorted({name for name in outputs if name in columns})
-        if taken or len(wanted) < len(outputs):
+        if taken or len(set(outputs)) < len(outputs):
             raise ConfigurationError(
                 f"output columns {', '.join(outputs)}: "
                 + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
                 + "; choose other names"
             )
-        return outputs, list(wanted.values())
+        return fields
 
     def _output_names(self) -> tuple[str, str, str, str, str]:
-        return (
-            self.getPredictionCol(),
+        return (  # in MLlib's order, and then ours: insertInto goes by place
             self.getProbabilityCol(),
+            self.getPredictionCol(),
             self.getLogLikelihoodCol(),
             self.getUncertaintyCol(),
             "" if self.getOutlierThreshold() is None else self.getOutlierCol(),
@@ -466,5 +474,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self
 
 
-def _numbered(types: list[T.DataType], first: int) -> list[T.StructField]:
-    return [T.StructField(str(first + i), kind) for i, kind in enumerate(types)]
+def _numbered(fields: list[T.StructField], first: int) -> list[T.StructField]:
+    return [
+        T.StructField(str(first + i), field.dataType, metadata=field.metadata)
+        for i, field in enumerate(fields)
+    ]

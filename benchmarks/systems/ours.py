@@ -162,7 +162,7 @@ def _fit(
         "warnings": list(summary.warnings),
         "cached": cached_tables(spark),
         "parameters": {
-            "weights": model.weights.tolist(),
+            "weights": list(model.weights),
             "means": model.means.tolist(),
             "covariances": model.covariances.tolist(),
         },

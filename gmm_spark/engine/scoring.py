@@ -162,7 +162,7 @@ class BatchScoring:
     """Adds the output columns to batches of rows, for `mapInArrow`.
 
     `columns` are the names of what is in a batch, where they may be numbered. `outputs` names
-    prediction, probability, log density, uncertainty and outlier; an empty name leaves one out.
+    probability, prediction, log density, uncertainty and outlier; an empty name leaves one out.
     Features are the columns `inputs`, or one column of arrays or vectors.
     """
 
@@ -185,8 +185,8 @@ class BatchScoring:
             scores = self.scorer.score(values)
             skipped = scores.prediction == SKIPPED
             added = (
-                pa.array(scores.prediction, mask=skipped),
                 dense_vectors(scores.probability, skipped),
+                pa.array(scores.prediction, mask=skipped),
                 pa.array(scores.log_density, mask=skipped),
                 pa.array(scores.uncertainty, mask=skipped),
                 pa.array(scores.log_density < self.threshold, mask=skipped),

@@ -190,6 +190,6 @@ def test_fits_in_several_threads_do_not_mix(spark, frame, model) -> None:
     maps = [{mixtures.k: k} for k in (1, 3, 2)]
     with ThreadPoolExecutor(3) as pool:
         fitted = list(pool.map(lambda params: mixtures.fit(frame, params), maps))
-    assert [found.weights.size for found in fitted] == [1, 3, 2]
+    assert [len(found.weights) for found in fitted] == [1, 3, 2]
     assert_same_model(fitted[1], model, rtol=1e-12)
     assert spark.conf.get(setting) == before

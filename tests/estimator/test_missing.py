@@ -154,7 +154,7 @@ class TestImpute:
         ).T
         assert ((deviations == 0) == known).all()
         # Nothing is known of row 17: it is filled by the mean of the mixture.
-        assert_allclose(found[:, 17], fitted.weights @ fitted.means, rtol=1e-9)
+        assert_allclose(found[:, 17], np.array(fitted.weights) @ fitted.means, rtol=1e-9)
 
     def test_draws_are_numbered_copies(self, gappy, fitted, block) -> None:
         drawn = fitted.impute(gappy, draws=3, seed=2)

@@ -310,7 +310,7 @@ def test_noise_takes_what_no_cluster_holds(spark) -> None:
     )
     model = GaussianMixture(k=2, inputCols=["x", "y"], noise=True, seed=1).fit(frame)
     assert abs(model.noiseWeight - 1 / 3) < 0.05
-    assert_allclose(model.weights.sum() + model.noiseWeight, 1)
+    assert_allclose(sum(model.weights) + model.noiseWeight, 1)
     scored = model.transform(frame).collect()
     agree = np.mean([(r["prediction"] == -1) == (r["n"] == 1) for r in scored])
     assert agree > 0.94

@@ -53,7 +53,7 @@ def test_the_figures_are_those_of_the_rows(model, groups) -> None:
 
 def test_components_come_by_weight_the_largest_first(model) -> None:
     assert_allclose(model.weights, [0.5, 1 / 3, 1 / 6], atol=0.02)
-    assert_array_equal(np.argsort(-model.weights), [0, 1, 2])
+    assert_array_equal(np.argsort(model.weights), [2, 1, 0])
     assert_array_equal(model.summary.clusterSizes, [150, 100, 50])
     assert_allclose(model.means, [[0, 0], [9, 2], [3, 14]], atol=0.5)
 

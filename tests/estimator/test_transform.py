@@ -110,8 +110,8 @@ def test_the_other_columns_pass_through_whatever_they_hold(spark, given, rows) -
     wide = table(spark, [(i, *others, *rows[i].tolist()) for i in range(n)], schema, 2)
     wide = wide.withColumn("v", F.lit(None).cast("string"))
     scored = given.transform(wide)
-    assert scored.columns == [*wide.columns, "prediction", "probability", "density", "doubt"]
-    kept = scored.drop("prediction", "probability", "density", "doubt")
+    assert scored.columns == [*wide.columns, "probability", "prediction", "density", "doubt"]
+    kept = scored.drop("probability", "prediction", "density", "doubt")
     assert_df_equality(kept, wide, ignore_nullable=True)
     assert_scored(scored.collect(), rows[:n])
     twice = wide.select("id", "q", "x", "y", "z", F.col("id").alias("q"))
@@ -240,7 +240,7 @@ def test_what_can_be_known_beforehand_is_said_before_anything_runs(spark, given,
 
 def test_an_empty_table_is_scored_to_an_empty_table(spark, given) -> None:
     scored = given.transform(table(spark, [], XYZ))
-    assert scored.columns == [*XYZ, "prediction", "probability", "density", "doubt"]
+    assert scored.columns == [*XYZ, "probability", "prediction", "density", "doubt"]
     assert scored.collect() == []
 
 
@@ -288,7 +288,7 @@ def test_columns_with_dots_and_spaces_are_fitted_and_scored(spark, groups) -> No
     data = table(spark, groups, names)
     fitted = odd.fit(data)
     assert_array_equal(fitted.means, expected.means)
-    found = fitted.transform(data).select("`p.q`", "`r s`").collect()
+    found = fitted.transform(data).select("`r s`", "`p.q`").collect()
     same = expected.transform(table(spark, groups, ["x", "y"])).collect()
     assert [tuple(row) for row in found] == [tuple(row)[2:] for row in same]
     backtick = GaussianMixture(k=1, inputCols=["e`f"]).fit(table(spark, groups[:, :1], ["e`f"]))

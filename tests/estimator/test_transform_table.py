@@ -46,7 +46,7 @@ def test_all_columns_and_scores_are_those_of_the_frame(spark, model, path):
 def test_it_keeps_the_columns_it_names_and_the_rows_of_its_filters(spark, model, path):
     table = ParquetTable(path, filters=[("part", "=", 1), ("id", "<", 100)], columns=("id", "name"))
     frame = spark.read.parquet(path).where((F.col("part") == 1) & (F.col("id") < 100))
-    expected = model.transform(frame).select("id", "name", "prediction", "probability", "density")
+    expected = model.transform(frame).select("id", "name", "probability", "prediction", "density")
     assert_df_equality(
         model.transform(table), expected, ignore_row_order=True, ignore_nullable=True
     )
