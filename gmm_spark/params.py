@@ -172,6 +172,10 @@ class GaussianMixtureParams(
         super().__init__(*args)
         self._setDefault(**self._DEFAULTS)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What keyword_only leaves behind is in the Params already, converted.
+        return {name: value for name, value in self.__dict__.items() if name != "_input_kwargs"}
+
     # Every way a Param is set ends in one of these two: constructors, setters, copies and params
     # given to fit in the first, loading in the second.
     def _set(self: _Self, **kwargs: Any) -> _Self:

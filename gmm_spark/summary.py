@@ -79,13 +79,18 @@ class GaussianMixtureSummary:
 
     @property
     def predictions(self) -> DataFrame:
-        """The training data with the model's output columns; not kept on save."""
+        """The training data with the model's output columns; not kept on save, nor where the
+        model is pickled or deep-copied."""
         if self._predictions is None:
             raise RuntimeError(
-                "the training data are not at hand (the model was loaded, or fitted on a "
-                "ParquetTable); use model.transform"
+                "the training data are not at hand (the model was loaded, unpickled or "
+                "deep-copied, or fitted on a ParquetTable); use model.transform"
             )
         return self._predictions
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A DataFrame is of its session alone: it goes neither to disk nor to the workers.
+        return {**self.__dict__, "_predictions": None}
 
     @property
     def candidatesDF(self) -> DataFrame:
