@@ -51,7 +51,7 @@ class Plan:
     """The settings of one fit, checked before anything is read."""
 
     k: int
-    name: str  # of the structure, as the user wrote it
+    name: str  # of the structure asked for, see Structure.name
     structure: Structure
     floor: float | None
     num_features: int | None

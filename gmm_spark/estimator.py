@@ -306,6 +306,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
     def _planned(self, k: int, name: str, num_features: int | None = None) -> Plan:
         floor = self.getCovarianceFloor()
         structure = structure_named(name)
+        name = structure.name
         if self._input_columns() == []:
             structure = structure_named("diag")  # of no columns: any would do
         return Plan(k, name, structure, None if floor == "auto" else float(floor), num_features)

@@ -84,7 +84,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             np.asarray(covariances, dtype=float),
         ).validated()
         model = GaussianMixtureModel(parameters)
-        model._set(k=parameters.k, covarianceType=covarianceType, featuresCol=featuresCol)
+        model._set(k=parameters.k, covarianceType=structure.name, featuresCol=featuresCol)
         if inputCols is not None:
             if len(inputCols) != parameters.d:
                 raise ConfigurationError(

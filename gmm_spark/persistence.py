@@ -22,7 +22,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
+from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 
 FORMAT_VERSION = 2
@@ -155,6 +155,8 @@ class ModelReader(_Reader):
             model = self.cls(parameters, summary, categories)
             model._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(model, metadata)
+            # Earlier releases kept it as it was written.
+            model._set(covarianceType=structure_named(model.getCovarianceType()).name)
         except ModelFileError as error:
             raise ModelFileError(f"the model at {path} is corrupt: {error}") from None
         except Exception as error:

@@ -305,12 +305,12 @@ def _finite(value: float) -> float | None:
 
 def _log_cell(cell: Cell) -> None:
     if cell.parameters is None:
-        logger.info("k = %d, %s: %s", cell.k, cell.structure.code, cell.problem)
+        logger.info("k = %d, %s: %s", cell.k, cell.structure.name, cell.problem)
     else:
         logger.info(
             "k = %d, %s: mean log-likelihood about %.6f",
             cell.k,
-            cell.structure.code,
+            cell.structure.name,
             cell.mean_log_likelihood,
         )
 

@@ -16,6 +16,8 @@ from gmm_spark.errors import ConfigurationError
 Array = NDArray[np.float64]
 Shape = Literal["full", "diagonal", "spherical"]
 
+_ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -27,6 +29,12 @@ class Structure:
     code: str
     shape: Shape
     shared: bool
+
+    @property
+    def name(self) -> str:
+        """What a user reads wherever the structure is named: full, tied, diag, spherical, and
+        mclust's code for those that have no such word."""
+        return next((word for word, code in _ALIASES.items() if code == self.code), self.code)
 
     def num_covariance_parameters(self, k: int, d: int) -> int:
         one = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.shape]
@@ -54,7 +62,6 @@ STRUCTURES = {
         Structure("EII", "spherical", True),
     )
 }
-_ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 
 
 def structure_named(name: str) -> Structure:

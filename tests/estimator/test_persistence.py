@@ -74,7 +74,7 @@ def test_parameters_of_every_structure_come_back_to_the_bit(spark, tmp_path, cod
     for name in ("weights", "means", "covariances"):
         assert_array_equal(getattr(loaded.parameters, name), getattr(given.parameters, name))
     assert not loaded.hasSummary
-    assert loaded.getCovarianceType() == code
+    assert loaded.getCovarianceType() == given.parameters.structure.name
 
 
 def test_nothing_that_is_saved_is_a_pickle(saved) -> None:

@@ -48,7 +48,9 @@ def mclust(shared_data) -> dict[tuple[str, int], float]:
     """BIC of iris by structure and k, of the opposite sign to mclust's: lower is better."""
     grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
     grid = grid[(grid["dataset"] == "iris") & grid["model"].isin(STRUCTURES) & (grid["G"] <= 5)]
-    return {(row["model"], row["G"]): -row["BIC"] for _, row in grid.iterrows()}
+    return {
+        (structure_named(row["model"]).name, row["G"]): -row["BIC"] for _, row in grid.iterrows()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,9 @@ def searched(spark, iris) -> Any:
 
 def test_the_best_cell_of_iris_is_that_of_mclust(searched, mclust) -> None:
     best = min(mclust, key=lambda cell: mclust[cell])
-    assert best == ("VVV", 2)
+    assert best == ("full", 2)
     assert (searched.getCovarianceType(), searched.getK()) == best
-    assert (searched.parameters.structure.code, searched.summary.k) == best
+    assert (searched.parameters.structure.name, searched.summary.k) == best
     assert_allclose(searched.summary.bic, mclust[best], rtol=1e-7)
     assert searched.summary.converged
 
@@ -112,7 +114,37 @@ def test_the_table_is_saved_with_the_model(searched, tmp_path) -> None:
     loaded = GaussianMixtureModel.load(str(tmp_path / "model"))
     assert loaded.summary.candidates == searched.summary.candidates
     assert loaded.summary.candidatesDF.count() == len(searched.summary.candidates)
-    assert (loaded.getK(), loaded.getCovarianceType()) == (2, "VVV")
+    assert (loaded.getK(), loaded.getCovarianceType()) == (2, "full")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["VVV", "EEE"], {"full", "tied"}),
+        (["full", "VVV", "EEI"], {"full", "EEI"}),
+        (["VVI", "spherical", "EII"], {"diag", "spherical", "EII"}),
+    ],
+)
+def test_a_structure_has_one_name_everywhere(spark, iris, caplog, given, names) -> None:
+    caplog.set_level("INFO", "gmm_spark")
+    search = GaussianMixtureSearch(
+        k=[2], covarianceType=given, inputCols=list(iris)[:2], numInit=1, maxIter=1
+    )
+    fitted = search.fit(table(spark, iris.to_numpy(), list(iris), 1))
+    assert {cell["covarianceType"] for cell in fitted.summary.candidates} == names
+    assert fitted.getCovarianceType() == fitted.summary.candidates[0]["covarianceType"]
+    logged = " ".join(record.getMessage() for record in caplog.records)
+    aliased = {"VVV", "EEE", "VVI", "VII"}
+    assert not [name for name in aliased if name in logged]
+    assert search.getCovarianceType() == given  # what was set stays what was set
+
+
+def test_a_model_saved_with_another_name_has_the_one_name(spark, tmp_path) -> None:
+    model = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]], covarianceType="VVV")
+    assert model.getCovarianceType() == "full"
+    model._set(covarianceType="VVV")  # as earlier releases did
+    model.save(str(tmp_path / "m"))
+    assert GaussianMixtureModel.load(str(tmp_path / "m")).getCovarianceType() == "full"
 
 
 def test_a_single_fit_has_no_table(model) -> None:

@@ -276,7 +276,7 @@ def test_what_nobody_foresaw_is_1_with_a_traceback(call, lake, tmp_path, monkeyp
 
 def test_the_number_of_segments_is_chosen(call, lake, tmp_path) -> None:
     output = tmp_path / "out"
-    more = ["--k", "1,2,3", "--covariance_type", "EII,spherical", "--criterion", "icl"]
+    more = ["--k", "1,2,3", "--covariance_type", "EII,VII", "--criterion", "icl"]
     ended = fit(call, lake, output, *more)
     assert (ended.code, ended.problem) == (0, "")
     model = GaussianMixtureModel.load(str(output / "model"))

@@ -47,6 +47,17 @@ class TestStructures:
     def test_have_the_names_users_know(self, name, code):
         assert structure_named(name).code == code
 
+    @pytest.mark.parametrize(
+        ("given", "name"),
+        [
+            ("VVV", "full"), ("full", "full"), ("vvv", "full"), ("EEE", "tied"), ("tied", "tied"),
+            ("VVI", "diag"), ("VII", "spherical"), ("EEI", "EEI"), ("EII", "EII"),
+        ],
+    )  # fmt: skip
+    def test_have_one_name_however_they_were_called(self, given, name):
+        assert structure_named(given).name == name
+        assert structure_named(name) == structure_named(given)
+
     def test_unknown_is_an_error_that_lists_the_known(self):
         with pytest.raises(ConfigurationError, match=r"'round'.*full, tied, diag, spherical"):
             structure_named("round")
