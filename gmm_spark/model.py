@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.persistence import ModelReader, ModelWriter
@@ -39,7 +41,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     Attributes
     ----------
-    weights : list of k floats, largest first (with labelCol, in the order of the labels)
+    weights : list of k floats, largest first; components keep the numbers of labelCol or
+        initialModel
     means : ndarray (k, d), in the user's units
     covariances : ndarray (k, d, d)
     """
@@ -58,39 +61,56 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     @staticmethod
     def fromParameters(
         weights: Any,
-        means: Any,
-        covariances: Any,
+        means: Any = None,
+        covariances: Any = None,
         *,
         covarianceType: str = "full",
         inputCols: list[str] | None = None,
         featuresCol: str = "features",
+        categories: Mapping[str, tuple[Sequence[Any], Any]] | None = None,
+        countCols: list[str] | None = None,
+        rates: Any = None,
+        noiseWeight: float = 0.0,
+        noiseBox: Any = None,
     ) -> GaussianMixtureModel:
         """A model of given parameters, to start a fit from or to score with.
 
         Parameters
         ----------
-        weights : (k,), summing to 1
-        means : (k, d)
+        weights : (k,), summing to 1, or with `noiseWeight` to 1
+        means : (k, d); None where there are no numeric columns
         covariances : in the shape of `covarianceType`: full (k, d, d), tied (d, d), diag
             (k, d), spherical (k,), EEI (d,), EII a number
+        categories : for every categorical column its values, L of them, and their probabilities
+            (k, L); "(other)" as the last value stands for all that are not named
+        countCols, rates : columns of counts, and their means (k, counts)
+        noiseWeight, noiseBox : weight of the uniform component, and its box: the lowest and the
+            highest value of every numeric column and count, by name, or in their order
 
         Raises ConfigurationError where they are not a mixture.
         """
-        structure = structure_named(covarianceType)
-        parameters = Parameters(
-            structure,
-            np.asarray(weights, dtype=float),
-            np.asarray(means, dtype=float),
-            np.asarray(covariances, dtype=float),
-        ).validated()
-        model = GaussianMixtureModel(parameters)
-        model._set(k=parameters.k, covarianceType=structure.name, featuresCol=featuresCol)
+        counts = list(countCols or ())
+        parameters, found = assembled(
+            weights,
+            means,
+            covariances,
+            covarianceType,
+            inputCols,
+            categories or {},
+            counts,
+            rates,
+            noiseWeight,
+            noiseBox,
+        )
+        model = GaussianMixtureModel(parameters, None, found)
+        name = structure_named(covarianceType).name
+        model._set(k=parameters.k, covarianceType=name, featuresCol=featuresCol)
         if inputCols is not None:
-            if len(inputCols) != parameters.d:
-                raise ConfigurationError(
-                    f"inputCols names {len(inputCols)} columns, the means have {parameters.d}"
-                )
-            model._set(inputCols=inputCols)
+            model._set(inputCols=list(inputCols))
+        if found:
+            model._set(categoricalCols=[category.name for category in found])
+        if counts:
+            model._set(countCols=counts)
         return model
 
     @property
@@ -103,7 +123,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     @property
     def weights(self) -> list[float]:
         """Weights of the components, k of them, summing to 1 (with noise, to 1 less its weight),
-        largest first; as an array they are in `parameters.weights`."""
+        largest first unless components have the numbers of labelCol or initialModel; as an array
+        they are in `parameters.weights`."""
         return self.parameters.weights.tolist()
 
     @property
