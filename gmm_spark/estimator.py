@@ -18,11 +18,12 @@ from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.scanning import MISSING
 from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
-from gmm_spark.mixture.prior import Prior
+from gmm_spark.mixture.prior import Prior, frequencies
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.starting import INIT_MODES, labelled_start
 from gmm_spark.mixture.sufficient import Statistics
@@ -209,9 +210,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
     ) -> GaussianMixtureModel:
         columns = data.columns(plan)
         restored = found.parameters.restored(columns.standardisation)
-        order = restored.canonical_order()
-        if self.getLabelCol() is not None:
-            order = np.arange(restored.k)  # components have the numbers of their labels
+        order = np.arange(restored.k)
+        if not self._has_numbers():
+            order = restored.canonical_order()
         model = GaussianMixtureModel(restored.taken(order), None, data.source.roles.categories)
         own = {"k", "covarianceType", "initialModel"}  # the model's are what the plan chose
         for param, value in self._paramMap.items():
@@ -240,6 +241,11 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         for warning in model.summary.warnings:
             logger.warning(warning)
         return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
+
+    def _has_numbers(self) -> bool:
+        """Whether components have numbers already: their labels', or those of what the fit starts
+        from."""
+        return self.getLabelCol() is not None or self.getInitialModel() is not None
 
     def _check_settings(self) -> None:
         """Raise ConfigurationError for what is wrong before anything is read."""
@@ -300,6 +306,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             raise ConfigurationError(
                 f"k is {self.getK()}, but initialModel has {start.parameters.k} components"
             )
+        if start is not None:
+            columns = self.getCategoricalCols(), self.getCountCols()
+            check_columns(start, self._input_columns(), *columns)
         num_features = None if start is None else start.parameters.d
         return self._planned(self.getK(), self.getCovarianceType(), num_features)
 
@@ -350,18 +359,10 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         self, model: GaussianMixtureModel, data: Data, sample: Sample, plan: Plan
     ) -> Parameters:
         """The parameters of a model to start from, with or without noise as it is asked for."""
-        categories = data.source.roles.categories
-        if model.parameters.counts != len(data.source.roles.counts):
-            raise ConfigurationError(
-                f"initialModel has {model.parameters.counts} counts, the data "
-                f"{len(data.source.roles.counts)}; they must be the same"
-            )
-        if model.categories != {c.name: list(c.levels) for c in categories}:
-            raise ConfigurationError(
-                f"initialModel has the categories {model.categories}, the data "
-                f"{ {c.name: list(c.levels) for c in categories} }; they must be the same"
-            )
-        start = as_structure(model.parameters, plan.structure).standardised(sample.standardisation)
+        shares = frequencies(sample.codes, sample.levels)
+        given, notes = matched(model, self._input_columns(), data.source.roles, shares)
+        data.notes.extend(notes)
+        start = as_structure(given, plan.structure).standardised(sample.standardisation)
         wanted = sample.noise
         if wanted is None or start.noise is None:
             weights = start.weights / start.weights.sum()

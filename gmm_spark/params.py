@@ -50,7 +50,10 @@ class GaussianMixtureParams(
     initMode = _own("initMode", "how starts are made: k-means, k-means++, hierarchical, random")
     numInit = _own("numInit", "starts tried on the sample; the best goes on", TypeConverters.toInt)
     initialModel = _own(
-        "initialModel", "a GaussianMixtureModel to start from instead", TypeConverters.identity
+        "initialModel",
+        "a GaussianMixtureModel to start from instead; columns are found by name, and components "
+        "keep its numbers",
+        TypeConverters.identity,
     )
     initialLabelCol = _own(
         "initialLabelCol", "column of whole numbers, one value a component, to start from instead"

@@ -187,7 +187,8 @@ def summarise(
         weightSum=found.weight,
         numParameters=p,
         parameterHistory=[
-            record.parameters.restored(columns.standardisation) for record in found.history
+            record.parameters.restored(columns.standardisation).taken(order)
+            for record in found.history
         ],
         **more,
     )

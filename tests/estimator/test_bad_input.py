@@ -183,7 +183,9 @@ def test_starts_that_do_not_fit_the_rest(spark, rows, frame, model) -> None:
     said = refusal(spark, frame, ConfigurationError, initialModel=model)
     assert said == "k is 2, but initialModel has 3 components"
     said = refusal(spark, frame, ConfigurationError, initialModel=model, k=3, inputCols=["x"])
-    assert said == "initialModel has 2 columns, the data 1"
+    assert said == (
+        "initialModel has the columns x, y, the data x; they must be the same: y is not in the data"
+    )
     both = {"initialModel": model, "k": 3, "initialLabelCol": "x"}
     assert "not both" in refusal(spark, frame, ConfigurationError, **both)
     labelled = table(spark, [(*row, 1.0) for row in rows], ["x", "y", "l"])
