@@ -33,6 +33,7 @@ from gmm_spark.mixture.parameters import Noise, Structure, structure_named
 from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
+from gmm_spark.mixture.usable import scale_refusal
 from gmm_spark.params import EstimatorParams
 
 logger = logging.getLogger(__name__)
@@ -76,9 +77,12 @@ class Data:
             scan = self.scan
             d = len(self.source.roles.features)
             numbers = scan.sample[:d]
-            self._described[key] = describe_columns(
-                numbers, scan.lowest[:d], scan.highest[:d], plan.structure, plan.floor
-            )
+            lowest, highest = scan.lowest[:d], scan.highest[:d]
+            found = describe_columns(numbers, lowest, highest, plan.structure, plan.floor)
+            wrong = scale_refusal(self.source.roles.features, found, lowest, highest)
+            if wrong:
+                raise InputDataError(wrong)
+            self._described[key] = found
         return self._described[key]
 
     def crew(self, sample: Sample) -> Crew:

@@ -219,7 +219,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             raise ConfigurationError(
                 f"the row has {row.size} entries, the model {self.numFeatures} columns"
             )
-        return Scorer(self.parameters, self._gaps()).score(row[:, None])
+        features = self.getFeaturesCol()
+        names = self._input_columns() or [f"{features}[{i}]" for i in range(row.size)]
+        return Scorer(self.parameters, self._gaps(), tuple(names)).score(row[:, None])
 
     def _gaps(self) -> Any:
         missing = self.getMissing()

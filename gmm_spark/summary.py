@@ -194,6 +194,19 @@ def summarise(
     )
 
 
+def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
+    """Of columns that float64 rounds by more than a thousandth of their standard deviation."""
+    by = columns.standardisation
+    rounding = np.spacing(np.abs(by.centre))
+    return [
+        f"rounded_column: {names[j]} is about {by.centre[j]:.6g}, which float64 holds in steps of "
+        f"{rounding[j]:.3g}, with a standard deviation of {by.scale[j]:.3g}; subtract the offset "
+        "before it becomes a double"
+        for j in np.flatnonzero(rounding > 1e-3 * by.scale)
+        if j not in columns.constant
+    ]
+
+
 def _size(weight: float, whole: bool) -> float:
     return round(float(weight)) if whole else float(weight)
 
@@ -213,6 +226,7 @@ def _warnings(
             f"constant_column: {names[j]} is {scanned.lowest[j]:g} in every row; it cannot tell "
             "clusters apart"
         )
+    warnings += _coarse(columns, names)
     for group in columns.collinear:
         listed = ", ".join(names[j] for j in group)
         warnings.append(f"collinear_columns: {listed} are exactly collinear; leave one out")

@@ -79,9 +79,10 @@ class Memberships:
 
     def encoded(self, column: pa.Array) -> Array:
         if not pa.types.is_list(column.type):
-            return _bits(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+            return _bits(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
         lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        flat = column.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
+        flat = column.flatten().cast(pa.float64(), safe=False)
+        flat = flat.to_numpy(zero_copy_only=False)
         bits, rows = _bits(flat), np.repeat(np.arange(len(column)), lengths)
         found = np.where(lengths > 0, 0.0, np.nan)
         whole = bits > 0
@@ -104,11 +105,6 @@ def bad_membership(code: float) -> str:
     if code == _FRACTION:
         return "a number that is not whole"
     return f"{-1.0 - code:g}" if code % 1 == 0 else f"{code + 1.5:g}"
-
-
-def bad_counts(values: Array) -> NDArray[np.bool_]:
-    """Which values are no counts; gaps may be."""
-    return np.asarray((values < 0) | (values % 1 > 0))
 
 
 @dataclass(frozen=True)
@@ -262,7 +258,7 @@ def array_features(column: pa.Array, length: int) -> Features:
     right = lengths == length
     features = np.full((length, len(column)), np.nan)
     flat = column.filter(pa.array(right)).flatten()
-    values = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     features[:, right] = values.reshape(-1, length).T
     nulls = np.full(length, int((~present).sum()), dtype=np.int64)
     if flat.null_count:

@@ -15,8 +15,10 @@ from pyspark import TaskContext
 
 from gmm_spark.engine.blocks import Category, Encoder, as_text, batch_columns
 from gmm_spark.engine.scoring import central
+from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.usable import extremes, refusal, unusable
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,9 @@ class BatchImputing:
         for batch in batches:
             named = batch.rename_columns(list(self.columns))
             values, _ = batch_columns(named, names, encoders)
-            infinite = np.isinf(values).any(axis=1)
-            if infinite.any():
-                name = names[int(np.flatnonzero(infinite)[0])]
-                raise ValueError(
-                    f"column {name!r} holds infinities; replace them or leave those rows out"
-                )
+            wrong = unusable(values, *extremes(values), slice(d + q, len(names)))
+            if wrong:
+                raise InputDataError(refusal(wrong, names, batch.num_rows))
             if self.draws == 0:
                 filled, deviations = imputer.expected(values)
                 more = [pa.array(row) for row in deviations[order]]

@@ -14,7 +14,6 @@ from gmm_spark.engine.blocks import (
     MOST_LABEL,
     Block,
     Roles,
-    bad_counts,
     bad_membership,
     occurrence_hashes,
     row_hashes,
@@ -22,14 +21,13 @@ from gmm_spark.engine.blocks import (
 from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.usable import Unusable, extremes, refusal, together, unusable
 
 Missing = Literal["error", "skip", "marginalize"]
 MISSING: tuple[Missing, ...] = get_args(Missing)
 
 # Labels of a given start beyond this many distinct values are not counted on.
 _MAX_LABELS = 10_000
-# Squares of standardised values must stay finite.
-_LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,10 @@ class _ScanWork:
         inputs = len(self.roles.inputs)
         nulls = np.zeros(columns, dtype=np.int64)
         nans = np.zeros(columns, dtype=np.int64)
-        infinities = np.zeros(columns, dtype=np.int64)
-        first_infinity: dict[int, float] = {}
+        checked = columns - (self.roles.membership is not None)
+        found: list[Unusable] = []
         lowest, highest = np.full(inputs, np.inf), np.full(inputs, -np.inf)
-        first_count = inputs - len(self.roles.counts)
-        not_counts = np.zeros(len(self.roles.counts), dtype=np.int64)
-        a_bad_count: dict[int, float] = {}
+        counts = slice(inputs - len(self.roles.counts), inputs)
         rows = skipped = negative = 0
         first_negative: float | None = None
         weight, fingerprint = 0.0, 0
@@ -84,11 +80,8 @@ class _ScanWork:
             nulls += block.nulls
             gaps = np.isnan(block.values)
             nans += gaps.sum(axis=1) - block.nulls
-            infinite = np.isinf(block.values)
-            if infinite.any():
-                infinities += infinite.sum(axis=1)
-                for j in np.flatnonzero(infinite.any(axis=1)):
-                    first_infinity.setdefault(int(j), float(block.values[j][infinite[j]][0]))
+            low, high = extremes(block.values[:checked])
+            found.append(unusable(block.values[:checked], low, high, counts))
             values = block.values
             if self.missing != "marginalize" and gaps[:inputs].any():
                 complete = ~gaps[:inputs].any(axis=0)
@@ -98,14 +91,10 @@ class _ScanWork:
             rows += values.shape[1]
             if values.shape[1] == 0:
                 continue
-            # fmin and fmax take the number where the other is NaN.
-            lowest = np.fmin(lowest, np.fmin.reduce(values[:inputs], axis=1))
-            highest = np.fmax(highest, np.fmax.reduce(values[:inputs], axis=1))
-            wrong_counts = bad_counts(values[first_count:inputs])
-            not_counts += wrong_counts.sum(axis=1)
-            for place in np.flatnonzero(wrong_counts.any(axis=1)):
-                row = values[first_count + place]
-                a_bad_count.setdefault(int(place), float(row[wrong_counts[place]][0]))
+            if values.shape[1] < block.values.shape[1]:
+                low, high = extremes(values[:inputs])
+            lowest = np.fmin(lowest, low[:inputs])
+            highest = np.fmax(highest, high[:inputs])
             if self.roles.weight is not None:
                 below = values[inputs] < 0
                 if below.any():
@@ -134,8 +123,7 @@ class _ScanWork:
             {
                 "nulls": nulls,
                 "nans": nans,
-                "infinities": infinities,
-                "first_infinity": first_infinity,
+                "unusable": together(found),
                 "lowest": lowest,
                 "highest": highest,
                 "rows": rows,
@@ -149,8 +137,6 @@ class _ScanWork:
                 "members": members,
                 "not_members": not_members,
                 "bad_member": bad_member,
-                "not_counts": not_counts,
-                "a_bad_count": a_bad_count,
                 "hashes": np.concatenate([h for h, _ in kept]) if kept else None,
                 "sample": np.concatenate([v for _, v in kept], axis=1) if kept else None,
             }
@@ -216,18 +202,14 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
     if total == 0:
         raise InputDataError("there are no rows in the data")
     d = len(roles.inputs)
+    wrong = refusal(together([part["unusable"] for part in parts]), roles.names, total)
+    if wrong:
+        raise InputDataError(wrong)
     for j, name in enumerate(roles.names):
         if name == roles.membership and j >= d:
             continue
         nulls = int(sum(part["nulls"][j] for part in parts))
         nans = int(sum(part["nans"][j] for part in parts))
-        infinities = int(sum(part["infinities"][j] for part in parts))
-        if infinities:
-            first = next(p["first_infinity"][j] for p in parts if j in p["first_infinity"])
-            raise InputDataError(
-                f"column {name!r}: {infinities} of {total} rows are infinite (the first: {first}); "
-                "replace them or leave those rows out"
-            )
         if missing == "marginalize" and j < d and nulls + nans == total:
             raise InputDataError(
                 f"column {name!r}: all {total} rows have a gap there; leave the column out"
@@ -259,31 +241,14 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
         raise InputDataError(
             f"label column {roles.label!r}: {bad[0]} is not a whole number; labels are integers"
         )
-    wrong = sum(part["not_members"] for part in parts)
-    if wrong:
+    not_members = sum(part["not_members"] for part in parts)
+    if not_members:
         first = next(p["bad_member"] for p in parts if p["bad_member"] is not None)
         raise InputDataError(
-            f"label column {roles.membership!r}: {wrong} of {total} rows hold what is no component "
-            f"number (one: {bad_membership(first)}); labels are whole numbers from 0 to "
+            f"label column {roles.membership!r}: {not_members} of {total} rows hold what is no "
+            f"component number (one: {bad_membership(first)}); labels are whole numbers from 0 to "
             f"{MOST_LABEL}, or null where a row's component is not known"
         )
-    for place, name in enumerate(roles.counts):
-        wrong = int(sum(part["not_counts"][place] for part in parts))
-        if wrong:
-            first = next(p["a_bad_count"][place] for p in parts if place in p["a_bad_count"])
-            raise InputDataError(
-                f"column {name!r}: {wrong} of {total} rows hold no count (one: {first:g}); counts "
-                "are whole numbers from 0 on: name the column in inputCols, or correct it"
-            )
-    for j, name in enumerate(roles.features):
-        for bound in ("lowest", "highest"):
-            extreme = [p[bound][j] for p in parts if abs(p[bound][j]) < np.inf]
-            worst = max(extreme, key=abs)
-            if abs(worst) > _LARGEST:
-                raise InputDataError(
-                    f"column {name!r} holds {worst:g}; values beyond {_LARGEST:g} overflow when "
-                    "squared; rescale the column"
-                )
 
 
 def as_memberships(values: Array | None) -> NDArray[np.int64] | None:

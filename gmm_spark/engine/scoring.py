@@ -19,11 +19,13 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     array_features,
     as_text,
-    bad_counts,
     batch_columns,
 )
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
 from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.usable import extremes, refusal, unusable
 
 Gaps = Literal["error", "skip", "marginalize"]
 
@@ -73,35 +75,28 @@ class Scorer:
         return {**self.__dict__, "_kernel": None}
 
     def score(self, block: Array) -> Scores:
-        """Scores of every row. ValueError for infinities, and for gaps where those are errors."""
-        gaps, infinite = np.isnan(block), np.isinf(block)
-        if infinite.any():
-            column = int(np.flatnonzero(infinite.any(axis=1))[0])
-            raise ValueError(
-                f"column {self._name(column)}: {np.count_nonzero(infinite[column])} of "
-                f"{block.shape[1]} rows are infinite (the first: "
-                f"{block[column][infinite[column]][0]}); replace them or leave those rows out"
-            )
-        for row in range(len(block) - self.parameters.counts, len(block)):
-            wrong = bad_counts(block[row])
-            if wrong.any():
-                raise ValueError(
-                    f"column {self._name(row)}: {np.count_nonzero(wrong)} of {block.shape[1]} rows "
-                    f"hold no count (the first: {block[row][wrong][0]:g}); counts are whole "
-                    "numbers from 0 on"
-                )
+        """Scores of every row. InputDataError for values that a fit refuses too, and for gaps where
+        those are errors."""
+        low, high = extremes(block)
+        counts = slice(len(block) - self.parameters.counts, len(block))
+        wrong = unusable(block, low, high, counts)
+        if wrong:
+            names = self.names or [f"number {column}" for column in range(len(block))]
+            raise InputDataError(refusal(wrong, names, block.shape[1]))
+        gaps = np.isnan(block)
         incomplete = gaps.any(axis=0)
+        far = self._reach_far(low, high)
         if not incomplete.any() or self.gaps == "marginalize":
-            return self._scores(block)
+            return self._scores(block, far)
         if self.gaps == "error":
             column = int(np.flatnonzero(gaps.any(axis=1))[0])
-            raise ValueError(
+            raise InputDataError(
                 f"{np.count_nonzero(incomplete)} of {block.shape[1]} rows have a gap (the first in "
                 f"column {self._name(column)}); "
                 "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
             )
         complete = np.flatnonzero(~incomplete)
-        part = self._scores(block[:, complete])
+        part = self._scores(block[:, complete], far)
         scores = self._empty(block.shape[1])
         scores.prediction[complete] = part.prediction
         scores.probability[:, complete] = part.probability
@@ -121,30 +116,61 @@ class Scorer:
             np.full(m, np.nan),
         )
 
-    def _scores(self, block: Array) -> Scores:
+    def _reach_far(self, lowest: Array, highest: Array) -> bool:
+        """Whether a row may be far from every component, by the extremes of the columns."""
+        d, by = self.parameters.d, self.kernel().evaluator.standardisation
+        reach = np.fmax(by.centre - lowest[:d], highest[:d] - by.centre)
+        return bool((reach > FAR * by.scale).any())
+
+    def _scores(self, block: Array, far: bool) -> Scores:
         """Scores of rows by what is known of them; of nothing, by the weights."""
         if block.shape[1] == 0:
             return self._empty(0)
+        if far:
+            return self._with_far(block)
         kernel = self.kernel()
         log_joint = kernel.log_joint(block)
         prediction = log_joint.argmax(axis=0)
         largest = log_joint[prediction, np.arange(block.shape[1])]
         log_joint -= largest
-        total = exponentials(log_joint).sum(axis=0)
-        log_joint /= total
-        log_volume = kernel.evaluator.standardisation.log_volume
-        scores = Scores(
-            np.where(prediction == self.parameters.k, NOISE, prediction).astype(np.int32),
-            log_joint,
-            largest + np.log(total) - log_volume,
-            1.0 - 1.0 / total,
-        )
+        scores = self._of_differences(prediction, log_joint, largest)
         unknown = np.isnan(block).all(axis=0) if self.gaps == "marginalize" else np.zeros(0, bool)
         if unknown.any():  # exactly, where rounding would leave 1e-17
             weights = self.parameters.all_weights
             scores.probability[:, unknown] = weights[:, None]
             scores.log_density[unknown] = 0.0
             scores.uncertainty[unknown] = 1.0 - weights.max()
+        return scores
+
+    def _of_differences(
+        self, prediction: NDArray[np.intp], differences: Array, largest: Array
+    ) -> Scores:
+        """Scores from log joint densities, (K, m), less the largest of each row; in place."""
+        total = exponentials(differences).sum(axis=0)
+        differences /= total
+        log_volume = self.kernel().evaluator.standardisation.log_volume
+        return Scores(
+            np.where(prediction == self.parameters.k, NOISE, prediction).astype(np.int32),
+            differences,
+            largest + np.log(total) - log_volume,
+            1.0 - 1.0 / total,
+        )
+
+    def _with_far(self, block: Array) -> Scores:
+        """Scores of rows of which some are far from every component."""
+        by = self.kernel().evaluator.standardisation
+        z = (block[: self.parameters.d] - by.centre[:, None]) / by.scale[:, None]
+        far = (np.abs(z) > FAR).any(axis=0)
+        rows = np.flatnonzero(far)
+        differences, largest = log_joint_far(self.parameters.standardised(by), by, block[:, rows])
+        found = self._of_differences(differences.argmax(axis=0), differences, largest)
+        scores = self._empty(block.shape[1])
+        for at, part in ((np.flatnonzero(~far), None), (rows, found)):
+            part = part or self._scores(block[:, at], far=False)
+            scores.prediction[at] = part.prediction
+            scores.probability[:, at] = part.probability
+            scores.log_density[at] = np.maximum(part.log_density, LEAST_LOG_DENSITY)
+            scores.uncertainty[at] = part.uncertainty
         return scores
 
     def kernel(self) -> BlockKernel:
@@ -205,7 +231,7 @@ class BatchScoring:
                 if unknown.sum() > nulls[place]:
                     column = as_text(batch.column(batch.schema.get_field_index(category.name)))
                     strange = column.filter(pa.array(unknown)).drop_null()
-                    raise ValueError(
+                    raise InputDataError(
                         f"column {category.name!r}: {len(strange)} of {batch.num_rows} rows hold "
                         f"values the model has not seen (the first: {strange[0].as_py()!r}); set "
                         "missing='marginalize' to score them by their other columns, or 'skip' "
@@ -218,7 +244,7 @@ class BatchScoring:
         column = batch.column(batch.schema.get_field_index(self.features))
         found = array_features(column, d)
         if found.wrong_length:
-            raise ValueError(
+            raise InputDataError(
                 f"column {self.features!r}: {found.wrong_length} of {batch.num_rows} rows have "
                 f"another number of entries ({found.an_other_length}, for instance) than the "
                 f"model, which has {d}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.far import FAR, log_joint_far
 from gmm_spark.mixture.gaps import by_pattern
 from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, split_tables
@@ -105,7 +106,14 @@ class Imputer:
 
     def _responsibilities(self, block: Array) -> Array:
         """Probabilities of the components, (k, m), given what is known."""
-        joint = self._kernel.log_joint(block)[: self._parameters.k]
+        z = (block[: self._parameters.d] - self._by.centre[:, None]) / self._by.scale[:, None]
+        far = np.flatnonzero((np.abs(z) > FAR).any(axis=0))
+        near = block if far.size == 0 else np.delete(block, far, axis=1)
+        joint = self._kernel.log_joint(near)[: self._parameters.k]
+        if far.size:
+            apart, _ = log_joint_far(self._parameters, self._by, block[:, far])
+            apart = apart[: self._parameters.k]
+            joint = np.insert(joint, far - np.arange(far.size), apart, axis=1)
         joint -= joint.max(axis=0)
         return np.asarray(exponentials(joint) / joint.sum(axis=0))
 

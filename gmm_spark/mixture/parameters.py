@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 Shape = Literal["full", "diagonal", "spherical"]
 
 _ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+# Values beyond this are not used: their squares, and sums of these, must be finite.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,8 @@ class Parameters:
             np.isfinite(values).all() for values in (self.weights, self.means, self.covariances)
         ):
             problem = "a value is not finite"
+        elif (np.abs(self.means) > LARGEST).any():
+            problem = f"a mean is beyond {LARGEST:g}; squares of such values overflow: rescale"
         elif self.tables.shape != (k, sum(self.levels)):
             problem = f"tables have shape {self.tables.shape}, expected {(k, sum(self.levels))}"
         elif self.rates.shape[0] != k or not (np.isfinite(self.rates) & (self.rates >= 0)).all():
@@ -310,6 +314,13 @@ class Parameters:
             problem = "probabilities of a category must be at least 0 and sum to 1"
         elif (self.variances() <= 0).any():
             problem = "a variance is not positive"
+        elif d and not _in_range(self.variances()):
+            variances = self.variances()
+            problem = (
+                f"variances go from {variances.min():.3g} to {variances.max():.3g}; squares under "
+                f"{np.finfo(float).tiny:.3g} underflow, those beyond {LARGEST**2:g} overflow: "
+                "rescale"
+            )
         elif self.structure.shape == "full" and d:
             deviations = np.sqrt(self.variances())
             dense = self.per_component()
@@ -347,3 +358,7 @@ def even_table(levels: tuple[int, ...]) -> Array:
 def split_tables(tables: Array, levels: tuple[int, ...]) -> list[Array]:
     """Tables (..., L) category by category."""
     return np.split(tables, np.cumsum(levels)[:-1], axis=-1) if levels else []
+
+
+def _in_range(variances: Array) -> bool:
+    return bool(variances.min() >= np.finfo(float).tiny and variances.max() <= LARGEST**2)

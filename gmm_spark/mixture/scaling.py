@@ -67,6 +67,7 @@ def describe_columns(
     if structure.shape == "spherical":
         varying = scale[~constant]
         common = float(np.sqrt(np.mean(varying**2))) if varying.size else 1.0
+        common = common or float(varying.max())  # where the squares underflow
         scale = np.full_like(scale, common)
     return Columns(
         Standardisation(centre, scale),
@@ -129,7 +130,8 @@ def recording_step(values: Array) -> float:
 def _lattice_constant(distinct: Array) -> float:
     """Largest h with all values on h Z + offset up to rounding, 0 where there is none."""
     magnitude = float(np.abs(distinct).max())
-    stored_as_float32 = bool(np.all(distinct.astype(np.float32) == distinct))
+    with np.errstate(over="ignore"):
+        stored_as_float32 = bool(np.all(distinct.astype(np.float32) == distinct))
     tolerance = 4 * magnitude * float(np.finfo(np.float32 if stored_as_float32 else float).eps)
     offsets = distinct - distinct[0]
     step = float(np.diff(distinct).min())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.ml.linalg import Vectors
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
@@ -45,7 +46,8 @@ VALUES: dict[str, tuple[list[tuple[Any, Any]], str]] = {
     "nan": ([(1.0, NAN)], "column 'y': 1 NaN in 21 rows"),
     "null and nan": ([(None, 1.0), (NAN, 2.0)], "column 'x': 1 null and 1 NaN in 22 rows"),
     "infinity": ([(1.0, -INF), (2.0, INF)], "column 'y': 2 of 22 rows are infinite .*-inf"),
-    "huge": ([(1e200, 1.0)], r"column 'x' holds 1e\+200"),
+    "huge": ([(1e200, 1.0)], r"column 'x': 1 of 21 rows are beyond 1e\+150 \(the first: 1e\+200\)"),
+    "huge of two": ([(1.0, 1.0), (INF, -1e151), (1.0, 2e151)], "column 'x': 1 of 23 .* infinite"),
 }
 
 
@@ -60,11 +62,64 @@ def test_values_that_cannot_be_fitted(spark, rows, tmp_path, case, source) -> No
     assert re.match(expected, refusal(spark, data))
 
 
+def worker_said(action: Any) -> str:
+    """The last line of what a worker ended with: the class of the error, and the sentence."""
+    with pytest.raises(PySparkException) as caught:
+        action()
+    return [line for line in str(caught.value).splitlines() if line.strip()][-1]
+
+
+@pytest.mark.parametrize("value", [INF, 1e200, -1e151])
+def test_scoring_refuses_what_a_fit_refuses_in_the_same_words(spark, rows, model, value) -> None:
+    data = table(spark, [*rows, (1.0, value)], ["x", "y"])
+    said = refusal(spark, data)
+    assert said.startswith("column 'y': 1 of 21 rows are ")
+    for scored in (model.transform(data), model.impute(data)):
+        assert worker_said(scored.count) == f"gmm_spark.errors.InputDataError: {said}"
+    with pytest.raises(InputDataError) as caught:
+        model.predict(Vectors.dense([1.0, value]))
+    assert str(caught.value) == said.replace("of 21 rows", "of 1 rows")
+
+
+def test_counts_are_refused_by_fits_and_scoring_in_the_same_words(spark) -> None:
+    counted = {"inputCols": None, "countCols": ["n"], "numInit": 1}
+    model = mixture(**counted).fit(table(spark, [(i % 5,) for i in range(40)], "n int"))
+    for value in (-1.0, 1.5, 2.0**53, 1e300):
+        data = table(spark, [(1.0,), (value,)], ["n"])
+        said = refusal(spark, data, **counted)
+        assert said.startswith("column 'n': 1 of 2 rows ")
+        assert worker_said(model.transform(data).count).endswith(said)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+@pytest.mark.parametrize("source", ["dataframe", "parquet"])
+def test_a_scale_whose_squares_underflow_is_refused(
+    spark, rows, tmp_path, covariance, source
+) -> None:
+    data: Any = table(spark, (np.array(rows) * 1e-170).tolist(), ["x", "y"])
+    if source == "parquet":
+        data.write.parquet(str(tmp_path / "t"))
+        data = ParquetTable(str(tmp_path / "t"))
+    said = refusal(spark, data, covarianceType=covariance)
+    assert re.match(r"column 'x' has a standard deviation of \S+e-170; .* rescale", said)
+
+
+def test_whole_numbers_beyond_what_float64_holds(spark) -> None:
+    rows = [([2**53 + 1 + 2 * i, i % 7],) for i in range(40)]
+    data = table(spark, rows, "features array<bigint>")
+    model = mixture(k=1, inputCols=None).fit(data)
+    assert model.transform(data).count() == 40
+    labelled = table(spark, [(float(i % 7), 2**53 + 1 + i) for i in range(20)], "x double, id long")
+    said = refusal(spark, labelled, inputCols=["x"], labelCol="id")
+    assert re.match(r"label column 'id': 20 of 20 rows hold .* \(one: 9.0\d+e\+15\)", said)
+
+
 WEIGHTS: dict[str, tuple[list[Any], str]] = {
     "negative": ([1.0] * 18 + [-2.0, -3.0], r"weight column 'w': 2 of 20 rows are negative .*-2"),
     "all zero": ([0.0] * 20, "weight column 'w': the weights of all rows sum to 0"),
     "null": ([1.0] * 19 + [None], "column 'w': 1 null in 20 rows"),
     "infinite": ([1.0] * 19 + [INF], "column 'w': 1 of 20 rows are infinite .*inf"),
+    "huge": ([1.0] * 18 + [1e200, 1e300], r"column 'w': 2 of 20 rows are beyond 1e\+150"),
 }
 
 

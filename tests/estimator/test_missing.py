@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -205,5 +203,5 @@ class TestImpute:
 
     def test_infinities_are_named(self, spark, fitted) -> None:
         data = table(spark, [(1.0, float("inf"), None)], "x double, y double, z double")
-        with pytest.raises(Exception, match=re.escape("column 'y' holds infinities")):
+        with pytest.raises(Exception, match=r"column .y.: 1 of 1 rows are infinite"):
             fitted.impute(data).collect()

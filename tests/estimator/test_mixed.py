@@ -480,8 +480,8 @@ class TestCounts:
     @pytest.mark.parametrize(
         ("value", "message"),
         [
-            ("-1", "column 'calls': 7 of 500 rows hold no count .one: -1.; counts are whole"),
-            ("2.5D", "column 'calls': 7 of 500 rows hold no count .one: 2.5."),
+            ("-1", "column 'calls': 7 of 500 rows hold no count .the first: -1.; counts are whole"),
+            ("2.5D", "column 'calls': 7 of 500 rows hold no count .the first: 2.5."),
             ("'a'", "column 'calls' has type string, a number is needed"),
         ],
     )
