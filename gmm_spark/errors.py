@@ -1,23 +1,54 @@
-"""The exceptions of this package: one clear message each, raised before anything is written."""
+"""The exceptions of this package: one clear message each, raised before anything is written.
+
+Those that stand where MLlib raises an exception of pyspark's are that too, so that
+`except IllegalArgumentException` (or `AnalysisException`) of a script written for it still holds.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.errors import AnalysisException, IllegalArgumentException
+
+from gmm_spark.mixture.errors import DataError, SettingError
 
 
 class GmmError(Exception):
     """Base of every error this package raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not what pyspark's exceptions hold beside the message: all its error conditions.
+        return type(self), self.args
 
-class ConfigurationError(GmmError, ValueError):
+    def getMessage(self) -> str:
+        """The message, as `str(error)`; pyspark's has an error condition before it."""
+        return str(self)
+
+
+class ConfigurationError(GmmError, IllegalArgumentException, ValueError):
     """A setting, parameter or path is wrong; the data were not looked at."""
 
 
-class InputDataError(GmmError, ValueError):
+class InputDataError(GmmError, IllegalArgumentException, AnalysisException, ValueError):
     """The data cannot be used as they are: what was found, in which column, how many rows."""
 
 
-class ModelFileError(GmmError, ValueError):
+class ModelFileError(GmmError, AnalysisException, ValueError):
     """A saved model is missing, unreadable, or not one of ours."""
 
 
 class FitError(GmmError, RuntimeError):
     """A fit cannot go on, for instance because the table changed under it."""
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the mathematics refuses, as errors of this package; a decorator too."""
+    try:
+        yield
+    except SettingError as error:
+        raise ConfigurationError(str(error)) from None
+    except DataError as error:
+        raise InputDataError(str(error)) from None

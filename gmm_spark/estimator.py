@@ -17,7 +17,7 @@ from gmm_spark.data import Data, DataParams, Plan
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.scanning import MISSING
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
@@ -133,6 +133,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         """Sets the given Params."""
         return self._set(**self._input_kwargs)
 
+    @refusals()
     def fit(self, dataset: DataFrame | ParquetTable, params: Any = None) -> Any:
         """Fit the mixture to a DataFrame, or to a Parquet table the workers read themselves.
 

@@ -28,7 +28,7 @@ from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
 from gmm_spark.params import GaussianMixtureParams
@@ -59,6 +59,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         self._categories = categories
 
     @staticmethod
+    @refusals()
     def fromParameters(
         weights: Any,
         means: Any = None,

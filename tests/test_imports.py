@@ -106,7 +106,7 @@ def test_names_without_pyspark_ml_import_no_scipy(name):
 )
 def test_the_mathematics_imports_no_spark(module):
     loaded = imported_by(f"import gmm_spark.mixture.{module}")
-    assert "numpy" in loaded
+    assert "numpy" in loaded or module == "errors"
     assert loaded.isdisjoint({"pyspark", "py4j", "pandas", "pyarrow"})
 
 

@@ -77,6 +77,8 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
             options = {**_READER_DEFAULTS.get(source.format, {}), **source.options}
             frame = spark.read.format(source.format).options(**options).load(path)
         return frame.where(_condition(source.filters)) if source.filters else frame
+    except GmmError:
+        raise
     except (PySparkException, Py4JJavaError) as error:
         raise _reading_error(source, error) from None
 
@@ -170,6 +172,8 @@ def raised_in_worker(error: Exception) -> GmmError | None:
     An error of this package comes back as what it is, a ValueError raised in this package as
     InputDataError, and anything else as None: that is a fault, not the data's.
     """
+    if isinstance(error, GmmError):
+        return error
     text = str(error)
     own = re.findall(r"^gmm_spark\.errors\.(\w+): (.+)$", text, re.MULTILINE)
     if own and isinstance(kind := getattr(errors, own[-1][0], None), type):

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.errors import SettingError
 
 Array = NDArray[np.float64]
 Shape = Literal["full", "diagonal", "spherical"]
@@ -71,7 +71,7 @@ def structure_named(name: str) -> Structure:
     code = _ALIASES.get(name, name.upper())
     if code not in STRUCTURES:
         known = ", ".join([*_ALIASES, *STRUCTURES])
-        raise ConfigurationError(f"covarianceType: {name!r} is not known; use one of {known}")
+        raise SettingError(f"covarianceType: {name!r} is not known; use one of {known}")
     return STRUCTURES[code]
 
 
@@ -330,7 +330,7 @@ class Parameters:
             elif np.linalg.eigvalsh(correlations).min() <= 0:
                 problem = "a covariance matrix is not positive definite"
         if problem:
-            raise ConfigurationError(f"mixture parameters: {problem}")
+            raise SettingError(f"mixture parameters: {problem}")
         return self
 
 

@@ -59,7 +59,7 @@ def search(
     given : starts that are tried beside these, in standardised coordinates
     crew : shares out the work where there is much; its sample is `sample`. None does all here.
 
-    Raises InputDataError where the sample has fewer distinct rows than k, and
+    Raises DataError where the sample has fewer distinct rows than k, and
     SingularCovarianceError where every start is singular.
     """
     require_distinct_rows(sample.values, k)

@@ -15,7 +15,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.candidates import (
     Alone,
     Crew,
@@ -23,6 +22,7 @@ from gmm_spark.mixture.candidates import (
     log_densities,
     log_joint_densities,
 )
+from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
@@ -120,7 +120,7 @@ def grid(
                     crew=crew,
                 )
                 density = _densities(smaller, judged_on, criterion)
-            except (InputDataError, SingularCovarianceError) as error:
+            except (DataError, SingularCovarianceError) as error:
                 smaller = None
                 cells.append(Cell(k, structure, None, np.inf, np.inf, -np.inf, str(error)))
                 densities.append(np.full(judged_on.num_rows, -np.inf))

@@ -12,10 +12,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.kernel import (
     BlockKernel,
     Evaluator,
@@ -68,13 +68,13 @@ def labelled_start(
 
 
 def require_distinct_rows(sample: Array, k: int) -> None:
-    """Raise InputDataError where the sample has fewer than k distinct rows."""
+    """Raise DataError where the sample has fewer than k distinct rows."""
     for size in (min(1000, sample.shape[1]), sample.shape[1]):
         # Gaps are alike, which NaN are not.
         distinct = np.unique(np.nan_to_num(sample[:, :size], nan=np.inf), axis=1).shape[1]
         if distinct >= k:
             return
-    raise InputDataError(
+    raise DataError(
         f"k is {k}, but the {sample.shape[1]} rows looked at hold only {distinct} distinct rows; "
         f"use k of at most {distinct}"
     )

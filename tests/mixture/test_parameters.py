@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.parameters import (
     STRUCTURES,
     Parameters,
@@ -59,7 +59,7 @@ class TestStructures:
         assert structure_named(name) == structure_named(given)
 
     def test_unknown_is_an_error_that_lists_the_known(self):
-        with pytest.raises(ConfigurationError, match=r"'round'.*full, tied, diag, spherical"):
+        with pytest.raises(SettingError, match=r"'round'.*full, tied, diag, spherical"):
             structure_named("round")
 
     @pytest.mark.parametrize("code", CODES)
@@ -201,5 +201,5 @@ class TestValidation:
         ],
     )
     def test_names_the_first_thing_wrong(self, parameters, message):
-        with pytest.raises(ConfigurationError, match=message):
+        with pytest.raises(SettingError, match=message):
             parameters.validated()

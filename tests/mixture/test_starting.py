@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture as PeerMixture
 
-from gmm_spark.errors import InputDataError
 from gmm_spark.mixture import scaling, starting
 from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
@@ -240,7 +240,7 @@ class TestSearch:
     @pytest.mark.parametrize("mode", starting.INIT_MODES)
     def test_fewer_distinct_rows_than_components_is_an_error_that_says_how_many(self, mode):
         block = np.tile(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), 500)
-        with pytest.raises(InputDataError, match=r"k is 4.*1500 rows.*3 distinct.*at most 3"):
+        with pytest.raises(DataError, match=r"k is 4.*1500 rows.*3 distinct.*at most 3"):
             searched(block, 4, init_mode=mode, num_init=2)
 
     @pytest.mark.parametrize("code", CODES)
@@ -266,7 +266,7 @@ class TestSearch:
         block = np.zeros((1, 3000))
         block[0, 2500:] = 1.0
         starting.require_distinct_rows(block, 2)
-        with pytest.raises(InputDataError, match="at most 2"):
+        with pytest.raises(DataError, match="at most 2"):
             starting.require_distinct_rows(block, 3)
 
     @pytest.mark.parametrize("mode", starting.INIT_MODES)
