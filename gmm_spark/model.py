@@ -16,6 +16,7 @@ from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
+from gmm_spark.description import line, segments
 from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.dataframe import (
     arrow_types,
@@ -190,9 +191,29 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         ]
         return needed_session().createDataFrame(rows, ["mean", "cov"])
 
+    def describe(self) -> DataFrame:
+        """The segments, a row each, with these columns:
+
+        segment : int, the number that `transform` predicts; -1, the last, is noise
+        weight : double
+        size : bigint, rows of the fit most probably in it; null where the model came from none
+        <column>_mean, <column>_sd : double, of every column of `inputCols`, in the user's units
+            (of a vector column named features: features_0_mean, ...)
+        <column>_rate : double, the mean of every column of `countCols`
+        <column>_value, <column>_probability : string and double, the most probable value of every
+            column of `categoricalCols`
+
+        All but the first three are null for noise.
+        """
+        return segments(self)
+
+    def __repr__(self) -> str:
+        return line(self)
+
     @property
     def hasSummary(self) -> bool:
-        """Whether the model knows the fit it came from."""
+        """Whether the model knows the fit it came from; a saved model takes it along, which
+        MLlib's does not."""
         return self._summary is not None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from gmm_spark.mixture.fitting import Fit
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.scaling import Columns
+
+# More entries than these are counted, not shown, in one line.
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,24 @@ class GaussianMixtureSummary:
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
     _predictions: DataFrame | None = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        passes = "1 pass" if self.numPasses == 1 else f"{self.numPasses} passes"
+        end = "converged" if self.converged else f"not converged ({self.reason})"
+        said = [
+            f"k={self.k}",
+            f"numFeatures={self.numFeatures}",
+            f"numRows={self.numRows}",
+            f"logLikelihood={self.logLikelihood:.6g}",
+            f"bic={self.bic:.6g}",
+            f"clusterSizes={few(self.clusterSizes)}",
+            f"{end} after {passes}",
+        ]
+        if self.warnings:
+            said.append(
+                "1 warning" if len(self.warnings) == 1 else f"{len(self.warnings)} warnings"
+            )
+        return f"GaussianMixtureSummary: {', '.join(said)}"
+
     @property
     def predictions(self) -> DataFrame:
         """The training data with the model's output columns; not kept on save, nor where the
@@ -127,6 +149,12 @@ class GaussianMixtureSummary:
     @staticmethod
     def from_json(values: dict[str, Any]) -> GaussianMixtureSummary:
         return GaussianMixtureSummary(**values)
+
+
+def few(values: Sequence[Any]) -> str:
+    """The first of a list, and how many there are where they are many."""
+    shown = ", ".join(map(str, values[:_SHOWN]))
+    return f"[{shown}]" if len(values) <= _SHOWN else f"[{shown}, ... {len(values)} in all]"
 
 
 def summarise(
