@@ -34,7 +34,7 @@ from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.usable import scale_refusal
-from gmm_spark.params import EstimatorParams
+from gmm_spark.params import EstimatorParams, refuse_taken
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,19 @@ class DataParams(EstimatorParams):
             ) from None
         finally:
             (opened or source).close()
+
+    def _check_outputs(self, dataset: DataFrame | ParquetTable) -> None:
+        """Raise ConfigurationError where the model could not score what it is fitted to."""
+        outlier = self.getContamination() > 0 or self.getOutlierThreshold() is not None
+        columns: list[str] = []
+        if not isinstance(dataset, ParquetTable):
+            columns = dataset.columns
+        else:  # the columns that scoring keeps are named there; those that a fit reads, here
+            named = (self._weight_column(), self.getInitialLabelCol(), self.getLabelCol())
+            columns += [name for name in named if name is not None]
+            columns += self._input_columns() or [self.getFeaturesCol()]
+            columns += [*self.getCategoricalCols(), *self.getCountCols(), *(dataset.columns or ())]
+        refuse_taken(self._output_names(outlier), columns)
 
     def _source(self, dataset: DataFrame | ParquetTable) -> tuple[Source, list[str]]:
         """The rows, and warnings about the categories."""

@@ -147,6 +147,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         self._check_settings()
+        self._check_outputs(dataset)
         plan = self._plan()
         with self._opened(dataset, [plan]) as data:
             found, seconds = self._run(data, plan)

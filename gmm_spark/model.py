@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.description import line, segments
+from gmm_spark.engine.beside import imputed_beside, is_carried, scored_beside
 from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.dataframe import (
     arrow_types,
@@ -32,7 +33,7 @@ from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
-from gmm_spark.params import GaussianMixtureParams
+from gmm_spark.params import GaussianMixtureParams, refuse_taken
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.summary import GaussianMixtureSummary
 
@@ -263,8 +264,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         probability. A category's value that the
         model has not seen counts as the column's "(other)" value, if it has one, else as a gap,
         for which see `missing`. All columns of a DataFrame pass through
-        the Python workers: select those you want before, not after. A `ParquetTable` is read by
-        the workers themselves, and keeps the columns it names.
+        the Python workers, but where Arrow cannot carry one of them: select those you want before,
+        not after. A `ParquetTable` is read by the workers themselves, and keeps the columns it
+        names.
 
         Raises ConfigurationError where an output column exists, InputDataError where an input
         column is missing or not numeric.
@@ -280,7 +282,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         numbered = dataset.toDF(*map(str, range(width)))
         fields = [*numbered.schema.fields, *_numbered(added, width)]
         scoring = self._scoring(dataset, dataset.columns, width)
-        scored = numbered.mapInArrow(scoring, T.StructType(fields))
+        if all(is_carried(field.dataType) for field in dataset.schema):
+            scored = numbered.mapInArrow(scoring, T.StructType(fields))
+        else:
+            scored = scored_beside(numbered, scoring, fields[width:])
         return scored.toDF(*dataset.columns, *(field.name for field in added))
 
     def impute(
@@ -345,7 +350,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         work = BatchImputing(
             self.parameters, tuple(columns), tuple(names), draws, seed, self._categories
         )
-        return numbered.mapInArrow(work, T.StructType(fields)).toDF(*columns, *outputs)
+        if all(is_carried(field.dataType) for field in dataset.schema):
+            filled = numbered.mapInArrow(work, T.StructType(fields))
+        else:
+            filled = imputed_beside(
+                numbered, work, [field.name for field in fields[len(columns) :]]
+            )
+        return filled.toDF(*columns, *outputs)
 
     def _row(self, names: list[str]) -> list[str]:
         """The columns that a row is scored by, in the order of a block's rows."""
@@ -406,27 +417,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         ]
         fields = [
             T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
-            for name, (kind, attributes) in zip(self._output_names(), kinds, strict=True)
+            for name, (kind, attributes) in zip(
+                self._output_names(self.getOutlierThreshold() is not None), kinds, strict=True
+            )
             if name
         ]
-        outputs = [field.name for field in fields]
-        taken = sorted({name for name in outputs if name in columns})
-        if taken or len(set(outputs)) < len(outputs):
-            raise ConfigurationError(
-                f"output columns {', '.join(outputs)}: "
-                + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
-                + "; choose other names"
-            )
+        refuse_taken([field.name for field in fields], columns)
         return fields
-
-    def _output_names(self) -> tuple[str, str, str, str, str]:
-        return (  # in MLlib's order, and then ours: insertInto goes by place
-            self.getProbabilityCol(),
-            self.getPredictionCol(),
-            self.getLogLikelihoodCol(),
-            self.getUncertaintyCol(),
-            "" if self.getOutlierThreshold() is None else self.getOutlierCol(),
-        )
 
     def _scoring(self, dataset: DataFrame, columns: list[str], kept: int) -> BatchScoring:
         names = self._input_columns()
@@ -444,7 +441,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             Scorer(self.parameters, self._gaps(), tuple(entries)),
             None if names is None else tuple(names),
             features,
-            self._output_names(),
+            self._output_names(self.getOutlierThreshold() is not None),
             self._categories,
             -np.inf if threshold is None else threshold,
         )
@@ -513,9 +510,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self
 
     def _with_predictions(self, dataset: DataFrame) -> GaussianMixtureModel:
-        outputs = (self.getPredictionCol(), self.getProbabilityCol())
-        if self._summary is not None and not any(name in dataset.columns for name in outputs):
-            self._summary = replace(self._summary, _predictions=self.transform(dataset))
+        """Gives the summary the predictions, which are made where they are asked for."""
+        if self._summary is not None:
+            fitted = self.copy()
+            self._summary = replace(self._summary, _predictions=lambda: fitted.transform(dataset))
         return self
 
 

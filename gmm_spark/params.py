@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -16,6 +17,8 @@ from pyspark.ml.param.shared import (
     HasTol,
     HasWeightCol,
 )
+
+from gmm_spark.errors import ConfigurationError
 
 _Self = TypeVar("_Self", bound=Params)
 
@@ -309,6 +312,28 @@ class GaussianMixtureParams(
         if names is not None:
             return list(names)
         return [] if self.getCategoricalCols() or self.getCountCols() else None
+
+    def _output_names(self, outlier: bool) -> tuple[str, str, str, str, str]:
+        """In MLlib's order, and then ours: insertInto goes by place. Empty: left out."""
+        return (
+            self.getProbabilityCol(),
+            self.getPredictionCol(),
+            self.getLogLikelihoodCol(),
+            self.getUncertaintyCol(),
+            self.getOutlierCol() if outlier else "",
+        )
+
+
+def refuse_taken(outputs: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise ConfigurationError where an output column is among `columns`, or named twice."""
+    outputs = [name for name in outputs if name]
+    taken = sorted({name for name in outputs if name in columns})
+    if taken or len(set(outputs)) < len(outputs):
+        raise ConfigurationError(
+            f"output columns {', '.join(outputs)}: "
+            + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
+            + "; choose other names"
+        )
 
 
 class EstimatorParams(GaussianMixtureParams):

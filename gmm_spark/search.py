@@ -126,6 +126,7 @@ class GaussianMixtureSearch(GaussianMixture):
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         self._check_settings()
+        self._check_outputs(dataset)
         plans = self._plans()
         with self._opened(dataset, plans) as data:
             cells = self._grid(data, plans)

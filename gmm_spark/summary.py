@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ class GaussianMixtureSummary:
     candidates: list[dict[str, Any]] = field(default_factory=list)
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
-    _predictions: DataFrame | None = field(default=None, repr=False, compare=False)
+    _predictions: Callable[[], DataFrame] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         passes = "1 pass" if self.numPasses == 1 else f"{self.numPasses} passes"
@@ -102,13 +102,14 @@ class GaussianMixtureSummary:
     @property
     def predictions(self) -> DataFrame:
         """The training data with the model's output columns; not kept on save, nor where the
-        model is pickled or deep-copied."""
+        model is pickled or deep-copied. As MLlib's, a DataFrame that reads its data, and computes
+        the query behind them, where it is used."""
         if self._predictions is None:
             raise RuntimeError(
                 "the training data are not at hand (the model was loaded, unpickled or "
                 "deep-copied, or fitted on a ParquetTable); use model.transform"
             )
-        return self._predictions
+        return self._predictions()
 
     def __getstate__(self) -> dict[str, Any]:
         # A DataFrame is of its session alone: it goes neither to disk nor to the workers.

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.ml.linalg import Vectors
+from pyspark.sql import functions as F
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
+from gmm_spark import (
+    GaussianMixture,
+    GaussianMixtureModel,
+    GaussianMixtureSearch,
+    ParquetTable,
+)
 from gmm_spark.errors import ConfigurationError, InputDataError
 from tests.estimator.helpers import table, vectors
 
@@ -232,6 +238,42 @@ def test_params_are_checked_before_the_data_are_looked_at(spark, case) -> None:
 def test_a_param_of_another_type_is_refused_when_it_is_set(given) -> None:
     with pytest.raises(TypeError, match=next(iter(given))):
         mixture(**given)
+
+
+TAKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "an input": ({"predictionCol": "x"}, "x exist already"),
+    "a column beside": ({"probabilityCol": "note"}, "note exist already"),
+    "density": ({"logLikelihoodCol": "note"}, "note exist already"),
+    "uncertainty": ({"uncertaintyCol": "y"}, "y exist already"),
+    "outlier": ({"outlierCol": "note", "contamination": 0.1}, "note exist already"),
+    "outlier by threshold": ({"outlierCol": "note", "outlierThreshold": -9.0}, "note exist"),
+    "one name": ({"predictionCol": "p", "probabilityCol": "p"}, "two have the same name"),
+    "one name of ours": ({"uncertaintyCol": "u", "logLikelihoodCol": "u"}, "the same name"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_output_columns_that_are_taken_are_refused_before_a_row_is_read(spark, case) -> None:
+    given, expected = TAKEN[case]
+    columns = (F.raise_error(F.lit("read")).cast("double").alias(name) for name in ("x", "y"))
+    unread = spark.range(9).select(*columns, F.lit("a").alias("note"))
+    assert re.search(expected, refusal(spark, unread, ConfigurationError, **given))
+    with pytest.raises(ConfigurationError, match=expected):
+        GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], **given).fit(unread)
+
+
+def test_output_columns_of_a_table_must_not_be_what_is_read_of_it(spark, rows, tmp_path) -> None:
+    table(spark, rows, ["x", "y"]).withColumn("p", F.lit(1)).write.parquet(str(tmp_path / "t"))
+    whole, kept = (ParquetTable(str(tmp_path / "t"), columns=c) for c in (None, ("x", "p")))
+    for data, name in ((whole, "x"), (kept, "p")):
+        said = refusal(spark, data, ConfigurationError, predictionCol=name)
+        assert f"{name} exist already" in said
+
+
+def test_a_column_that_is_not_taken_after_all(spark, rows) -> None:
+    data = table(spark, [(*row, 1.0) for row in rows], ["x", "y", "outlier"])
+    model = mixture(numInit=1, maxIter=1, predictionCol="").fit(data)
+    assert model.summary.predictions.columns == ["x", "y", "outlier", "probability"]
 
 
 def test_starts_that_do_not_fit_the_rest(spark, rows, frame, model) -> None:

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from gmm_spark import GaussianMixture, ParquetTable
+from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
 from gmm_spark.mixture.parameters import STRUCTURES
 from tests.estimator.helpers import table
 
@@ -154,6 +154,17 @@ def test_predictions_are_the_transformed_rows(model, frame) -> None:
     counts = summary.cluster.groupBy("prediction").count().collect()
     sizes = {row["prediction"]: row["count"] for row in counts}
     assert [sizes[i] for i in range(3)] == summary.clusterSizes
+
+
+def test_a_model_is_never_lost_over_its_predictions(frame, monkeypatch) -> None:
+    def no_predictions(*_: object) -> None:
+        raise RuntimeError("no predictions")
+
+    monkeypatch.setattr(GaussianMixtureModel, "_transform", no_predictions)
+    fitted = GaussianMixture(k=2, inputCols=["x", "y"], numInit=1, maxIter=1).fit(frame)
+    assert fitted.summary.numRows == 300
+    with pytest.raises(RuntimeError, match="no predictions"):
+        fitted.summary.predictions  # noqa: B018
 
 
 def test_a_parquet_table_leaves_no_predictions_at_hand(spark, frame, tmp_path) -> None:
