@@ -45,7 +45,7 @@ except OSError:
 
 def last_words(work: str = "pass") -> tuple[str, str]:
     """What a worker ends with, and what it says on stderr."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON_UNIX_DOMAIN_ENABLED": "true"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON_UNIX_DOMAIN_ENABLED": "True"}
     # Spark's default.
     environment["PYTHON_DAEMON_KILL_WORKER_ON_FLUSH_FAILURE"] = "1"
     done = subprocess.run(
