@@ -27,7 +27,7 @@ setup(
         "pyarrow>=15",
         "scipy>=1.11",
         "threadpoolctl>=3.1",
-        "pydantic-settings>=2.7",
+        "pydantic>=2.7",
         "PyYAML>=6",
     ],
     extras_require={

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from gmm_spark.config import (
+    InputSettings,
     JobSettings,
     ScoreSettings,
     TrainSettings,
@@ -191,7 +194,7 @@ def test_filters_and_lists_on_the_command_line() -> None:
         ("acceleration: fast", "acceleration: found 'fast'; expected 'anderson' or 'none'"),
         ("tol: .nan", "tol: found nan; expected greater than or equal to 0"),
         ("covariance_floor: some", "covariance_floor: found 'some'; expected 'auto' or a number"),
-        ("overwrite: perhaps", "overwrite: found 'perhaps'; expected a boolean"),
+        ("overwrite: perhaps", "overwrite: found 'perhaps'; expected true or false"),
         ("missing: drop", "missing: found 'drop'; expected 'error', 'skip' or 'marginalize'"),
         ("covariance_tipe: full", "covariance_tipe: unknown key; did you mean covariance_type?"),
         ("zzz: 1", "zzz: unknown key; --help lists the known ones"),
@@ -229,6 +232,12 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_key(config, more, expe
         (["--k", "four"], "k: found 'four'; expected an integer"),
         (["stray"], "stray: found on the command line; expected flags and their values"),
         (["--max", "5"], "max: unknown flag --max"),
+        (["--columns", "a", "b"], "columns: found 'b' after its value; expected a list as one wor"),
+        (["--columns", "[a"], "columns: found '[a'; expected a list: a,b or JSON"),
+        (["--input.options", "sep"], "input.options: found 'sep'; expected keys and values"),
+        (["--overwrite", "perhaps"], "overwrite: found 'perhaps'; expected true or false"),
+        (["--no-overwrite=true"], "no-overwrite: unknown flag --no-overwrite"),
+        (["--no-seed"], "no-seed: unknown flag --no-seed"),
     ],
 )
 def test_a_mistake_on_the_command_line(argv, expected) -> None:
@@ -237,9 +246,12 @@ def test_a_mistake_on_the_command_line(argv, expected) -> None:
     assert "\n" not in text
 
 
-def test_an_expression_cut_at_its_comma_is_noticed() -> None:
-    argv = [*LEAST[:2], *LEAST[4:], "--columns", "round(a, 2) as b"]
-    assert "cut at a comma; expected JSON" in problem(argv)
+def test_an_expression_keeps_its_comma_on_the_command_line(config) -> None:
+    argv = [*LEAST[:2], *LEAST[4:], "--columns", "round(a, 2) as b,c", "--columns", "d"]
+    assert load_settings(TrainSettings, argv).columns == ["round(a, 2) as b", "c", "d"]
+    # YAML cuts it, which is noticed.
+    path = config(YAML.replace("[a, b]", "[round(a, 2) as b]"))
+    assert "cut at a comma; expected JSON" in problem(["--config", path])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +259,8 @@ def test_an_expression_cut_at_its_comma_is_noticed() -> None:
     [
         ("GMM_KK", "4", "GMM_KK: unknown environment variable; did you mean GMM_K?"),
         ("GMM_K", "four", "k: found 'four'; expected an integer"),
-        ("GMM_COLUMNS", "a,b", "GMM_COLUMNS: found 'a,b'; expected JSON"),
+        ("GMM_COLUMNS", '["a"', "GMM_COLUMNS: found '[\"a\"'; expected a list: a,b or JSON"),
+        ("GMM_NOISE", "maybe", "noise: found 'maybe'; expected true or false"),
         ("GMM_CONFIG", "/no/such.yaml", "config: found no readable file /no/such.yaml"),
     ],
 )
@@ -304,6 +317,97 @@ def test_partitions_by_run_date_need_one() -> None:
     assert load_settings(ScoreSettings, [*argv, "--run_date", "2026-11-01"]).run_date
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["--overwrite"], True),
+        (["--overwrite", "true"], True),
+        (["--overwrite", "no"], False),
+        (["--overwrite=false"], False),
+        (["--overwrite", "1"], True),
+        (["--no-overwrite"], False),
+        (["--overwrite", "--no-overwrite"], False),
+        (["--overwrite", "null"], False),
+    ],
+)
+def test_a_switch_takes_a_value_or_none(config, written, expected) -> None:
+    in_file = ["--config", config(YAML + f"overwrite: {'no' if expected else 'null'}\n")]
+    assert load_settings(TrainSettings, [*in_file, *written, "--k", "3"]).overwrite is expected
+    assert load_settings(TrainSettings, [*in_file, "--k", "3", *written]).overwrite is expected
+
+
+def test_switches_lists_and_mappings_in_the_environment(monkeypatch) -> None:
+    for name, value in {
+        "GMM_NOISE": "true", "gmm_overwrite": "yes", "GMM_COUNT_COLUMNS": "calls,visits",
+        "GMM_INPUT__OPTIONS": "sep=;", "GMM_INPUT__FILTERS": "month in ('a', 'b')", "GMM_SEED": "",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    settings = load_settings(TrainSettings, [*LEAST, "--input.options", '{"header": true}'])
+    assert (settings.noise, settings.overwrite, settings.seed) == (True, True, None)
+    assert settings.count_columns == ["calls", "visits"]
+    assert settings.input.options == {"sep": ";", "header": True}
+    assert settings.input.filters == [("month", "in", ["a", "b"])]
+
+
+def test_a_value_may_begin_with_a_dash() -> None:
+    assert load_settings(TrainSettings, [*LEAST, "--seed", "-5"]).seed == -5
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("tenure > 3", [("tenure", ">", 3)]),
+        ("tenure>=-3.5e1", [("tenure", ">=", -35.0)]),
+        ("churn = 'yes'", [("churn", "=", "yes")]),
+        ('churn <> "it\'s"', [("churn", "!=", "it's")]),
+        ("name = 'it''s > a, b'", [("name", "=", "it's > a, b")]),
+        ("left = TRUE", [("left", "=", True)]),
+        ("month in ('2026-01','2026-02')", [("month", "in", ["2026-01", "2026-02"])]),
+        ("k NOT  IN (1, 2)", [("k", "not in", [1, 2])]),
+        ("`Total (as billed)` <= 3", [("Total (as billed)", "<=", 3)]),
+        ("days in arrears == 3", [("days in arrears", "==", 3)]),
+        ("a > 1 and b = 'x and y'", [("a", ">", 1), ("b", "=", "x and y")]),
+    ],
+)
+def test_filters_as_people_write_them(config, monkeypatch, written, expected) -> None:
+    flags = [*LEAST, "--input.filters", written]
+    assert load_settings(TrainSettings, flags).input.filters == expected
+    twice = load_settings(TrainSettings, [*flags, "--input.filters", "z != 1"]).input.filters
+    assert twice == [*expected, ("z", "!=", 1)]
+    for value in (json.dumps(written), json.dumps([written])):
+        text = YAML.replace("customers}", f"customers, filters: {value}}}")
+        assert load_settings(TrainSettings, ["--config", config(text)]).input.filters == expected
+    monkeypatch.setenv("GMM_INPUT__FILTERS", written)
+    assert load_settings(ScoreSettings, [*LEAST, "--model", "m"]).input.filters == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("tenure", "found 'tenure'; expected a column, one of = != < <= > >= in, not in, and a"),
+        ("tenure > ", "found 'tenure >'; expected a column"),
+        ("> 3", "found '> 3'; expected a column"),
+        ("tenure > limit", "found 'limit' in 'tenure > limit'; expected a number, true, false, or"),
+        ("a > 3 or b > 3", "found '3 or b > 3' in 'a > 3 or b > 3'; expected a number"),
+        ("day > 2026-01-01", "found '2026-01-01' in 'day > 2026-01-01'; expected a number"),
+        (
+            "month in 'a'",
+            "found \"month in 'a'\"; expected values in brackets: month in ('a', 'b')",
+        ),
+        ("churn is null", "found 'churn is null'; expected a column"),
+        ('[["month", "in", 3]]', "found 3 for month in; expected a list"),
+        ('[["month", "=", ["a"]]]', "found ['a'] for month =; expected one value"),
+        ('[["month", "like", "a"]]', "found 'like'; expected '=', '==', '!='"),
+        ('[["month", "="]]', "found too few values; expected [column, operator, value]"),
+    ],
+)
+def test_a_mistake_in_a_filter_names_the_key(written, expected) -> None:
+    text = problem([*LEAST, "--input.filters", written])
+    assert re.match(r"input\.filters(\[0\])?: ", text)
+    assert text.partition(": ")[2].startswith(expected)
+    assert "\n" not in text
+
+
 @pytest.mark.parametrize("kind", [TrainSettings, ScoreSettings])
 def test_help_lists_every_key_and_ends_with_0(kind, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -314,11 +418,56 @@ def test_help_lists_every_key_and_ends_with_0(kind, capsys) -> None:
         assert key == "input" or f"-{key} " in text
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(TrainSettings, "train.yaml"), (ScoreSettings, "score.yaml")]
-)
+@pytest.mark.parametrize("kind", [TrainSettings, ScoreSettings])
+def test_help_speaks_of_lists_and_numbers(kind, capsys) -> None:
+    with pytest.raises(SystemExit):
+        load_settings(kind, ["--config", "none.yaml", "--help"], prog="job.py")
+    text = capsys.readouterr().out
+    assert "usage: job.py" in text
+    words = r"\b(str|int|float|bool|dict|tuple|Any|None|Optional|Union|Literal|factory)\b|\w\[\w"
+    assert re.findall(words, text) == []
+    assert max(map(len, text.splitlines())) <= 100
+    if kind is TrainSettings:
+        assert "--k a whole number, or a list of them (default 2)" in text
+        assert "--input.format parquet | csv | json | orc | avro | delta | iceberg (def" in text
+        assert "--overwrite true or false (default false)" in text
+        assert "--columns a list\n" in text
+
+
+FILES = [(TrainSettings, "train.yaml"), (ScoreSettings, "score.yaml")]
+_EXAMPLE = re.compile(r"^(?P<indent> *)# (?P<line>[a-z_]+: .+)$")
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
 def test_the_files_that_come_with_the_project_are_valid(kind, name) -> None:
     load_settings(kind, ["--config", str(ROOT / "conf" / name)])
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name) -> None:
+    lines = (ROOT / "conf" / name).read_text("utf-8").splitlines()
+    examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
+    shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
+    known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
+    assert known <= shown, known - shown
+    instead = {
+        "table": "path", "vector_column": "columns", "initial_label_column": "initial_model",
+        "partition_by": "run_date",
+    }  # fmt: skip
+    for place in examples:
+        found = _EXAMPLE.match(lines[place])
+        key = found["line"].split(":")[0]
+        changed = list(lines)
+        changed[place] = found["indent"] + found["line"]
+        # What it stands for goes, and what it needs comes.
+        for i, line in enumerate(lines):
+            if line.strip(" #").startswith(f"{instead.get(key)}: "):
+                changed[i] = line.replace("# ", "", 1) if key == "partition_by" else ""
+            elif key == "vector_column" and re.match(r"(categorical|count)_columns:", line):
+                changed[i] = ""
+        settings = load_settings(kind, ["--config", config("\n".join(changed))])
+        value = getattr(settings.input if found["indent"] else settings, key)
+        assert value not in (None, [], {}), key
 
 
 @pytest.mark.parametrize(

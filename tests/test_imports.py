@@ -131,7 +131,7 @@ def test_what_runs_on_executors_imports_no_scipy(module):
 )
 def test_the_engine_works_where_only_what_executors_have_is_installed(module):
     """numpy, pandas, pyarrow and pyspark itself; everything else is the driver's."""
-    packages = {"scipy", "sklearn", "pydantic", "pydantic_settings", "yaml"}
+    packages = {"scipy", "sklearn", "pydantic", "yaml"}
     guard = WITHOUT.format(packages=sorted(packages))
     assert python(f"{guard}\nimport gmm_spark.engine.{module}\nprint('there')") == "there"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -22,28 +21,6 @@ def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             names += keys(field.annotation, f"{prefix}{name}.")
     return names
-
-
-def command_line_problem(kind: type[BaseModel], message: str) -> str:
-    message = " ".join(message.removeprefix("error parsing CLI: ").split())
-    unknown = message.removeprefix("unrecognized arguments: ")
-    if unknown != message:
-        flag = unknown.split()[0].split("=")[0]
-        if not flag.startswith("-"):
-            return f"{flag}: found on the command line; expected flags and their values"
-        key = flag.lstrip("-")
-        return f"{key}: unknown flag {flag}{suggestion(key, keys(kind), '--')}"
-    argument = re.match(r"argument --(?:no-)?([\w.]+)[^:]*: (.*)", message)
-    argument = argument or re.match(r"argument -(\w)[^:]*: (.*)", message)
-    return f"{argument[1]}: {argument[2]}" if argument else f"command line: {message}"
-
-
-def environment_problem(message: str) -> str:
-    field = re.search(r'field "(\w+)"', message)
-    if not field:
-        return " ".join(message.split())
-    name = ENV_PREFIX + field[1].upper()
-    return f'{name}: found {shown(os.environ.get(name))}; expected JSON, a list as ["a", "b"]'
 
 
 def problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
@@ -86,6 +63,8 @@ def _problem(key: str, errors: list[ErrorDetails], known: list[str]) -> str:
 
 def _expected(message: str) -> str:
     message = message.removeprefix("Input should be ").removeprefix("Input should ")
+    if "boolean" in message:
+        return "true or false"
     if "dictionary" in message:
         return "keys and values"
     # "a valid integer, unable to parse string as an integer"

@@ -22,23 +22,15 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    CliSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    YamlConfigSettingsSource,
-)
 
-from gmm_spark.config.messages import (
-    ENV_PREFIX,
-    command_line_problem,
-    environment_problem,
-    keys,
-    problems,
-    shown,
-    suggestion,
+from gmm_spark.config.filters import conditions
+from gmm_spark.config.messages import ENV_PREFIX, keys, problems, shown, suggestion
+from gmm_spark.config.words import (
+    from_command_line,
+    from_environment,
+    help_text,
+    merged,
+    variable,
 )
 from gmm_spark.errors import ConfigurationError
 
@@ -63,7 +55,26 @@ def _whole(column: str) -> str:
 
 Operator = Literal["=", "==", "!=", "<", "<=", ">", ">=", "in", "not in"]
 Column = Annotated[Text, AfterValidator(_whole)]
-Filter = tuple[Text, Operator, Any]
+
+
+def _values_of_an_operator(condition: tuple[str, str, Any]) -> tuple[str, str, Any]:
+    column, operator, value = condition
+    if isinstance(value, (list, tuple)) != (operator in ("in", "not in")):
+        expected = "a list" if operator in ("in", "not in") else "one value"
+        raise ValueError(f"found {shown(value)} for {column} {operator}; expected {expected}")
+    return condition
+
+
+def _conditions(value: Any) -> Any:
+    """Conditions as text, "tenure > 3", among those in three parts."""
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)):
+        return value
+    each = [conditions(entry) if isinstance(entry, str) else [entry] for entry in entries]
+    return [condition for found in each for condition in found]
+
+
+Filter = Annotated[tuple[Text, Operator, Any], AfterValidator(_values_of_an_operator)]
 Covariance = Literal[
     "full", "tied", "diag", "spherical", "VVV", "EEE", "VVI", "EEI", "VII", "EII"
 ]  # fmt: skip
@@ -133,9 +144,10 @@ class InputSettings(BaseModel):
     options: dict[str, str | bool | int | float] = Field(
         default_factory=dict, description="options of Spark's reader, e.g. {sep: ';'}"
     )
-    filters: list[Filter] = Field(
+    filters: Annotated[list[Filter], BeforeValidator(_conditions)] = Field(
         default_factory=list,
-        description="rows to take: [column, operator, value] each, all must hold",
+        description='rows to take, all must hold: "tenure > 3", "month in (\'2026-01\', '
+        "'2026-02')\", or [column, operator, value]",
     )
 
     @model_validator(mode="after")
@@ -146,24 +158,10 @@ class InputSettings(BaseModel):
         return self
 
 
-class JobSettings(BaseSettings):
+class JobSettings(BaseModel):
     """What both jobs know."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        cli_implicit_flags=True,
-        cli_exit_on_error=False,
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        # As in YAML: not set.
-        cli_parse_none_str="null",
-        env_parse_none_str="null",
-        protected_namespaces=(),
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     config: Text | None = Field(None, description="YAML file with any of the keys below")
     input: InputSettings = Field(description="the table to read")
@@ -173,20 +171,14 @@ class JobSettings(BaseSettings):
     )
     output: Text = Field(description="directory or URI everything is written under")
     run_date: Label | None = Field(None, description="recorded in the manifest; never computed")
+    dry_run: bool = Field(
+        False,
+        description="check settings, paths, columns and the model, and end; nothing is fitted, "
+        "scored or written",
+    )
 
     # Of the merged sources: null on the command line takes back what the file says.
     _nulls = model_validator(mode="before")(_without_nulls)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _ConfigFile(settings_cls)
 
 
 class TrainSettings(JobSettings):
@@ -321,17 +313,6 @@ class ScoreSettings(JobSettings):
 Settings = TypeVar("Settings", bound=JobSettings)
 
 
-class _ConfigFile(YamlConfigSettingsSource):
-    """The YAML file that --config or GMM_CONFIG names; read once the sources above it are known."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls, yaml_file=None)
-
-    def __call__(self) -> dict[str, Any]:
-        path = self.current_state.get("config")
-        return _read_yaml(Path(path)) if path else {}
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
@@ -362,33 +343,20 @@ def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = 
     Raises SystemExit(0) after `--help`.
     """
     _check_environment()
+    if {"--help", "-h"} & set(argv):
+        print(help_text(kind, prog or "job"))
+        raise SystemExit(0)
+    given = merged(from_environment(kind), from_command_line(kind, argv))
+    values = merged(_read_yaml(Path(given["config"])), given) if given.get("config") else given
     try:
-        command_line: CliSettingsSource[Any] = CliSettingsSource(
-            kind, cli_prog_name=prog, cli_parse_args=[_single_letter(word) for word in argv]
-        )
-        values = command_line()
-    except SettingsError as error:
-        raise ConfigurationError(command_line_problem(kind, str(error))) from None
-    try:
-        return kind(**values)
-    except SettingsError as error:
-        raise ConfigurationError(environment_problem(str(error))) from None
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(problems(kind, error.errors()))) from None
 
 
-def _single_letter(word: str) -> str:
-    """pydantic-settings knows a key of one letter as -k alone; --k is what every other key has."""
-    return word[1:] if re.match(r"--\w(=|$)", word) else word
-
-
 def _check_environment() -> None:
     """Refuse a GMM_ variable that no job knows: it is a key mistyped, and would be ignored."""
-    known = {
-        ENV_PREFIX + key.replace(".", "__").upper()
-        for kind in (TrainSettings, ScoreSettings)
-        for key in keys(kind)
-    }
+    known = {variable(key) for kind in (TrainSettings, ScoreSettings) for key in keys(kind)}
     unknown = [
         f"{name}: unknown environment variable{suggestion(name, known)}"
         for name in sorted(os.environ)

@@ -118,7 +118,7 @@ def test_a_model_is_used_on_the_workers(spark, frame, model) -> None:
 
 def test_a_worker_unpickles_and_predicts_with_numpy_pandas_and_pyarrow_alone(model) -> None:
     point = np.array([9.0, 2.0])
-    packages = ("scipy", "threadpoolctl", "pydantic", "pydantic_settings", "yaml", "sklearn")
+    packages = ("scipy", "threadpoolctl", "pydantic", "yaml", "sklearn")
     code = (
         f"{WITHOUT.format(packages=packages)}\n"
         "import pickle\n"

@@ -1,0 +1,237 @@
+"""Settings as words: flags and environment variables read, and `--help` written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import textwrap
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gmm_spark.config.messages import ENV_PREFIX, keys, shown, suggestion
+from gmm_spark.errors import ConfigurationError
+
+_COMMA = re.compile(",")
+# As in YAML: not set, which takes back what the file says.
+_NOT_SET = "null"
+
+
+def from_command_line(kind: type[BaseModel], argv: Sequence[str]) -> dict[str, Any]:
+    """The settings that flags give: `--key value`, `--key=value`, `--switch`, `--no-switch`.
+
+    Values of a list, and keys and values of a mapping, add up over several flags; else the last
+    flag counts. Raises ConfigurationError for the first word that is none of these.
+    """
+    fields = _fields(kind)
+    found: dict[str, Any] = {}
+    words = list(argv)
+    key = ""
+    while words:
+        word = words.pop(0)
+        if not _is_flag(word):
+            raise ConfigurationError(_stray(word, key, fields))
+        name, equals, value = word.lstrip("-").partition("=")
+        key = name.removeprefix("no-")
+        switch = key in fields and bool in _alternatives(fields[key].annotation)
+        if name not in fields and not (switch and not equals):
+            known = [each for each in keys(kind) if each != "input"]
+            flag = word.partition("=")[0]
+            raise ConfigurationError(f"{name}: unknown flag {flag}{suggestion(name, known, '--')}")
+        if name != key:
+            value = "false"
+        elif not equals and words and not _is_flag(words[0]):
+            value = words.pop(0)
+        elif not equals and switch:
+            value = "true"
+        elif not equals:
+            raise ConfigurationError(f"{key}: expected one argument, --{key} VALUE")
+        _put(found, key, _value(key, value, fields[key]), add=True)
+    return found
+
+
+def from_environment(kind: type[BaseModel]) -> dict[str, Any]:
+    """The settings that variables give, GMM_K or GMM_INPUT__PATH. Empty is not set."""
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
+    found: dict[str, Any] = {}
+    for key, field in _fields(kind).items():
+        name = variable(key)
+        if name in environment:
+            _put(found, key, _value(name, environment[name], field))
+    return found
+
+
+def variable(key: str) -> str:
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Of two sets of settings, every key of either; `above` has the say."""
+    both = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            both[key] = merged(below[key], above[key])
+    return both
+
+
+def pieces(text: str, separator: re.Pattern[str]) -> list[str]:
+    """`text` between separators, but for those in quotes or brackets."""
+    found, start, at, depth, quote = [], 0, 0, 0, ""
+    while at < len(text):
+        letter = text[at]
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"`":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif depth == 0 and (between := separator.match(text, at)):
+            found.append(text[start:at].strip())
+            at = start = between.end()
+            continue
+        at += 1
+    # An apostrophe, not a quote.
+    return (
+        [part.strip() for part in separator.split(text)]
+        if quote
+        else [*found, text[start:].strip()]
+    )
+
+
+def help_text(kind: type[BaseModel], prog: str) -> str:
+    """Every key with what it takes, its default and its meaning."""
+    lines = [
+        f"usage: {prog} --config FILE [--KEY VALUE ...]",
+        "",
+        str(kind.__doc__).splitlines()[0],
+        "",
+        "A key is a flag, a line of the YAML file and an environment variable (--input.path,",
+        "GMM_INPUT__PATH); the flag wins, then the environment, then the file. A list is a,b,c or",
+        'JSON, ["a", "b"]; --KEY null takes back what the file says.',
+        "",
+    ]
+    for key, field in _fields(kind).items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            continue
+        lines += _wrapped(f"--{key} {_takes(field.annotation)}{_default(field)}", 2)
+        lines += _wrapped(str(field.description), 8)
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        text, 96, initial_indent=" " * indent, subsequent_indent=" " * 8, break_on_hyphens=False
+    )
+
+
+def _fields(kind: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Every key, nested ones with a dot."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in kind.model_fields.items():
+        found[prefix + name] = field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= _fields(field.annotation, f"{prefix}{name}.")
+    return found
+
+
+def _is_flag(word: str) -> bool:
+    """--key or, of one letter, -k; -5 is a number."""
+    return re.match(r"--[A-Za-z]|-[A-Za-z](=|$)", word) is not None
+
+
+def _stray(word: str, key: str, fields: Mapping[str, FieldInfo]) -> str:
+    if key in fields and list in _kinds(fields[key].annotation):
+        return f"{key}: found {word!r} after its value; expected a list as one word, --{key} a,b"
+    return f"{word}: found on the command line; expected flags and their values"
+
+
+def _put(found: dict[str, Any], key: str, value: Any, *, add: bool = False) -> None:
+    *outer, name = key.split(".")
+    for each in outer:
+        found = found.setdefault(each, {})
+    before = found.get(name)
+    if add and isinstance(before, list) and isinstance(value, list):
+        value = [*before, *value]
+    elif isinstance(before, dict) and isinstance(value, dict):
+        value = {**before, **value}
+    found[name] = value
+
+
+def _value(key: str, text: str, field: FieldInfo) -> Any:
+    """A word as what its key takes: text, or the entries of a list or a mapping, as texts."""
+    takes = _kinds(field.annotation)
+    if text == _NOT_SET:
+        return None
+    if list in takes:
+        if text.lstrip().startswith("["):
+            return _parsed(key, text, list, "a list: a,b or JSON")
+        return [part for part in pieces(text, _COMMA) if part]
+    if dict in takes:
+        name, equals, value = text.partition("=")
+        if not text.lstrip().startswith("{") and equals:
+            return {name.strip(): value}
+        return _parsed(key, text, dict, "keys and values, name=value or JSON")
+    return text
+
+
+def _parsed(key: str, text: str, kind: type, expected: str) -> Any:
+    readers: tuple[Callable[[str], Any], ...] = (json.loads, yaml.safe_load)
+    for read in readers:
+        try:
+            value = read(text)
+        except (ValueError, yaml.YAMLError):
+            continue
+        if isinstance(value, kind):
+            return value
+    raise ConfigurationError(f"{key}: found {shown(text)}; expected {expected}")
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types a value may have, without what pydantic says of them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [each for member in get_args(annotation) for each in _alternatives(member)]
+    return [] if annotation is types.NoneType else [annotation]
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Of the types a value may have, what they are in the large: list, dict, bool, ..."""
+    found = {get_origin(each) or each for each in _alternatives(annotation)}
+    models = {each for each in found if isinstance(each, type) and issubclass(each, BaseModel)}
+    return (found - models) | ({dict} if models else set())
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _takes(annotation: Any) -> str:
+    words: list[str] = []
+    for each in _alternatives(annotation):
+        origin = get_origin(each)
+        if origin is Literal:
+            words.append(" | ".join(map(str, get_args(each))))
+        elif origin is list:
+            words.append("a list of them" if words else "a list")
+        elif origin is dict:
+            words.append("names and values")
+        else:
+            words.append(_WORDS[each])
+    return ", or ".join(words)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return " (required)"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is None or default in ([], {}):
+        return ""
+    return f" (default {str(default).lower() if isinstance(default, bool) else default})"
