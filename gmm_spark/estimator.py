@@ -14,6 +14,7 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
 from gmm_spark.data import Data, DataParams, Plan
+from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.scanning import MISSING
@@ -143,6 +144,12 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         InputDataError : the data cannot be used; says in which column, what and how many
         FitError : the data changed while they were read
         """
+        check_data(dataset, (DataFrame, ParquetTable), "fit")
+        if isinstance(dataset, DataFrame) and dataset.isStreaming:
+            raise InputDataError(
+                "fit takes data that are all there; this DataFrame is a stream: fit a stored "
+                "table, and transform the stream with the model"
+            )
         return super().fit(dataset, params)  # type: ignore[arg-type]
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:

@@ -27,10 +27,11 @@ from gmm_spark.engine.dataframe import (
     quoted,
 )
 from gmm_spark.engine.imputing import BatchImputing
+from gmm_spark.engine.inputs import check_data, no_column
 from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
-from gmm_spark.errors import ConfigurationError, InputDataError, refusals
+from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
 from gmm_spark.params import GaussianMixtureParams, refuse_taken
@@ -271,6 +272,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         Raises ConfigurationError where an output column exists, InputDataError where an input
         column is missing or not numeric.
         """
+        check_data(dataset, (DataFrame, ParquetTable), "transform")
         return super().transform(dataset, params)  # type: ignore[arg-type]
 
     def _transform(self, dataset: DataFrame | ParquetTable) -> DataFrame:
@@ -312,6 +314,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         Raises ConfigurationError where an output column exists or the model has no inputCols,
         InputDataError where an input column is missing or not numeric.
         """
+        check_data(dataset, (DataFrame, ParquetTable), "impute")
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
@@ -378,10 +381,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         kept = list(table.columns) if table.columns is not None else frame.columns
         unknown = [name for name in kept if name not in frame.columns]
         if unknown:
-            raise InputDataError(
-                f"there is no column {unknown[0]!r} in {table.path}; it has: "
-                + ", ".join(frame.columns)
-            )
+            raise no_column(unknown[0], frame.columns, table.path)
         types = arrow_types([frame.schema[name] for name in kept])
         names = self._input_columns()
         if types is None or names is None:

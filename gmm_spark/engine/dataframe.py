@@ -21,6 +21,7 @@ from gmm_spark.engine.blocks import (
     Packer,
     Roles,
 )
+from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.jobs import described, is_connect, parallelism
 from gmm_spark.errors import InputDataError
 
@@ -58,8 +59,7 @@ def check_membership(frame: DataFrame, name: str) -> None:
 
 def _check_there(frame: DataFrame, name: str) -> None:
     if name not in frame.columns:
-        known = ", ".join(frame.columns)
-        raise InputDataError(f"there is no column {name!r} in the data; it has: {known}")
+        raise no_column(name, frame.columns)
 
 
 def is_vector(kind: T.DataType) -> bool:
@@ -73,7 +73,12 @@ def quoted(name: str) -> Column:
 
 def feature_column(frame: DataFrame, name: str) -> Column:
     """A vector column, or an array column as an array of doubles."""
-    _check_there(frame, name)
+    if name not in frame.columns:
+        raise no_column(
+            name,
+            frame.columns,
+            cure="set inputCols to the numeric columns, or featuresCol to a column of vectors",
+        )
     kind = frame.schema[name].dataType
     if is_vector(kind):
         return quoted(name)

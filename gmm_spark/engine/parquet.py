@@ -22,6 +22,7 @@ from gmm_spark.engine.blocks import (
     RowGroupReader,
     RowGroups,
 )
+from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.errors import ConfigurationError, InputDataError
 
@@ -191,8 +192,7 @@ def check_membership_column(name: str, schema: pa.Schema, where: str) -> None:
 
 def _type_of(name: str, schema: pa.Schema, where: str) -> pa.DataType:
     if name not in schema.names:
-        known = ", ".join(schema.names)
-        raise InputDataError(f"there is no column {name!r} in {where}; it has: {known}")
+        raise no_column(name, schema.names, where)
     return schema.field(name).type
 
 

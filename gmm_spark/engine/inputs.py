@@ -1,0 +1,73 @@
+"""What is handed in: the kinds of data that are taken, and columns that are not there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+from gmm_spark.errors import InputDataError
+
+# Names listed where one is not found.
+_LISTED = 20
+_CREATE = "use spark.createDataFrame(...)"
+# What people bring instead, by the first parts of the module of its type: how it is called, and
+# what to do.
+_KINDS = (
+    ("pyspark.pandas", "pandas-on-Spark", "use its to_spark()"),
+    ("pandas", "pandas", _CREATE),
+    ("polars", "polars", "use spark.createDataFrame(...) of its to_pandas()"),
+    ("pyarrow", "pyarrow", _CREATE),
+    ("numpy", "numpy", _CREATE),
+    ("pyspark.core.rdd", "pyspark", _CREATE),
+    ("pyspark.rdd", "pyspark", _CREATE),
+)
+
+
+def check_data(data: Any, taken: tuple[type, ...], who: str) -> None:
+    """Raise where the data are none of the types that are taken, with what to do."""
+    if not isinstance(data, taken):
+        raise InputDataError(
+            f"{who} takes a Spark DataFrame or a ParquetTable; this is {kind_of(data)}"
+        )
+
+
+def kind_of(data: Any) -> str:
+    """What somebody handed in, and how to make data of it that are taken."""
+    if data is None:
+        return "None"
+    if isinstance(data, str | PathLike):
+        path = str(data)
+        if len(path) > 200 or not path.isprintable():
+            return "a text"
+        return f"a path: use ParquetTable({path!r}), or spark.read"
+    kind = type(data)
+    name = kind.__name__
+    if isinstance(data, list | tuple | dict):
+        return f"a {name}: {_CREATE}"
+    for module, family, cure in _KINDS:
+        if kind.__module__ == module or kind.__module__.startswith(f"{module}."):
+            return f"a {family} {name}: {cure}"
+    package = kind.__module__.partition(".")[0]
+    return f"a {name}" if package == "builtins" else f"a {package} {name}"
+
+
+def no_column(
+    name: str, known: Sequence[str], where: str = "the data", cure: str = ""
+) -> InputDataError:
+    """The error for a column that is not there, with the nearest name there is.
+
+    `cure` is said before the names, where something else than another name would do too.
+    """
+    message = f"there is no column {name!r} in {where}"
+    by_lower = {other.lower(): other for other in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    if near:
+        message += f", did you mean {by_lower[near[0]]!r}?"
+    if cure:
+        message += f"; {cure}"
+    listed = ", ".join(known[:_LISTED])
+    if len(known) > _LISTED:
+        listed += f" and {len(known) - _LISTED} more"
+    return InputDataError(f"{message}; it has: {listed or 'none'}")
