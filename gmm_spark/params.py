@@ -27,6 +27,12 @@ def _floor_converter(value: Any) -> Any:
     return "auto" if value == "auto" else TypeConverters.toFloat(value)
 
 
+def _model_converter(value: Any) -> Any:
+    from gmm_spark.mllib import started_from
+
+    return started_from(value)
+
+
 def _own(name: str, doc: str, converter: Any = TypeConverters.toString) -> Param[Any]:
     return Param(Params._dummy(), name, doc, typeConverter=converter)  # type: ignore[arg-type]
 
@@ -54,9 +60,9 @@ class GaussianMixtureParams(
     numInit = _own("numInit", "starts tried on the sample; the best goes on", TypeConverters.toInt)
     initialModel = _own(
         "initialModel",
-        "a GaussianMixtureModel to start from instead; columns are found by name, and components "
-        "keep its numbers",
-        TypeConverters.identity,
+        "a GaussianMixtureModel, of this package or MLlib's, to start from instead; columns are "
+        "found by name, and components keep its numbers",
+        _model_converter,
     )
     initialLabelCol = _own(
         "initialLabelCol", "column of whole numbers, one value a component, to start from instead"

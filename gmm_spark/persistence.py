@@ -19,6 +19,7 @@ import numpy as np
 from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
+from gmm_spark import mllib
 from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
@@ -112,6 +113,7 @@ class _Reader(MLReader):  # type: ignore[type-arg]
         self.cls = cls
 
     def _load_metadata(self, path: str) -> dict[str, Any]:
+        """What is written about what is saved there, by us or (then it is `_of_mllib`) MLlib."""
         try:
             metadata = DefaultParamsReader.loadMetadata(path, needed_session())
         except AnalysisException as error:
@@ -121,6 +123,8 @@ class _Reader(MLReader):  # type: ignore[type-arg]
                 f"the model at {path} has unreadable metadata: {_first_line(error)}"
             ) from error
         expected = f"{self.cls.__module__}.{self.cls.__name__}"
+        if _of_mllib(metadata) and mllib.CLASSES[metadata["class"]] == expected:
+            return metadata
         if metadata.get("class") != expected:
             raise ModelFileError(
                 f"{path} holds a {metadata.get('class')}, a {expected} was asked for"
@@ -142,6 +146,8 @@ class ModelReader(_Reader):
     def load(self, path: str) -> Any:
         metadata = self._load_metadata(path)
         spark = needed_session()
+        if _of_mllib(metadata):
+            return self._loaded_from_mllib(path, metadata)
         try:
             rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{path}/data").collect()
             categories = tuple(
@@ -163,6 +169,20 @@ class ModelReader(_Reader):
             raise ModelFileError(f"the model at {path} is corrupt: {_first_line(error)}") from error
         return model
 
+    def _loaded_from_mllib(self, path: str, metadata: dict[str, Any]) -> Any:
+        """As `load`, with MLlib's order of the components; MLlib keeps no summary."""
+        try:
+            parameters = mllib.saved_parameters(needed_session(), path)
+            model = self.cls(parameters)
+            model._resetUid(metadata["uid"])
+            mllib.set_params(model, metadata["paramMap"])
+            model._set(k=parameters.k, covarianceType="full")
+        except Exception as error:
+            raise ModelFileError(
+                f"MLlib's model at {path} cannot be used: {_first_line(error)}"
+            ) from None
+        return model
+
 
 class EstimatorReader(_Reader):
     """Reads a `GaussianMixture`."""
@@ -172,7 +192,11 @@ class EstimatorReader(_Reader):
         estimator = self.cls()
         try:
             estimator._resetUid(metadata["uid"])
-            DefaultParamsReader.getAndSetParams(estimator, metadata)
+            if _of_mllib(metadata):
+                mllib.set_params(estimator, metadata["paramMap"])
+                mllib.warn_of_tol(metadata["paramMap"], estimator.getTol())
+            else:
+                DefaultParamsReader.getAndSetParams(estimator, metadata)
         except Exception as error:
             raise ModelFileError(
                 f"the estimator at {path} is corrupt: {_first_line(error)}"
@@ -182,6 +206,10 @@ class EstimatorReader(_Reader):
 
             estimator._set(initialModel=GaussianMixtureModel.load(f"{path}/initialModel"))
         return estimator
+
+
+def _of_mllib(metadata: dict[str, Any]) -> bool:
+    return metadata.get("class") in mllib.CLASSES
 
 
 def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ...]) -> Parameters:
