@@ -38,6 +38,7 @@ setup(
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
             "pandas-stubs",
+            "pyspark[connect]",
             "pytest>=8",
             "pytest-xdist>=3.7",
             "ruff>=0.17.5,<0.18",

@@ -48,7 +48,11 @@ class _Writer(MLWriter):
         if not self.shouldOverwrite and _exists(path):
             raise exists
         try:
-            super().save(path)
+            if self.shouldOverwrite and is_connect(needed_session()):
+                _emptied(path)
+                self.saveImpl(path)
+            else:
+                super().save(path)
         except AnalysisException as error:
             if "PATH_ALREADY_EXISTS" in str(error):
                 raise exists from None
@@ -237,11 +241,26 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
 
 def _exists(path: str) -> bool:
     spark = needed_session()
-    if is_connect(spark):
-        return False  # no file system from here; Spark's own check comes when it writes
+    if is_connect(spark):  # no file system from here; what reads a path looks whether it is there
+        try:
+            spark.read.text(path).schema  # noqa: B018
+        except AnalysisException as error:
+            return "PATH_NOT_FOUND" not in str(error)
+        return True
     hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
     configuration = spark._jsparkSession.sessionState().newHadoopConf()
     return bool(hadoop_path.getFileSystem(configuration).exists(hadoop_path))
+
+
+def _emptied(path: str) -> None:
+    """On Spark Connect: take away what is at `path`, by a table of no rows written over it.
+
+    Spark deletes the directory first; of a partitioned table that has no rows it writes no file.
+    """
+    nothing = needed_session().createDataFrame([], "value string, partition string")
+    writer = nothing.write.mode("overwrite").partitionBy("partition")
+    writer = writer.option("partitionOverwriteMode", "static")
+    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").text(path)
 
 
 def _first_line(error: Exception) -> str:

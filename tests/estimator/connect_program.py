@@ -1,0 +1,271 @@
+"""Every public call on Spark Connect, in a process and a session of their own.
+
+`python connect_program.py directory` prints a line of JSON: what each step found, or its error.
+A process is of Spark Connect or of classic Spark, hence not a test itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.clustering import GaussianMixture as MLlibMixture
+from pyspark.ml.clustering import GaussianMixtureModel as MLlibModel
+from pyspark.ml.evaluation import ClusteringEvaluator
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+
+STEPS: dict[str, Callable[[Any], Any]] = {}
+
+
+def step(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    STEPS[work.__name__] = work
+    return work
+
+
+class Session:
+    """What the steps share."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        builder = SparkSession.builder.remote("local[2]").config("spark.ui.enabled", "false")
+        builder = builder.config("spark.sql.shuffle.partitions", "2")
+        self.spark = builder.config("spark.driver.memory", "1g").getOrCreate()
+        rng = np.random.default_rng(4)
+        rows = np.repeat([[0.0, 0.0], [9.0, 2.0]], [60, 40], axis=0) + rng.normal(size=(100, 2))
+        self.frame = self.spark.createDataFrame(rows.tolist(), "x double, y double")
+        self.gaps = self.frame.withColumn("y", F.when(F.col("x") < 9, F.col("y")))
+        self.mixture = GaussianMixture(k=2, inputCols=["x", "y"], numInit=1, maxIter=5)
+        self.model: Any = None
+        self.assembler = VectorAssembler(inputCols=["x", "y"], outputCol="features")
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+
+def groups(scored: Any, column: str = "prediction") -> list[int]:
+    return sorted(row["count"] for row in scored.groupBy(column).count().collect())
+
+
+@step
+def fit_a_dataframe(s: Session) -> Any:
+    s.model = s.mixture.fit(s.frame)
+    return [list(s.model.weights), s.model.means.tolist(), s.model.summary.numRows]
+
+
+@step
+def fit_a_table(s: Session) -> Any:
+    s.frame.write.parquet(s.path("table"))
+    table = ParquetTable(s.path("table"))
+    found = s.mixture.fit(table)
+    return [list(found.weights), found.means.tolist(), groups(found.transform(table))]
+
+
+@step
+def fit_categories_counts_labels_noise(s: Session) -> Any:
+    frame = s.frame.withColumn("c", F.when(F.col("x") > 5, "far").otherwise("near"))
+    frame = frame.withColumn("n", (F.abs("y") * 2).cast("int"))
+    frame = frame.withColumn("w", F.lit(2.0)).withColumn("known", (F.col("x") > 5).cast("int"))
+    mixed = GaussianMixture(
+        k=2, inputCols=["x", "y"], categoricalCols=["c"], countCols=["n"], weightCol="w",
+        labelCol="known", noise=True, contamination=0.01, numInit=1, maxIter=3,
+    )  # fmt: skip
+    found = mixed.fit(frame)
+    found.save(s.path("mixed"))
+    loaded = GaussianMixtureModel.load(s.path("mixed"))
+    scored = loaded.transform(frame).select("prediction", "outlier").collect()
+    return [loaded.categories, loaded.noiseWeight > 0, len(scored), loaded.getCountCols()]
+
+
+@step
+def transform(s: Session) -> Any:
+    scored = s.model.transform(s.frame)
+    rows = scored.collect()
+    vectors = np.array([row["probability"].toArray() for row in rows])
+    return [scored.columns, groups(scored), bool(np.allclose(vectors.sum(axis=1), 1.0))]
+
+
+@step
+def impute(s: Session) -> Any:
+    filled = s.model.impute(s.gaps)
+    drawn = s.model.impute(s.gaps, draws=2, seed=3)
+    return [filled.columns, filled.where("y is null").count(), drawn.count()]
+
+
+@step
+def one_row(s: Session) -> Any:
+    vector = s.model.predictProbability([9.0, 2.0]).toArray()
+    return [s.model.predict([9.0, 2.0]), float(vector[1]), s.model.numFeatures]
+
+
+@step
+def gaussians(s: Session) -> Any:
+    rows = s.model.gaussiansDF.collect()
+    found = [row["mean"].toArray().tolist() for row in rows]
+    return [found, rows[0]["cov"].toArray().shape, len(s.model.gaussians)]
+
+
+@step
+def summary(s: Session) -> Any:
+    found = s.model.summary
+    rows = [found.predictions.count(), found.cluster.columns, found.probability.columns]
+    return [*rows, list(found.clusterSizes), np.isfinite(found.logLikelihood).item()]
+
+
+@step
+def search(s: Session) -> Any:
+    grid = GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], numInit=1, maxIter=3)
+    found = grid.fit(s.frame)
+    first = found.summary.candidatesDF.collect()[0]
+    grid.write().overwrite().save(s.path("search"))
+    loaded = GaussianMixtureSearch.load(s.path("search"))
+    return [found.summary.k, first["k"], loaded.getK()]
+
+
+@step
+def save_and_load(s: Session) -> Any:
+    s.model.save(s.path("model"))
+    loaded = GaussianMixtureModel.load(s.path("model"))
+    same = loaded.transform(s.frame).collect() == s.model.transform(s.frame).collect()
+    return [same, loaded.summary == s.model.summary, loaded.uid == s.model.uid]
+
+
+def files(directory: Path) -> list[str]:
+    inside = directory.rglob("*")
+    return sorted(str(path.relative_to(directory)) for path in inside if path.is_file())
+
+
+@step
+def save_where_something_is(s: Session) -> Any:
+    before, said = files(s.directory / "model"), []
+    other = GaussianMixture(k=7)
+    (s.directory / "empty").mkdir()
+    for what, name in ((s.model, "model"), (other, "model"), (s.model, "table"), (other, "empty")):
+        try:
+            what.save(s.path(name))
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}".replace(str(s.directory), "..."))
+    return [said, files(s.directory / "model") == before, files(s.directory / "empty")]
+
+
+@step
+def overwrite(s: Session) -> Any:
+    """Each time the other: nothing of what was there is left."""
+    path, fresh = s.path("over"), s.path("fresh")
+    started = GaussianMixture(k=2, inputCols=["x", "y"], initialModel=s.model)
+    plain = GaussianMixture(k=7)
+    layouts = []
+    for what in (started, plain, s.model, s.model, plain):
+        what.write().overwrite().save(path)
+        what.write().overwrite().save(fresh)
+        layouts.append(sorted(entry.name for entry in Path(path).iterdir()))
+    k = GaussianMixture.load(path).getK()
+    started.write().overwrite().save(path)
+    means = GaussianMixture.load(path).getInitialModel().means.tolist()
+    s.model.write().overwrite().save(path)
+    return [layouts, k, means, GaussianMixtureModel.load(path).means.tolist()]
+
+
+@step
+def load_what_is_not_there(s: Session) -> Any:
+    said = []
+    for kind, name in ((GaussianMixtureModel, "absent"), (GaussianMixture, "model")):
+        try:
+            kind.load(s.path(name))
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}".replace(str(s.directory), "..."))
+    return said
+
+
+@step
+def pipeline(s: Session) -> Any:
+    stages = [s.assembler, GaussianMixture(k=2, numInit=1, maxIter=3)]
+    both = Pipeline(stages=stages)
+    fitted = both.fit(s.frame)
+    found = [groups(fitted.transform(s.frame))]
+    for _ in range(2):
+        both.write().overwrite().save(s.path("pipeline"))
+        fitted.write().overwrite().save(s.path("pipeline model"))
+    loaded = PipelineModel.load(s.path("pipeline model"))
+    found.append(groups(loaded.transform(s.frame)))
+    return [*found, Pipeline.load(s.path("pipeline")).getStages()[1].getK()]
+
+
+@step
+def cross_validation(s: Session) -> Any:
+    data = s.assembler.transform(s.frame)
+    candidate = GaussianMixture(numInit=1, maxIter=2)
+    validator = CrossValidator(
+        estimator=candidate,
+        estimatorParamMaps=ParamGridBuilder().addGrid(candidate.k, [2, 3]).build(),
+        evaluator=ClusteringEvaluator(),
+        numFolds=2,
+        parallelism=2,
+        seed=5,
+    )
+    validated = validator.fit(data)
+    validated.write().overwrite().save(s.path("validated"))
+    loaded = CrossValidatorModel.load(s.path("validated"))
+    return [validated.bestModel.getK(), loaded.bestModel.getK(), len(validated.avgMetrics)]
+
+
+@step
+def mllib(s: Session) -> Any:
+    """MLlib's model as a start, and MLlib's files."""
+    data = s.assembler.transform(s.frame)
+    theirs = MLlibMixture(k=2, seed=3, maxIter=5)
+    model = theirs.fit(data)
+    model.write().overwrite().save(s.path("theirs"))
+    theirs.write().overwrite().save(s.path("their estimator"))
+    started = GaussianMixture(k=2, inputCols=["x", "y"], initialModel=model).fit(s.frame)
+    loaded = GaussianMixtureModel.load(s.path("theirs"))
+    again = MLlibModel.load(s.path("theirs"))
+    ours = [row["prediction"] for row in loaded.transform(data).collect()]
+    expected = [row["prediction"] for row in again.transform(data).collect()]
+    seed = GaussianMixture.load(s.path("their estimator")).getSeed()
+    return [sorted(started.summary.clusterSizes), ours == expected, seed]
+
+
+@step
+def wrong_kinds(s: Session) -> Any:
+    said = []
+    for data in (s.frame.toPandas(), s.path("table"), None):
+        for call in (s.mixture.fit, s.model.transform, s.model.impute):
+            try:
+                call(data)
+            except Exception as error:
+                said.append(f"{type(error).__name__}: {error}".replace(str(s.directory), "..."))
+    return said
+
+
+@step
+def used_in_a_udf(s: Session) -> Any:
+    model = s.model
+    predict = F.udf(lambda x, y: model.predict([x, y]), "int")
+    return groups(s.frame.select(predict("x", "y").alias("prediction")))
+
+
+def main(directory: str) -> None:
+    session = Session(Path(directory))
+    found = {}
+    for name, work in STEPS.items():
+        try:
+            found[name] = work(session)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            found[name] = {"error": f"{type(error).__name__}: {lines[0]}"}
+    print(json.dumps(found))
+    session.spark.stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

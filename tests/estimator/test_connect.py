@@ -1,0 +1,131 @@
+"""Spark Connect, where there is neither a SparkContext nor a JVM in the process."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("connect_program.py")
+needs_connect = pytest.mark.skipif(
+    importlib.util.find_spec("grpc") is None, reason="pyspark[connect] is not installed"
+)
+SIZES = [40, 60]
+MEANS = [[0.0, 0.0], [9.0, 2.0]]
+
+pytestmark = needs_connect
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[str, Any]:
+    """What every step of the program found."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        # Of the session of the other tests; a process that has them is of classic Spark.
+        if not name.startswith(("PYSPARK_GATEWAY", "SPARK_"))
+    }
+    environment |= {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path[1:]])
+    ended = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("connect"))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    steps: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    return steps
+
+
+def test_no_public_call_fails(found) -> None:
+    assert len(found) == 19
+    assert {n: v for n, v in found.items() if isinstance(v, dict) and "error" in v} == {}
+
+
+def test_fits_of_a_dataframe_and_of_a_table_are_one(found) -> None:
+    """Of two groups, 60 rows about (0, 0) and 40 about (9, 2)."""
+    weights, means, rows = found["fit_a_dataframe"]
+    assert_allclose(weights, [0.6, 0.4], atol=1e-6)
+    assert_allclose(means, MEANS, atol=0.6)
+    assert rows == 100
+    from_table = found["fit_a_table"]
+    assert_allclose(from_table[0], weights, rtol=1e-9)
+    assert_allclose(from_table[1], means, rtol=1e-9, atol=1e-12)
+    assert from_table[2] == SIZES
+
+
+def test_what_is_scored_filled_and_drawn(found) -> None:
+    assert found["transform"] == [["x", "y", "probability", "prediction"], SIZES, True]
+    assert found["impute"] == [["x", "y", "x_sd", "y_sd"], 0, 200]
+    assert found["one_row"][0] == 1
+    assert found["one_row"][1] > 0.999
+    assert found["used_in_a_udf"] == SIZES
+    mixed = found["fit_categories_counts_labels_noise"]
+    assert mixed == [{"c": ["far", "near"]}, mixed[1], 100, ["n"]]
+
+
+def test_what_the_model_and_its_summary_tell(found) -> None:
+    means, shape, number = found["gaussians"]
+    assert_allclose(means, found["fit_a_dataframe"][1])
+    assert (shape, number) == ([2, 2], 2)
+    assert found["summary"] == [100, ["prediction"], ["probability"], [60, 40], True]
+    assert found["search"] == [2, 2, [1, 2]]
+
+
+def test_what_was_saved_comes_back(found) -> None:
+    assert found["save_and_load"] == [True, True, True]
+    said = found["load_what_is_not_there"]
+    assert said[0].startswith("ModelFileError: there is no model at .../absent")
+    assert "a gmm_spark.estimator.GaussianMixture was asked for" in said[1]
+
+
+def test_what_is_there_is_not_written_over_unasked(found) -> None:
+    """A model, a table, a directory that is empty: one error, before anything is written."""
+    said, unchanged, in_the_empty = found["save_where_something_is"]
+    assert said == [
+        f"ConfigurationError: .../{name} exists already; "
+        "use write().overwrite().save(path) to replace it"
+        for name in ("model", "model", "table", "empty")
+    ]
+    assert unchanged
+    assert in_the_empty == []
+
+
+def test_what_is_written_over_is_gone(found) -> None:
+    """An estimator with its start, one without, a model twice, the estimator again."""
+    layouts, k, start, means = found["overwrite"]
+    expected = [["initialModel", "metadata"], ["metadata"], ["data", "metadata"]]
+    assert layouts == [expected[0], expected[1], expected[2], expected[2], expected[1]]
+    assert k == 7
+    assert start == means == found["fit_a_dataframe"][1]
+
+
+def test_pipelines_and_cross_validation(found) -> None:
+    assert found["pipeline"] == [SIZES, SIZES, 2]
+    assert found["cross_validation"] == [2, 2, 2]
+
+
+def test_the_models_of_mllib(found) -> None:
+    sizes, same_predictions, seed = found["mllib"]
+    assert sizes == SIZES
+    assert same_predictions
+    assert seed == 3
+
+
+def test_data_of_other_kinds(found) -> None:
+    said = found["wrong_kinds"]
+    assert len(said) == 9
+    for text, call in zip(said, np.tile(["fit", "transform", "impute"], 3), strict=True):
+        assert text.startswith(f"InputDataError: {call} takes a Spark DataFrame or a ParquetTable")
