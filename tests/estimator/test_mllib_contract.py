@@ -270,6 +270,10 @@ PROBES: dict[str, Callable[[Probes], Any]] = {
     "an output that exists": lambda p: first(
         p.scored(p.model.copy({p.model.predictionCol: "text"}))
     ),
+    "an output that exists, at the fit": lambda p: p.fitted(predictionCol="text"),
+    "two outputs of one name, at the fit": lambda p: p.fitted(
+        predictionCol="q", probabilityCol="q"
+    ),
     "two outputs of one name": lambda p: first(
         p.scored(p.model.copy({p.model.predictionCol: "q", p.model.probabilityCol: "q"}))
     ),
