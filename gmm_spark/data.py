@@ -14,7 +14,14 @@ from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Category, Roles
 from gmm_spark.engine.crew import SparkCrew
-from gmm_spark.engine.dataframe import DataFrameSource, check_category, quoted
+from gmm_spark.engine.dataframe import (
+    DataFrameSource,
+    check_category,
+    check_membership,
+    check_numeric,
+    feature_column,
+    quoted,
+)
 from gmm_spark.engine.jobs import Source, needed_session
 from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
@@ -136,6 +143,36 @@ class DataParams(EstimatorParams):
             ) from None
         finally:
             (opened or source).close()
+
+    def check(self, dataset: DataFrame | ParquetTable) -> None:
+        """Raise what `fit` would raise before it reads a row: of settings, columns, their types."""
+        self._check_settings()
+        self._check_outputs(dataset)
+        names, categories = self._input_columns(), self.getCategoricalCols()
+        weight, label = self._weight_column(), self.getInitialLabelCol()
+        membership, counts = self.getLabelCol(), tuple(self.getCountCols())
+        if isinstance(dataset, ParquetTable):
+            if names is not None:
+                schema = dataset.schema()
+                for name in categories:
+                    check_category_column(name, schema, dataset.path)
+                roles = Roles(tuple(names), weight, label, (), membership, counts)
+                ParquetSource(needed_session(), dataset, roles)
+                return
+            dataset = needed_session().read.parquet(dataset.path)
+        for name in [*(names or ()), *counts, weight, label]:
+            if name is not None:
+                check_numeric(dataset, name)
+        for name in categories:
+            check_category(dataset, name)
+        if membership is not None:
+            check_membership(dataset, membership)
+        if names is None:
+            feature_column(dataset, self.getFeaturesCol())
+
+    def _check_settings(self) -> None:
+        """Raise ConfigurationError for a setting that no data can suit."""
+        raise NotImplementedError
 
     def _check_outputs(self, dataset: DataFrame | ParquetTable) -> None:
         """Raise ConfigurationError where the model could not score what it is fitted to."""

@@ -259,6 +259,20 @@ def _findings(
     return text + (f"\n{unscored[0]:,} rows have gaps and no segment" if unscored else "")
 
 
+def check(run: Run[ScoreSettings]) -> str:
+    settings = run.settings
+    model = load_model(run.spark, "model", settings.model)
+    frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
+    if "run_date" in settings.partition_by and "run_date" not in frame.columns:
+        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    scored = _scored(run, model, frame)
+    _outcomes(scored, settings)
+    if settings.partition_by and files.exists(run.result.uri):
+        tables.check_partitioned(scored, run.result.uri, settings.partition_by)
+    what = tables.describe(settings.input)
+    return f"{what} would be scored with {len(model.weights)} segments"
+
+
 JOB = Job(
     name="score",
     settings=ScoreSettings,
@@ -266,6 +280,7 @@ JOB = Job(
     overwrite=lambda settings: settings.mode == "overwrite",
     how="mode: overwrite",
     work=score,
+    check=check,
 )
 
 

@@ -242,6 +242,18 @@ def _usual(model: GaussianMixtureModel, column: str, segment: int) -> str:
     return f"{model.categories[column][int(table.argmax())]} ({percent(table.max())})"
 
 
+def check(run: Run[TrainSettings]) -> str:
+    settings = run.settings
+    estimator, source = _estimator(run), tables.training_source(run.spark, settings)
+    try:
+        estimator.check(source)
+    except pa.ArrowException as error:
+        raise tables.arrow_error(settings.input, error) from error
+    k = " or ".join(map(str, settings.k)) if isinstance(settings.k, list) else settings.k
+    what = tables.describe(settings.input)
+    return f"{k} segment{'' if k == 1 else 's'} would be fitted to {what}"
+
+
 JOB = Job(
     name="train",
     settings=TrainSettings,
@@ -249,6 +261,7 @@ JOB = Job(
     overwrite=lambda settings: settings.overwrite,
     how="overwrite: true",
     work=train,
+    check=check,
 )
 
 

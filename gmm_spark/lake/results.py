@@ -43,9 +43,19 @@ class Result:
     def claim(self, *, overwrite: bool, how: str) -> None:
         """Make sure that a result may and can be written here; nothing there is changed.
 
-        Raises ConfigurationError when there is something already and `overwrite` is off (`how`
-        says what would allow it), or when nothing can be written.
+        Raises ConfigurationError as `check` does, or when nothing can be written.
         """
+        self.check(overwrite=overwrite, how=how)
+        try:
+            files.make_directory(self._workspace)
+        except OSError as error:
+            raise ConfigurationError(
+                f"output: cannot write to {self.directory}: {str(error).splitlines()[0]}"
+            ) from None
+
+    def check(self, *, overwrite: bool, how: str) -> None:
+        """Raise ConfigurationError when there is something already and `overwrite` is off (`how`
+        says what would allow it)."""
         if files.is_file(self.directory):
             raise ConfigurationError(
                 f"output: found a file at {self.directory}; expected a directory"
@@ -55,12 +65,6 @@ class Result:
                 f"output: found {', '.join(others[:3])}{' ...' if others[3:] else ''} in "
                 f"{self.directory}; expected nothing there, or {how}"
             )
-        try:
-            files.make_directory(self._workspace)
-        except OSError as error:
-            raise ConfigurationError(
-                f"output: cannot write to {self.directory}: {str(error).splitlines()[0]}"
-            ) from None
 
     def _not_of_a_failed_run(self) -> list[str]:
         """What lies in the directory, apart from the traces of a run that failed."""

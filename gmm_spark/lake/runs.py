@@ -62,8 +62,9 @@ class Run(Generic[Settings]):
 class Job(Generic[Settings]):
     """A job: its name and settings, the directory of its result, and what it does.
 
-    `work` writes `run.result` and returns the text to print; `overwrite` says whether an earlier
-    result may be replaced, `how` what would allow it.
+    `work` writes `run.result` and returns the text to print; `check` raises what can be known
+    without that, and says what would be done; `overwrite` says whether an earlier result may be
+    replaced, `how` what would allow it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Job(Generic[Settings]):
     overwrite: Callable[[Settings], bool]
     how: str
     work: Callable[[Run[Settings]], str]
+    check: Callable[[Run[Settings]], str]
 
 
 def run_job(job: Job[Settings], argv: Sequence[str]) -> int:
@@ -90,10 +92,27 @@ def run_job(job: Job[Settings], argv: Sequence[str]) -> int:
             directory = files.qualified(spark, settings.output)
             run_id = uuid.uuid4().hex[:12]
             result = Result(directory, job.result, run_id)
+            if settings.dry_run:
+                return _dry(job, Run(settings, spark, result))
             result.claim(overwrite=job.overwrite(settings), how=job.how)
         except GmmError as error:
             return _say(error)
         return _claimed(job, Run(settings, spark, result))
+
+
+def _dry(job: Job[Settings], run: Run[Settings]) -> int:
+    """Say what the run would do, or the error it would end with; nothing is written."""
+    try:
+        run.result.check(overwrite=job.overwrite(run.settings), how=job.how)
+        text = job.check(run)
+    except (Exception, KeyboardInterrupt) as error:
+        return _say(_ours(error))
+    there = ", which is there and would be replaced" if files.exists(run.result.uri) else ""
+    print(
+        f"Dry run: {text}\nNothing was written; {job.name} writes {run.result.uri}{there}",
+        flush=True,
+    )
+    return DONE
 
 
 def _claimed(job: Job[Settings], run: Run[Settings]) -> int:

@@ -237,8 +237,19 @@ def read_partitions(
 def write_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
     """Replace the partitions that have rows in `frame`; the others stay.
 
-    Raises ConfigurationError when the table there has other columns or other partitions.
+    Raises ConfigurationError as `check_partitioned` does.
     """
+    check_partitioned(frame, uri, partition_by)
+    (
+        frame.write.mode("overwrite")
+        .option("partitionOverwriteMode", "dynamic")
+        .partitionBy(*partition_by)
+        .parquet(uri)
+    )
+
+
+def check_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
+    """Raise ConfigurationError when the table at `uri` has other columns or other partitions."""
     if any(name.endswith(".parquet") for name in files.names(uri)):
         raise ConfigurationError(
             f"output: found a table at {uri} without partitions; expected one by "
@@ -251,12 +262,6 @@ def write_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -
             f"output: found a table at {uri} that differs in the columns "
             f"{', '.join(sorted(earlier ^ now))}; expected the same columns, or another output"
         )
-    (
-        frame.write.mode("overwrite")
-        .option("partitionOverwriteMode", "dynamic")
-        .partitionBy(*partition_by)
-        .parquet(uri)
-    )
 
 
 def clear_partition(uri: str, values: Sequence[tuple[str, Any]]) -> bool:
