@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pyspark.sql import DataFrame
+from pyspark.storagelevel import StorageLevel
 from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Category, Roles
@@ -17,6 +18,7 @@ from gmm_spark.engine.crew import SparkCrew
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
     check_category,
+    check_columns,
     check_membership,
     check_numeric,
     feature_column,
@@ -194,6 +196,7 @@ class DataParams(EstimatorParams):
         membership, counts = self.getLabelCol(), tuple(self.getCountCols())
         found: tuple[Category, ...] = ()
         notes: list[str] = []
+        kept: DataFrame | None = None
         if isinstance(dataset, ParquetTable):
             spark = needed_session()
             if names is not None:
@@ -214,19 +217,31 @@ class DataParams(EstimatorParams):
         if categories:
             for name in categories:
                 check_category(dataset, name)
-            columns = (quoted(name).alias(str(i)) for i, name in enumerate(categories))
-            rows, most = dataset.select(*columns), self.getMaxCategories()
-            found, notes = find_categories(rows, categories, most)
-        source = DataFrameSource(
-            dataset,
-            input_cols=names,
-            features_col=self.getFeaturesCol(),
-            weight=weight,
-            label=label,
-            categories=found,
-            membership=membership,
-            counts=counts,
-        )
+            check_columns(dataset, names, counts, weight, label, membership)
+            # Its values are counted before they are packed: what is read twice is kept.
+            read = [*(names or ()), *categories, *counts]
+            read += [name for name in (weight, label, membership) if name is not None]
+            dataset = dataset.select(*map(quoted, dict.fromkeys(read)))
+            dataset = kept = dataset.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            if categories:
+                columns = (quoted(name).alias(str(i)) for i, name in enumerate(categories))
+                rows, most = dataset.select(*columns), self.getMaxCategories()
+                found, notes = find_categories(rows, categories, most)
+            source = DataFrameSource(
+                dataset,
+                input_cols=names,
+                features_col=self.getFeaturesCol(),
+                weight=weight,
+                label=label,
+                categories=found,
+                membership=membership,
+                counts=counts,
+            )
+        finally:
+            if kept is not None:
+                with suppress(Exception):
+                    kept.unpersist()
         return source, notes
 
     def _sample_rows(self, plans: Sequence[Plan], roles: Roles) -> int:

@@ -391,7 +391,7 @@ class ParquetReader:
 
 
 PACKED_SCHEMA = (
-    "rows long, wrong_length long, an_other_length long, nulls array<long>, "
+    "rows long, length long, wrong_length long, an_other_length long, nulls array<long>, "
     "fingerprint long, block binary"
 )
 
@@ -415,42 +415,75 @@ def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
 class Packer:
     """Turns batches of rows into packed blocks, for `mapInArrow`.
 
-    Either every column is a scalar, or the first holds arrays or vectors of `length` features.
-    `encoders` are of columns that are not numbers, by their place.
+    Either every column is a scalar, or the first holds arrays or vectors, of as many features as
+    the first of the partition has. `encoders` are of columns that are not numbers, by their place.
     """
 
     columns: tuple[str, ...]
-    length: int | None
+    arrays: bool = False
     encoders: dict[int, Encoder] = field(default_factory=dict)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        width = len(self.columns) + (0 if self.length is None else self.length - 1)
+        first, length = int(self.arrays), 0
+        if self.arrays:
+            length, batches = _first_length(batches)
+        encoders = {place - first: encoder for place, encoder in self.encoders.items()}
+        width = max(1, len(self.columns) - first + length)
         for batch in _regrouped(batches, max(_PACKED_ROWS, _PACKED_VALUES // width)):
-            first = int(self.length is not None)
-            encoders = {place - first: encoder for place, encoder in self.encoders.items()}
             extra, extra_nulls = batch_columns(batch, self.columns[first:], encoders)
             found = Features(extra[:0], extra_nulls[:0])
-            if self.length is not None:
-                found = array_features(batch.column(0), self.length)
+            if length > 0:
+                found = array_features(batch.column(0), length)
             values = np.concatenate([found.values.reshape(-1, batch.num_rows), extra])
             nulls = np.concatenate([found.nulls, extra_nulls])
             fingerprint = int(row_hashes(values, 0).view(np.int64).sum(dtype=np.int64))
             yield pa.RecordBatch.from_arrays(
                 [
-                    pa.array([values.shape[1]], pa.int64()),
+                    pa.array([batch.num_rows], pa.int64()),
+                    pa.array([length], pa.int64()),
                     pa.array([found.wrong_length], pa.int64()),
                     pa.array([found.an_other_length], pa.int64()),
                     pa.array([nulls.tolist()], pa.list_(pa.int64())),
                     pa.array([fingerprint], pa.int64()),
                     pa.array([values.tobytes()], pa.binary()),
                 ],
-                ["rows", "wrong_length", "an_other_length", "nulls", "fingerprint", "block"],
+                [
+                    "rows",
+                    "length",
+                    "wrong_length",
+                    "an_other_length",
+                    "nulls",
+                    "fingerprint",
+                    "block",
+                ],
             )
+
+
+def _first_length(
+    batches: Iterable[pa.RecordBatch],
+) -> tuple[int, Iterator[pa.RecordBatch]]:
+    """How many entries the first array or vector of the first column has; 0 where it is empty, -1
+    where all are null; and all the batches."""
+    remaining, looked_at = iter(batches), []
+    for batch in remaining:
+        looked_at.append(batch)
+        present = batch.column(0).drop_null()
+        if len(present):
+            # Of one row, whatever its length: the others tell themselves.
+            return _length(present[0]), chain(looked_at, remaining)
+    return -1, iter(looked_at)
+
+
+def _length(row: pa.Scalar) -> int:
+    if not pa.types.is_struct(row.type):
+        return len(row.values)
+    return len(row["values"].values) if row["type"].as_py() == 1 else int(row["size"].as_py())
 
 
 @dataclass(frozen=True)
 class PackedReader:
-    """Reads packed blocks back."""
+    """Reads packed blocks back. A partition without a row that says how many features there are
+    has gaps alone."""
 
     roles: Roles
 
@@ -459,10 +492,13 @@ class PackedReader:
             rows, nulls = batch.column("rows").to_pylist(), batch.column("nulls").to_pylist()
             fingerprints = batch.column("fingerprint").to_pylist()
             for index, packed in enumerate(batch.column("block")):
-                values = np.frombuffer(packed.as_buffer()).reshape(-1, rows[index])
+                values = np.frombuffer(packed.as_buffer()).reshape(len(nulls[index]), rows[index])
+                absent = len(self.roles.names) - len(values)
+                if absent:
+                    values = np.vstack([np.full((absent, rows[index]), np.nan), values])
                 yield Block(
                     values,
-                    np.array(nulls[index], dtype=np.int64),
+                    np.array([rows[index]] * absent + nulls[index], dtype=np.int64),
                     self.roles,
                     fingerprints[index],
                 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pyarrow as pa
 from pyspark.ml.functions import vector_to_array
@@ -16,7 +18,6 @@ from gmm_spark.engine.blocks import (
     NO_MEMBERSHIP,
     PACKED_SCHEMA,
     Category,
-    Encoder,
     PackedReader,
     Packer,
     Roles,
@@ -55,6 +56,22 @@ def check_membership(frame: DataFrame, name: str) -> None:
     one = kind.elementType if isinstance(kind, T.ArrayType) else kind
     if not isinstance(one, T.NumericType):
         raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind.simpleString()))
+
+
+def check_columns(
+    frame: DataFrame,
+    input_cols: Sequence[str] | None,
+    counts: Sequence[str],
+    weight: str | None,
+    label: str | None,
+    membership: str | None,
+) -> None:
+    """Raise where the frame lacks one of the columns, or it is not of the type that is needed."""
+    extra = [name for name in (weight, label) if name is not None]
+    for name in [*(input_cols or ()), *counts, *extra]:
+        check_numeric(frame, name)
+    if membership is not None:
+        check_membership(frame, membership)
 
 
 def _check_there(frame: DataFrame, name: str) -> None:
@@ -106,71 +123,100 @@ class DataFrameSource:
         counts: tuple[str, ...] = (),
     ) -> None:
         self.spark = frame.sparkSession
-        extra = [name for name in (weight, label) if name is not None]
-        for name in [*(input_cols or []), *counts, *extra]:
-            check_numeric(frame, name)
-        if membership is not None:
-            check_membership(frame, membership)
-        length: int | None = None
-        if input_cols is not None:
-            self.roles = Roles(tuple(input_cols), weight, label, categories, membership, counts)
-            selected = []
-        else:
-            features = feature_column(frame, features_col)
-            length = _first_length(frame, features, features_col)
-            names = tuple(f"{features_col}[{i}]" for i in range(length))
-            self.roles = Roles(names, weight, label, categories, membership, counts)
-            selected = [features.alias("0")]
-        encoders: dict[int, Encoder] = {}
-        skipped = 0 if length is None else length
-        for place, name in enumerate(self.roles.names[skipped:], skipped):
-            encoder = self.roles.encoders.get(place)
-            column = quoted(name) if encoder is not None else quoted(name).cast("double")
-            if encoder is not None:
-                encoders[len(selected)] = encoder
-            selected.append(column.alias(str(len(selected))))
-        packer = Packer(tuple(str(i) for i in range(len(selected))), length, encoders)
+        check_columns(frame, input_cols, counts, weight, label, membership)
+        self._frame, self._features = frame, features_col
+        features = tuple(input_cols) if input_cols is not None else (features_col,)
+        self.roles = Roles(features, weight, label, categories, membership, counts)
+        selected, encoders = [], self.roles.encoders
+        for place, name in enumerate(self.roles.names):
+            if input_cols is None and place == 0:
+                column = feature_column(frame, features_col)
+            else:
+                column = quoted(name) if place in encoders else quoted(name).cast("double")
+            selected.append(column.alias(str(place)))
+        columns = tuple(str(place) for place in range(len(selected)))
+        packer = Packer(columns, input_cols is None, encoders)
         packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
-        cores = parallelism(self.spark)
-        if not is_connect(self.spark):
-            partitions = frame.rdd.getNumPartitions()
-            if partitions > _PARTITIONS_PER_CORE * cores:
-                packed = packed.coalesce(_PARTITIONS_PER_CORE * cores)
+        self._most = _PARTITIONS_PER_CORE * parallelism(self.spark)
+        partitions = _num_partitions(frame)
+        if partitions is not None and partitions > self._most:
+            packed = packed.coalesce(self._most)
         self._packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
+        self._blocks = self._packed
         try:
             with described(self.spark, "packing of the rows"):
-                self._materialise(length, features_col)
+                self._materialise(partitions, input_cols is None)
         except BaseException:
             self.close()
             raise
         self.reader = PackedReader(self.roles)
 
-    def _materialise(self, length: int | None, features_col: str) -> None:
+    def _materialise(self, partitions: int | None, arrays: bool) -> None:
         by_partition = self._packed.select(
-            F.spark_partition_id().alias("partition"), "rows", "wrong_length", "an_other_length"
+            F.spark_partition_id().alias("partition"), "rows", "length", "wrong_length"
         )
         totals = (
             by_partition.groupBy("partition")
             .agg(
                 F.sum("rows").alias("rows"),
+                F.max("length").alias("longest"),
+                F.min(F.when(F.col("length") >= 0, F.col("length"))).alias("shortest"),
                 F.sum("wrong_length").alias("wrong_length"),
-                F.max("an_other_length").alias("an_other_length"),
             )
-            .agg(F.sum("rows"), F.sum("wrong_length"), F.max("an_other_length"), F.count("rows"))
+            .agg(
+                F.sum("rows"),
+                F.count("rows"),
+                F.max("longest"),
+                F.min("shortest"),
+                F.sum("wrong_length"),
+            )
             .first()
         )
         assert totals is not None
         self.rows_at_most = int(totals[0] or 0)
-        self.num_tasks = max(1, int(totals[3]))
-        if totals[1]:
+        self.num_tasks = max(1, int(totals[1]))
+        # How many partitions a query with a shuffle has is known only now.
+        if partitions is None and self.num_tasks > self._most:
+            self._blocks = self._packed.coalesce(self._most)
+            self.num_tasks = self._most
+        if not arrays:
+            return
+        longest, shortest, wrong = totals[2], totals[3], totals[4]
+        if longest is None or longest < 0:
             raise InputDataError(
-                f"column {features_col!r}: {totals[1]} of {self.rows_at_most} rows have another "
-                f"number of entries ({totals[2]}, for instance) than the first, which has "
-                f"{length}; every row needs the same"
+                f"there are no rows with a value in column {self._features!r}: nothing is there "
+                "to fit"
             )
+        if wrong or longest != shortest:
+            self._refuse_lengths()
+        if longest < 1:
+            raise InputDataError(f"column {self._features!r}: the first row has no entries")
+        names = tuple(f"{self._features}[{i}]" for i in range(longest))
+        self.roles = replace(self.roles, features=names)
+
+    def _refuse_lengths(self) -> None:
+        """Raise for rows of different lengths; counts them, in another look at the data."""
+        features = feature_column(self._frame, self._features)
+        if is_vector(self._frame.schema[self._features].dataType):
+            features = vector_to_array(features)
+        lengths = self._frame.where(quoted(self._features).isNotNull()).select(
+            F.size(features).alias("length")
+        )
+        first = lengths.first()
+        expected = 0 if first is None else int(first["length"])
+        if expected < 1:
+            raise InputDataError(f"column {self._features!r}: the first row has no entries")
+        other = F.when(F.col("length") != expected, F.col("length"))
+        found = lengths.agg(F.count(other), F.max(other)).first()
+        assert found is not None
+        raise InputDataError(
+            f"column {self._features!r}: {found[0]} of {self.rows_at_most} rows have another "
+            f"number of entries ({found[1]}, for instance) than the first, which has {expected}; "
+            "every row needs the same"
+        )
 
     def frame(self) -> DataFrame:
-        return self._packed
+        return self._blocks
 
     def rdd(self) -> None:
         # Blocks cached in an RDD are read in a third of the time (1M x 16: 0.09 s, not 0.26 s),
@@ -183,16 +229,15 @@ class DataFrameSource:
             self._packed.unpersist()
 
 
-def _first_length(frame: DataFrame, features: Column, name: str) -> int:
-    array = vector_to_array(features) if is_vector(frame.schema[name].dataType) else features
-    first = frame.where(features.isNotNull()).select(F.size(array).alias("n")).first()
-    if first is None:
-        raise InputDataError(
-            f"there are no rows with a value in column {name!r}: nothing is there to fit"
-        )
-    if first["n"] < 1:
-        raise InputDataError(f"column {name!r}: the first row has no entries")
-    return int(first["n"])
+def _num_partitions(frame: DataFrame) -> int | None:
+    """How many partitions the frame has; None where to ask would run a part of its query, which
+    is what Spark does for shuffles, broadcasts and subqueries. 0 where there is no RDD to ask."""
+    if is_connect(frame.sparkSession):
+        return 0
+    plan = frame._jdf.queryExecution().executedPlan().toString()
+    if "Exchange" in plan or "Subquery" in plan:
+        return None
+    return frame.rdd.getNumPartitions()
 
 
 _SIMPLE: dict[type[T.DataType], pa.DataType] = {

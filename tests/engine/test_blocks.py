@@ -104,7 +104,7 @@ def read_back(packer: Packer, batches: list[pa.RecordBatch], roles: Roles) -> li
 def test_what_is_packed_is_read_back_with_its_roles(rows) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array(row) for row in rows], ["0", "1", "2"])
     roles = Roles(("x",), weight="w", label="l")
-    (block,) = read_back(Packer(("0", "1", "2"), None), [batch], roles)
+    (block,) = read_back(Packer(("0", "1", "2")), [batch], roles)
     assert_array_equal(block.inputs, rows[:1])
     assert_array_equal(block.weights, rows[1])
     assert_array_equal(block.labels, rows[2])
@@ -117,7 +117,7 @@ def test_fingerprints_add_up_to_the_same_however_rows_are_cut(rows) -> None:
             pa.RecordBatch.from_arrays([pa.array(row[a:b]) for row in rows], ["0", "1", "2"])
             for a, b in pairwise(bounds)
         ]
-        blocks = read_back(Packer(("0", "1", "2"), None), batches, Roles(("x", "y", "z")))
+        blocks = read_back(Packer(("0", "1", "2")), batches, Roles(("x", "y", "z")))
         return sum(block.fingerprint for block in blocks) % 2**64
 
     assert total([]) == total([1, 17, 1999]) == total([500, 500, 1000])
@@ -131,7 +131,7 @@ def test_arrays_become_columns_with_their_gaps_counted() -> None:
     arrays = pa.array([[1.0, 2.0], None, [3.0, None], [float("nan"), 4.0]])
     weights = pa.array([1.0, 2.0, 3.0, None])
     batch = pa.RecordBatch.from_arrays([arrays, weights], ["0", "1"])
-    (block,) = read_back(Packer(("0", "1"), 2), [batch], Roles(("x", "y"), weight="w"))
+    (block,) = read_back(Packer(("0", "1"), True), [batch], Roles(("x", "y"), weight="w"))
     nan = np.nan
     assert_array_equal(block.inputs, [[1, nan, 3, nan], [2, nan, nan, 4]])
     assert_array_equal(block.weights, [1, 2, 3, nan])
@@ -140,7 +140,7 @@ def test_arrays_become_columns_with_their_gaps_counted() -> None:
 
 def test_arrays_of_another_length_are_counted() -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([[1.0, 2.0], [1.0], [], [1.0, 2.0, 3.0]])], ["0"])
-    (packed,) = Packer(("0",), 2)([batch])
+    (packed,) = Packer(("0",), True)([batch])
     assert packed.column("rows").to_pylist() == [4]
     assert packed.column("wrong_length").to_pylist() == [3]
     assert packed.column("an_other_length").to_pylist() == [1]
