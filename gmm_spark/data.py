@@ -19,8 +19,6 @@ from gmm_spark.engine.dataframe import (
     DataFrameSource,
     check_category,
     check_columns,
-    check_membership,
-    check_numeric,
     feature_column,
     quoted,
 )
@@ -162,13 +160,9 @@ class DataParams(EstimatorParams):
                 ParquetSource(needed_session(), dataset, roles)
                 return
             dataset = needed_session().read.parquet(dataset.path)
-        for name in [*(names or ()), *counts, weight, label]:
-            if name is not None:
-                check_numeric(dataset, name)
         for name in categories:
             check_category(dataset, name)
-        if membership is not None:
-            check_membership(dataset, membership)
+        check_columns(dataset, names, counts, weight, label, membership)
         if names is None:
             feature_column(dataset, self.getFeaturesCol())
 
@@ -303,7 +297,14 @@ class DataParams(EstimatorParams):
             ranges = scanned.highest - scanned.lowest
             widths = np.where(ranges[:d] > 0, ranges[:d] / by.scale, 1.0)
             values = ranges[len(ranges) - len(roles.counts) :] + 1
-            noise = Noise(_LEAST_NOISE, np.log(widths), np.log(values))
+            corner = np.where(ranges[:d] > 0, scanned.lowest[:d], scanned.lowest[:d] - by.scale / 2)
+            noise = Noise(
+                _LEAST_NOISE,
+                np.log(widths),
+                np.log(values),
+                (corner - by.centre) / by.scale,
+                scanned.lowest[len(ranges) - len(roles.counts) :],
+            )
         sample = Sample(
             scanned.sample,
             scanned.sample_weights,

@@ -189,4 +189,5 @@ def _noise(
             f"noiseBox: {names[bad[0]]!r} goes from {low:g} to {high:g}; give the lowest value, "
             "then a higher one"
         )
-    return Noise(weight, np.log(widths[:d]), np.log(widths[d:]))
+    lowest = found[:, 0]
+    return Noise(weight, np.log(widths[:d]), np.log(widths[d:]), lowest[:d], lowest[d:])

@@ -30,6 +30,7 @@ from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.inputs import check_data, no_column
 from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
+from gmm_spark.engine.sampling import BLOCK, Sampling
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
@@ -360,6 +361,46 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                 numbered, work, [field.name for field in fields[len(columns) :]]
             )
         return filled.toDF(*columns, *outputs)
+
+    def sample(self, n: int, seed: int = 0) -> DataFrame:
+        """Rows drawn from the mixture, on the executors.
+
+        Numeric columns are double, as inputCols names them, or one vector column, featuresCol;
+        categories are text, with "(other)" for what the model does not tell apart; counts are
+        bigint; and `component`, int, says which of them a row is drawn from, -1 for noise, which
+        is uniform over its box. The same n and seed give the same rows on any cluster.
+
+        Parameters
+        ----------
+        n : how many rows, at least 0
+        seed : at least 0
+
+        Raises ConfigurationError where n or seed is negative, a column is called component, or
+        the model was saved by a release that did not keep where the noise's box lies.
+        """
+        if n < 0 or seed < 0:
+            raise ConfigurationError(f"n is {n} and seed {seed}; both must be at least 0")
+        parameters, names = self.parameters, self._input_columns()
+        if parameters.noise is not None and parameters.noise.lowest is None:
+            raise ConfigurationError(
+                "the model does not say where the box of its noise lies; fit it again with this "
+                "release"
+            )
+        numbers: list[tuple[str, T.DataType]] = [(name, T.DoubleType()) for name in names or ()]
+        if names is None:
+            numbers = [(self.getFeaturesCol(), VectorUDT())]
+        columns = [
+            *numbers,
+            *((category.name, T.StringType()) for category in self._categories),
+            *((name, T.LongType()) for name in self.getCountCols()),
+        ]
+        refuse_taken(["component"], [name for name, _ in columns])
+        columns.append(("component", T.IntegerType()))
+        work = Sampling(parameters, self._categories, names is None, int(n), int(seed))
+        fields = [T.StructField(str(i), kind) for i, (_, kind) in enumerate(columns)]
+        blocks = needed_session().range(-(-int(n) // BLOCK))
+        drawn = blocks.mapInArrow(work, T.StructType(fields))
+        return drawn.toDF(*(name for name, _ in columns))
 
     def _row(self, names: list[str]) -> list[str]:
         """The columns that a row is scored by, in the order of a block's rows."""

@@ -96,6 +96,9 @@ class ModelWriter(_Writer):
         if noise is not None:
             extra["noise"] = {"weight": noise.weight, "logWidths": noise.log_widths.tolist()}
             extra["noise"]["logValues"] = noise.log_values.tolist()
+            if noise.lowest is not None and noise.least_counts is not None:
+                extra["noise"]["lowest"] = noise.lowest.tolist()
+                extra["noise"]["leastCounts"] = noise.least_counts.tolist()
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
         self._save_metadata(path, extra)
@@ -232,7 +235,8 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
     tables = np.array([row["table"] or [] for row in rows], dtype=float).reshape(k, -1)
     noise = metadata.get("noise")
     if noise is not None:
-        ranges = (np.array(noise[key], dtype=float) for key in ("logWidths", "logValues"))
+        keys = "logWidths", "logValues", "lowest", "leastCounts"
+        ranges = (np.array(noise[key], dtype=float) for key in keys if key in noise)
         noise = Noise(noise["weight"], *ranges)
     rates = np.array([row["rate"] or [] for row in rows], dtype=float).reshape(k, -1)
     found = Parameters(structure, weights, means, covariances, tables, levels, noise, rates)

@@ -96,6 +96,8 @@ class Noise:
     weight: float
     log_widths: Array  # (d,) of the box; in the coordinates of the mixture it is of
     log_values: Array = field(default_factory=lambda: np.zeros(0))  # (c,) how many a count has
+    lowest: Array | None = None  # (d,) corner of the box; None for models of earlier releases
+    least_counts: Array | None = None  # (c,) the same of counts
 
     @property
     def log_density(self) -> float:
@@ -219,7 +221,7 @@ class Parameters:
             self,
             means=means,
             covariances=self._rescaled(1.0 / by.scale),
-            noise=self._noise_scaled(-np.log(by.scale)),
+            noise=self._noise_scaled(-np.log(by.scale), -by.centre / by.scale),
         )
 
     def restored(self, by: Standardisation) -> Parameters:
@@ -229,13 +231,15 @@ class Parameters:
             self,
             means=means,
             covariances=self._rescaled(by.scale),
-            noise=self._noise_scaled(np.log(by.scale)),
+            noise=self._noise_scaled(np.log(by.scale), by.centre),
         )
 
-    def _noise_scaled(self, log_factor: Array) -> Noise | None:
-        if self.noise is None:
+    def _noise_scaled(self, log_factor: Array, shift: Array) -> Noise | None:
+        noise = self.noise
+        if noise is None:
             return None
-        return replace(self.noise, log_widths=self.noise.log_widths + log_factor)
+        lowest = None if noise.lowest is None else shift + np.exp(log_factor) * noise.lowest
+        return replace(noise, log_widths=noise.log_widths + log_factor, lowest=lowest)
 
     def _rescaled(self, factor: Array) -> Array:
         if self.structure.shape == "full":
@@ -275,7 +279,8 @@ class Parameters:
             covariances = self.covariances
         noise = self.noise
         if noise is not None:
-            noise = replace(noise, log_widths=noise.log_widths[columns])
+            lowest = None if noise.lowest is None else noise.lowest[columns]
+            noise = replace(noise, log_widths=noise.log_widths[columns], lowest=lowest)
         return replace(self, means=self.means[:, columns], covariances=covariances, noise=noise)
 
     def validated(self) -> Parameters:
