@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.engine.scoring import NOISE, Scorer
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.far import log_joint_far
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
@@ -92,7 +93,7 @@ def test_a_value_too_far_out_for_the_spread_of_its_column_is_refused() -> None:
 )
 def test_parameters_beyond_the_limits_are_no_mixture(mean, variance, expected) -> None:
     given = Parameters(STRUCTURES["VVI"], np.ones(1), np.array([[mean]]), np.array([[variance]]))
-    with pytest.raises(ConfigurationError, match=expected):
+    with pytest.raises(SettingError, match=expected):
         given.validated()
 
 
