@@ -40,7 +40,7 @@ from gmm_spark.mixture.parameters import Noise, Structure, structure_named
 from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
 from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
-from gmm_spark.mixture.usable import scale_refusal
+from gmm_spark.mixture.usable import scale_refusal, width_refusal
 from gmm_spark.params import EstimatorParams, refuse_taken
 
 logger = logging.getLogger(__name__)
@@ -111,9 +111,11 @@ class DataParams(EstimatorParams):
     def _opened(self, dataset: DataFrame | ParquetTable, plans: Sequence[Plan]) -> Iterator[Data]:
         """The data scanned once and described for every plan; given back in the end."""
         started = time.monotonic()
+        self._refuse_wide(plans, len(self._input_columns() or ()))
         source, notes = self._source(dataset)
         opened: Data | None = None
         try:
+            self._refuse_wide(plans, len(source.roles.features))
             scanned = scan(
                 source,
                 missing=self.getMissing(),  # type: ignore[arg-type]
@@ -262,6 +264,14 @@ class DataParams(EstimatorParams):
                 f"higher one, k is {k}; labels are 0 to {k - 1}, and null where a row's component "
                 "is not known"
             )
+
+    def _refuse_wide(self, plans: Sequence[Plan], d: int) -> None:
+        """Raise ConfigurationError where a fit needs more memory than a machine is asked for."""
+        given = self.getInitialModel() is not None or self.getInitialLabelCol() is not None
+        for plan in plans:
+            wrong = width_refusal(plan.structure, d, plan.k, 1 if given else self.getNumInit())
+            if wrong:
+                raise ConfigurationError(wrong)
 
     def _refuse_singular(self, columns: Columns, plan: Plan, names: tuple[str, ...]) -> None:
         if plan.floor != 0 or plan.structure.shape == "spherical":

@@ -45,6 +45,8 @@ _LOG_ZERO = -1e300
 _EXPANSION_ERROR = 1e-8
 # T(X) of one chunk, which the second-level cache holds: it is written once and read twice.
 _CHUNK_BYTES = 1 << 20
+# And its bound, reached from some 350 columns on, where 256 rows take more.
+_ROOM_BYTES = 128 << 20
 # OpenBLAS multiplies small matrices without packing them first, up to this volume: for few
 # components that is twice as fast, 50 against 23 GFLOP/s for T(X) @ R.T at d = 16, k = 8.
 _SMALL_PRODUCT = 1e6
@@ -218,7 +220,10 @@ class BlockKernel:
         layout = evaluator.layout
         num_features, k = layout.num_features, layout.num_components
         rows = _CHUNK_BYTES // (8 * (num_features + 2 * k))
-        self._chunk = int(np.clip(rows // 64 * 64, 256, 4096))
+        rows = int(np.clip(rows // 64 * 64, 256, 4096))
+        # Of very wide tables a few rows have to do; 256 of 1,000 columns would take a gigabyte.
+        most = _ROOM_BYTES // (8 * (num_features + 2 * k))
+        self._chunk = max(8, min(rows, most // 8 * 8))
         self._copies = layout.d if layout.kind == "full" else 0  # rows of z above T(X), once more
         self._room = aligned((self._copies + num_features) * self._chunk)
         self._room_of_densities = aligned(k * self._chunk)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import LARGEST, Array
+from gmm_spark.mixture.parameters import LARGEST, Array, Structure
 from gmm_spark.mixture.scaling import SMALLEST_FLOOR, Columns
 
 # From here on float64 does not tell one whole number from the next.
@@ -105,3 +105,26 @@ def scale_refusal(
                 "such rows out or rescale the column"
             )
     return None
+
+
+# A kernel of K components takes about so many times its statistics, K times (M + 1) numbers, and
+# the room of its rows: natural parameters, sums and covariances, some of them twice.
+_TIMES_STATISTICS = 12
+_MOST_BYTES = 8 << 30
+
+
+def width_refusal(structure: Structure, d: int, k: int, starts: int) -> str | None:
+    """The sentence about a mixture of d columns too wide for the memory of a machine; None where
+    it is not. `starts` mixtures of k components are tried together on the sample."""
+    if structure.shape != "full":
+        return None
+    terms = d * (d + 1) // 2 + d + 1
+    each, together = (_TIMES_STATISTICS * 8 * components * terms for components in (k, k * starts))
+    if together <= _MOST_BYTES:
+        return None
+    fewer = "a smaller numInit or k" if each <= _MOST_BYTES and starts > 1 else "a smaller k"
+    return (
+        f"full covariances of {d} columns and k = {k} take about {each / 2**30:.1f} GiB a task, "
+        f"and {together / 2**30:.1f} GiB on the driver for {starts} starts; the limit is "
+        f"{_MOST_BYTES >> 30} GiB: use covarianceType='diag', fewer columns, or {fewer}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +14,17 @@ from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.far import log_joint_far
 from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.usable import extremes, refusal, scale_refusal, together, unusable
+from gmm_spark.mixture.usable import (
+    extremes,
+    refusal,
+    scale_refusal,
+    together,
+    unusable,
+    width_refusal,
+)
 
 INF, NAN = np.inf, np.nan
 
@@ -201,3 +210,41 @@ def test_scoring_refuses_what_a_fit_refuses(gaps, value) -> None:
     with pytest.raises(InputDataError) as caught:
         Scorer(parameters, gaps, ("x", "y")).score(rows)
     assert str(caught.value) == refusal(unusable(rows, *extremes(rows)), ["x", "y"], 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "d", "k", "starts", "expected"),
+    [
+        ("VVV", 1000, 2, 16, None),
+        ("VVV", 64, 100, 64, None),
+        ("VVI", 100_000, 10, 16, None),
+        ("VVV", 3000, 8, 16, "3.2 GiB a task, and 51.5 GiB on the driver.* a smaller numInit or k"),
+        ("EEE", 20_000, 1, 1, "17.9 GiB a task.* or a smaller k$"),
+    ],
+)
+def test_mixtures_too_wide_for_memory(code, d, k, starts, expected) -> None:
+    found = width_refusal(STRUCTURES[code], d, k, starts)
+    if expected is None:
+        assert found is None
+    else:
+        assert re.search(expected, found)
+
+
+def test_the_room_of_a_wide_kernel_is_bounded_and_its_chunks_are_those_of_a_narrow_one() -> None:
+    d = 400
+    parameters = Parameters.unit(STRUCTURES["VVV"], 1, d)
+    by = Standardisation(np.zeros(d), np.ones(d))
+    wide = BlockKernel(natural_parameters([parameters], by))
+    assert wide._room.nbytes + wide._room_of_densities.nbytes <= 130 << 20
+    rows = np.random.default_rng(1).normal(size=(d, 250))
+    wide.add(rows)
+    assert wide._chunk < 250
+    expected = -0.5 * (rows**2).sum() - 250 * d / 2 * np.log(2 * np.pi)
+    assert_allclose(wide.statistics().log_likelihoods, expected, rtol=1e-12)
+    assert_allclose(wide.statistics().second[0], rows @ rows.T, rtol=1e-9, atol=1e-9)
+    for narrow in (1, 16, 64, 255):  # as ever: results do not change by a bit
+        unit = Parameters.unit(STRUCTURES["VVV"], 2, narrow)
+        by = Standardisation(np.zeros(narrow), np.ones(narrow))
+        kernel = BlockKernel(natural_parameters([unit], by))
+        terms = narrow * (narrow + 1) // 2 + narrow + 1 + 4
+        assert kernel._chunk == int(np.clip((1 << 20) // (8 * terms) // 64 * 64, 256, 4096))
