@@ -292,7 +292,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return scored.toDF(*dataset.columns, *(field.name for field in added))
 
     def impute(
-        self, dataset: DataFrame | ParquetTable, *, draws: int = 0, seed: int = 0
+        self, dataset: DataFrame | ParquetTable, *, draws: int | None = 0, seed: int | None = 0
     ) -> DataFrame:
         """The rows of `dataset` with their gaps (null or NaN) in `inputCols`,
         `countCols` and `categoricalCols` filled.
@@ -316,6 +316,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         InputDataError where an input column is missing or not numeric.
         """
         check_data(dataset, (DataFrame, ParquetTable), "impute")
+        draws, seed = draws or 0, seed or 0
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")

@@ -230,3 +230,5 @@ def test_none_in_the_params_of_one_fit_or_one_transform(spark, frame) -> None:
     fitted.setPredictionCol("p")
     assert "prediction" in fitted.transform(frame, {fitted.predictionCol: None}).columns
     assert estimator.getWeightCol() == "absent"
+    again = fitted.impute(frame.limit(3), draws=None, seed=None)
+    assert again.columns == fitted.impute(frame.limit(3)).columns
