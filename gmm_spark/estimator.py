@@ -21,6 +21,7 @@ from gmm_spark.engine.scanning import MISSING
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
@@ -372,8 +373,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         given, notes = matched(model, self._input_columns(), data.source.roles, shares)
         data.notes.extend(notes)
         start = as_structure(given, plan.structure).standardised(sample.standardisation)
+        start = off_zero(with_weight(start))
         wanted = sample.noise
-        if wanted is None or start.noise is None:
+        if wanted is None or start.noise is None or start.noise.weight == 0:
             weights = start.weights / start.weights.sum()
             start = replace(start, weights=weights, noise=None)
             return start if wanted is None else start.with_noise(wanted)

@@ -39,7 +39,8 @@ class GaussianMixtureSummary:
         log-likelihood plus its log density: only that never falls), seconds. Pass 0 is the
         first look at the data, of kind "scan", or "packing" where a DataFrame was brought into
         blocks. Then "em", a step of EM; "anchored", steps on the sample, corrected by the pass
-        before; "accelerated", an extrapolation of steps; "rejected", one of these that had
+        before; "accelerated", an extrapolation of steps; "lifted", a step of EM with probabilities
+        or rates next to zero raised (categoryPrior=0); "rejected", one of these that had
         lowered the likelihood and was taken back; "confirming", a step of EM at the end
     candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows

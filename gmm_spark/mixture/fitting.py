@@ -7,7 +7,7 @@ standardised coordinates throughout; nothing here reads a clock or writes a file
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.accelerating import Anderson, RunPass, anchored
 from gmm_spark.mixture.covariance import Floored, m_step, scatter_about_origin
+from gmm_spark.mixture.edges import Edges, can_vanish, edges_to_leave, off_zero
 from gmm_spark.mixture.kernel import (
     BlockKernel,
     Evaluator,
@@ -28,7 +29,8 @@ from gmm_spark.mixture.sufficient import Statistics
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
 Acceleration = Literal["anderson", "none"]
 ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
-PassKind = Literal["em", "accelerated", "anchored", "rejected", "confirming"]
+PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]
+_PROPOSED: tuple[PassKind, ...] = ("accelerated", "anchored", "lifted")
 
 # A fall of the mean log-likelihood by less than this, relative, is rounding.
 _ROUNDING = 1e-9
@@ -43,6 +45,9 @@ _PASS_COSTS_ROWS = 300_000
 _FEWEST_STEPS = 3
 # A fit may hope to gain so many times what its last pass gained.
 _STEPS_AHEAD = 60
+# To which share of what all rows have a value at an edge is raised: the first of these, in turn
+# from the last, at which the log-likelihood does not fall.
+_LIFTS = 0.02, 0.1, 0.3
 # How much finer than the last gain these steps are taken: the anchor moves anyway.
 _SAMPLE_PRECISION = 0.01
 
@@ -52,8 +57,9 @@ class PassRecord:
     """One pass over the data: the parameters it was asked about, and what it found.
 
     `kind` says where they came from: "em", a step of EM; "accelerated", an extrapolation of
-    steps; "anchored", steps on the sample; "confirming", a step of EM after which the fit may
-    stop. "rejected" is a pass at which the log-likelihood had fallen: EM goes on from before it.
+    steps; "anchored", steps on the sample; "lifted", a step of EM with probabilities or rates next
+    to zero raised; "confirming", a step of EM after which the fit may stop. "rejected" is a pass
+    at which the log-likelihood had fallen: EM goes on from before it.
     """
 
     number: int
@@ -218,7 +224,8 @@ def passes(
     leap = None
     if acceleration == "anderson":
         leap = _Leap(floor, standardisation, tol, run_sample, gaps, prior)
-    parameters = start
+    vanishing = can_vanish(start, prior)
+    parameters = off_zero(start) if vanishing else start
     kind: PassKind = "em"
     floored: tuple[Floored, ...] = ()
     dead: tuple[int, ...] = ()
@@ -234,7 +241,7 @@ def passes(
         except SingularCovarianceError:
             if best is None:
                 raise
-            if leap is not None and kind in ("accelerated", "anchored"):
+            if leap is not None and kind in _PROPOSED:
                 leap.rejected(kind)
                 parameters, floored, dead, kind = *best.step, "em"
                 continue
@@ -251,7 +258,7 @@ def passes(
         gain = None if best is None else objective - best.record.objective
         rounding = float(parameters.all_weights @ evaluator.rounding)
         fell = gain is not None and gain < -_ROUNDING * max(1.0, abs(objective)) - rounding
-        reject = fell and leap is not None and kind in ("accelerated", "anchored")
+        reject = fell and leap is not None and kind in _PROPOSED
         record = PassRecord(
             len(history) + 1,
             "rejected" if reject else kind,
@@ -275,6 +282,10 @@ def passes(
             reason = "decreased"
             break
         small = gain is not None and gain < max(tol, rounding)
+        edges: Edges | None = None
+        if small and vanishing:
+            edges = edges_to_leave(parameters, statistics, tol)
+            small = edges is None
         confirmations = confirmations + 1 if small and kind in ("em", "confirming") else 0
         if parameters.structure.shared and scatter is None:
             scatter = scatter_about_origin(statistics)
@@ -289,12 +300,16 @@ def passes(
             best = _Visit(record, statistics, log_likelihood, (parameters, floored, dead))
             reason = "singular"
             break
+        if vanishing:
+            step = replace(step, parameters=off_zero(step.parameters))
         best = _Visit(
             record, statistics, log_likelihood, (step.parameters, step.floored, step.dead)
         )
         leapt = None
         if leap is not None and confirmations == 0 and len(history) <= max_iter:
-            leapt = leap.propose(evaluator, best, small, scatter)
+            if edges is not None:
+                leapt = leap.lift(best.step[0], edges)
+            leapt = leapt or leap.propose(evaluator, best, small, scatter)
         if leapt is None:
             parameters, floored, dead = best.step
             kind = "confirming" if small or (leap is not None and leap.arrived) else "em"
@@ -344,6 +359,7 @@ class _Leap:
         self._run_sample, self._gaps, self._prior = run_sample, gaps, prior
         self._anderson = Anderson(floor)
         self._steps = self._taken = _SAMPLE_STEPS[1]
+        self._lifts = list(_LIFTS)
         # The sample has nothing more to say at this point.
         self.arrived = False
 
@@ -351,7 +367,16 @@ class _Leap:
         """A proposal lowered the log-likelihood."""
         if kind == "anchored":
             self._shorten()
+        if kind == "lifted":
+            self._lifts.pop()
         self._anderson.clear()
+
+    def lift(self, step: Parameters, edges: Edges) -> tuple[Parameters, PassKind] | None:
+        """A step of EM, and from there off the edges; None where that has failed before."""
+        if not self._lifts:
+            return None
+        self._anderson.clear()
+        return edges.left(step, self._lifts[-1]), "lifted"
 
     def _shorten(self) -> None:
         self._steps = self._taken // 4

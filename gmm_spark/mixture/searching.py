@@ -15,6 +15,7 @@ from gmm_spark.mixture.candidates import (
     lead,
     ranked,
 )
+from gmm_spark.mixture.edges import can_vanish
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import improved
 from gmm_spark.mixture.parameters import Parameters, Structure
@@ -26,6 +27,9 @@ _FIRST_ROWS_PER_COORDINATE = 10
 # Rounds: steps of EM, and on how many times the rows of the first; the last repeats.
 _ROUNDS = ((6, 1), (8, 1), (12, 2), (20, 2))
 _CLIMB_STEPS = 300
+# How much finer than tol the last steps are where probabilities may go to zero: the likelihood is
+# flat near there, and gains stay under tol long before the optimum.
+_FLAT_PRECISION = 0.001
 # Rivals of the best: how many, and how many standard errors behind.
 _RIVALS = 2
 _RIVAL_LEAD = 2.0
@@ -85,6 +89,8 @@ def search(
     best, others = candidates[0], candidates[1:]
     if k > 1 and num_init + len(given) > 1:
         best, others = improved(best, crew, sample, rows)
+    if can_vanish(best.parameters, sample.prior_of(k)):
+        tol = _FLAT_PRECISION * tol
     climbed = climb_all(crew, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
     first, *rest = ranked(sample, climbed or [best])
     rivals = [c for c in rest if _is_rival(c, first, sample)]

@@ -160,3 +160,16 @@ def test_two_blobs_of_twenty_columns_are_told_apart(spark) -> None:
     assert adjusted_rand_score(truth, [row[0] for row in scored]) == 1.0
     peer = PeerMixture(2, reg_covar=0.0, random_state=0).fit(rows)
     assert_allclose(model.summary.meanLogLikelihood, peer.score(rows), rtol=0, atol=1e-2)
+
+
+def test_latent_classes_of_patterns_and_their_counts_reach_the_published_fit(
+    spark, shared_data
+) -> None:
+    """Goodman (1974), as poLCA reports it: without a prior EM alone would stay at zeros."""
+    values = np.genfromtxt(shared_data / "classic_lca" / "values.csv", delimiter=",", names=True)
+    rows = [tuple(map(int, row)) for row in values]
+    frame = table(spark, rows, "A int, B int, C int, D int, n int", 2)
+    mixture = GaussianMixture(k=3, categoricalCols=list("ABCD"), weightCol="n", categoryPrior=0.0)
+    summary = mixture.fit(frame).summary
+    assert summary.converged
+    assert_allclose(summary.logLikelihood, -503.3011, rtol=0, atol=1e-3)
