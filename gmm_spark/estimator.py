@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml import Estimator
+from pyspark.ml.param import Param
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
@@ -21,7 +22,9 @@ from gmm_spark.engine.scanning import MISSING
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
+from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.kernel import Evaluator
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
@@ -72,6 +75,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         numInit: int = 16,
         initialModel: GaussianMixtureModel | None = None,
         initialLabelCol: str | None = None,
+        initialWeights: Sequence[float] | None = None,
+        initialMeans: Any = None,
+        initialCovariances: Any = None,
         covarianceFloor: str | float = "auto",
         acceleration: str = "anderson",
         missing: str = "error",
@@ -113,6 +119,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         numInit: int = 16,
         initialModel: GaussianMixtureModel | None = None,
         initialLabelCol: str | None = None,
+        initialWeights: Sequence[float] | None = None,
+        initialMeans: Any = None,
+        initialCovariances: Any = None,
         covarianceFloor: str | float = "auto",
         acceleration: str = "anderson",
         missing: str = "error",
@@ -224,7 +233,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         if not self._has_numbers():
             order = restored.canonical_order()
         model = GaussianMixtureModel(restored.taken(order), None, data.source.roles.categories)
-        own = {"k", "covarianceType", "initialModel"}  # the model's are what the plan chose
+        # The model's are what the plan chose.
+        own = {"k", "covarianceType", "initialModel", *(part.name for part in self._parts())}
         for param, value in self._paramMap.items():
             if param.name not in own and model.hasParam(param.name):
                 model._set(**{param.name: value})
@@ -255,7 +265,43 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
     def _has_numbers(self) -> bool:
         """Whether components have numbers already: their labels', or those of what the fit starts
         from."""
-        return self.getLabelCol() is not None or self.getInitialModel() is not None
+        given = self.getLabelCol(), self.getInitialModel(), self._partial_start()
+        return any(start is not None for start in given)
+
+    def _parts(self) -> tuple[Param[Any], ...]:
+        return self.initialWeights, self.initialMeans, self.initialCovariances
+
+    def _partial_start(self) -> PartialStart | None:
+        """The parts of a start that are given, if any is."""
+        given = self.getInitialWeights(), self.getInitialMeans(), self.getInitialCovariances()
+        if all(part is None for part in given):
+            return None
+        return PartialStart(*(None if p is None else np.array(p, dtype=float) for p in given))
+
+    def _check_partial_start(self, plan: Plan) -> None:
+        partial = self._partial_start()
+        if partial is None:
+            return
+        for param in (self.initialModel, self.initialLabelCol):
+            if self.isSet(param):
+                raise ConfigurationError(
+                    f"give {param.name} or parts of a start (initialWeights, initialMeans, "
+                    "initialCovariances), not both"
+                )
+        names = self._input_columns()
+        of_columns = partial.means is not None or partial.covariances is not None
+        if names == [] and of_columns:
+            raise ConfigurationError(
+                "initialMeans and initialCovariances are of inputCols, and there are none"
+            )
+        try:
+            partial.checked(plan.structure, plan.k, None if names is None else len(names))
+        except SettingError as error:
+            raise ConfigurationError(
+                "initialWeights, initialMeans, initialCovariances with k = "
+                f"{plan.k} and {'the vector' if names is None else f'{len(names)} inputCols'}: "
+                f"{error}"
+            ) from None
 
     def _check_settings(self) -> None:
         """Raise ConfigurationError for what is wrong before anything is read."""
@@ -320,7 +366,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             columns = self.getCategoricalCols(), self.getCountCols()
             check_columns(start, self._input_columns(), *columns)
         num_features = None if start is None else start.parameters.d
-        return self._planned(self.getK(), self.getCovarianceType(), num_features)
+        plan = self._planned(self.getK(), self.getCovarianceType(), num_features)
+        self._check_partial_start(plan)
+        return plan
 
     def _planned(self, k: int, name: str, num_features: int | None = None) -> Plan:
         floor = self.getCovarianceFloor()
@@ -352,7 +400,19 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
                     _beside_all(sample, plan.k, data.scan.num_rows),
                 )
             ]
-        found = search(
+        partial = self._partial_start()
+        if partial is not None:
+            partial.checked(plan.structure, plan.k, sample.d)
+            found = partial.completed(
+                sample, plan.k, plan.structure, lambda: self._searched(data, sample, plan)[0]
+            )
+            return [found]
+        starts = self._searched(data, sample, plan)
+        # Of all the rows the sample has the last word.
+        return starts if sample.num_rows < data.scan.num_rows else starts[:1]
+
+    def _searched(self, data: Data, sample: Sample, plan: Plan) -> list[Parameters]:
+        return search(
             sample,
             plan.k,
             plan.structure,
@@ -362,8 +422,6 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             tol=self.getTol(),
             crew=data.crew(sample),
         )
-        # Of all the rows the sample has the last word.
-        return found if sample.num_rows < data.scan.num_rows else found[:1]
 
     def _given(
         self, model: GaussianMixtureModel, data: Data, sample: Sample, plan: Plan

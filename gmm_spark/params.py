@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import (
     HasAggregationDepth,
@@ -31,6 +32,13 @@ def _model_converter(value: Any) -> Any:
     from gmm_spark.mllib import started_from
 
     return started_from(value)
+
+
+def _numbers_converter(value: Any) -> Any:
+    try:
+        return np.asarray(value, dtype=float).tolist()
+    except ValueError:
+        raise TypeError(f"{value!r} is no array of numbers") from None
 
 
 def _own(name: str, doc: str, converter: Any = TypeConverters.toString) -> Param[Any]:
@@ -66,6 +74,22 @@ class GaussianMixtureParams(
     )
     initialLabelCol = _own(
         "initialLabelCol", "column of whole numbers, one value a component, to start from instead"
+    )
+    initialWeights = _own(
+        "initialWeights",
+        "weights to start from, (k,); what is not given of a start is found on the sample",
+        _numbers_converter,
+    )
+    initialMeans = _own(
+        "initialMeans",
+        "means to start from, (k, columns), in the order of inputCols or of the vector",
+        _numbers_converter,
+    )
+    initialCovariances = _own(
+        "initialCovariances",
+        "covariances to start from, in the shape of covarianceType: full (k, d, d), tied (d, d), "
+        "diag (k, d), spherical (k,)",
+        _numbers_converter,
     )
     covarianceFloor = _own(
         "covarianceFloor",
@@ -231,6 +255,19 @@ class GaussianMixtureParams(
         """Gets the column of starting labels, or None."""
         is_set = self.isSet(self.initialLabelCol)
         return self.getOrDefault(self.initialLabelCol) if is_set else None
+
+    def getInitialWeights(self) -> list[float] | None:
+        """Gets the weights to start from, or None."""
+        return self.getOrDefault(self.initialWeights) if self.isSet(self.initialWeights) else None
+
+    def getInitialMeans(self) -> list[list[float]] | None:
+        """Gets the means to start from, or None."""
+        return self.getOrDefault(self.initialMeans) if self.isSet(self.initialMeans) else None
+
+    def getInitialCovariances(self) -> Any:
+        """Gets the covariances to start from, or None."""
+        is_set = self.isSet(self.initialCovariances)
+        return self.getOrDefault(self.initialCovariances) if is_set else None
 
     def getCovarianceFloor(self) -> str | float:
         """Gets the value of covarianceFloor or its default."""
@@ -404,6 +441,18 @@ class EstimatorParams(GaussianMixtureParams):
     def setInitialLabelCol(self: _Self, value: str | None) -> _Self:
         """Sets the column of labels to start from."""
         return self._set(initialLabelCol=value)
+
+    def setInitialWeights(self: _Self, value: Any) -> _Self:
+        """Sets the weights to start from, (k,)."""
+        return self._set(initialWeights=value)
+
+    def setInitialMeans(self: _Self, value: Any) -> _Self:
+        """Sets the means to start from, (k, columns)."""
+        return self._set(initialMeans=value)
+
+    def setInitialCovariances(self: _Self, value: Any) -> _Self:
+        """Sets the covariances to start from, in the shape of covarianceType."""
+        return self._set(initialCovariances=value)
 
     def setCovarianceFloor(self: _Self, value: str | float) -> _Self:
         """Sets the covariance floor: auto, a fraction of the columns' own deviation, or 0."""

@@ -148,7 +148,7 @@ class GaussianMixtureSearch(GaussianMixture):
             raise ConfigurationError(
                 f"criterion is {self.getCriterion()!r}; it must be one of {', '.join(CRITERIA)}"
             )
-        for param in (self.initialModel, self.initialLabelCol):
+        for param in (self.initialModel, self.initialLabelCol, *self._parts()):
             if self.isSet(param):
                 raise ConfigurationError(
                     f"{param.name} is of one number of components; a search makes its own starts"

@@ -232,6 +232,11 @@ def _labelled_start(
     return replace(start, covariances=(1 - share) * start.covariances + share * support)
 
 
+def start_from_groups(sample: Sample, labels: Labels, k: int, structure: Structure) -> Parameters:
+    """The M-step of rows of a sample that each belong to one component, `labels` (n,)."""
+    return _labelled_start(sample, labels, k, structure)
+
+
 def one_component(sample: Sample, structure: Structure) -> Parameters:
     """All rows as one component."""
     return _labelled_start(sample, np.zeros(sample.num_rows, dtype=np.intp), 1, structure)

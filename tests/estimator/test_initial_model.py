@@ -191,3 +191,33 @@ def test_a_refit_with_swapped_columns_is_the_same_model_with_the_same_numbers(
     assert_allclose(grown.means[:, 1], [20, 60], atol=2)
     with pytest.raises(ConfigurationError, match="income is not in the data"):
         GaussianMixture(k=2, inputCols=["age"], initialModel=first).fit(monday)
+
+
+def test_a_start_of_means_alone_is_kept_and_keeps_its_numbers(spark, halves, tmp_path) -> None:
+    _, monday = halves
+    parts = {"initialMeans": np.array([[30.0, 30000.0], [50.0, 80000.0]])}
+    given = GaussianMixture(k=2, inputCols=["age", "income"], **parts)
+    given.save(str(tmp_path / "estimator"))
+    loaded = GaussianMixture.load(str(tmp_path / "estimator"))
+    assert loaded.getInitialMeans() == parts["initialMeans"].tolist()
+    assert_array_equal(loaded.setMaxIter(0).fit(monday).means, parts["initialMeans"])
+    model = given.fit(monday)
+    assert_allclose(model.weights, [0.25, 0.75], atol=0.01)  # the smaller first, as given
+    assert model.getInitialMeans() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"initialMeans": [[1.0], [2.0]]}, "2 inputCols: .*shape"),
+        ({"initialMeans": [[1.0, 2.0]] * 3}, "with k = 2"),
+        ({"initialWeights": [0.5, 0.6]}, "sum to 1, they sum to 1.1"),
+        ({"initialWeights": [0.5, 0.5], "initialLabelCol": "l"}, "give initialLabelCol or parts"),
+        ({"initialMeans": [[1.0]] * 2, "inputCols": [], "countCols": ["n"]}, "there are none"),
+    ],
+)
+def test_parts_of_a_start_are_checked_before_the_data(spark, given, said) -> None:
+    unreadable = spark.createDataFrame([("x",)], "s string")
+    estimator = GaussianMixture(**{"k": 2, "inputCols": ["a", "b"], **given})
+    with pytest.raises(ConfigurationError, match=said):
+        estimator.fit(unreadable)
