@@ -13,13 +13,16 @@ these cannot read the model, whatever its version.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
+from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
 from gmm_spark import mllib
+from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
@@ -38,8 +41,9 @@ class _Writer(MLWriter):
         super().__init__()
         self.instance = instance
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save to `path`; ConfigurationError where something is there already."""
+        path = as_text(path)
         exists = ConfigurationError(
             f"{path} exists already; use write().overwrite().save(path) to replace it"
         )
@@ -122,7 +126,7 @@ class _Reader(MLReader):  # type: ignore[type-arg]
     def _load_metadata(self, path: str) -> dict[str, Any]:
         """What is written about what is saved there, by us or (then it is `_of_mllib`) MLlib."""
         try:
-            metadata = DefaultParamsReader.loadMetadata(path, needed_session())
+            metadata = DefaultParamsReader.loadMetadata(_readable(path), needed_session())
         except AnalysisException as error:
             raise ModelFileError(f"there is no model at {path}: {_first_line(error)}") from None
         except Exception as error:
@@ -150,13 +154,14 @@ class _Reader(MLReader):  # type: ignore[type-arg]
 class ModelReader(_Reader):
     """Reads a `GaussianMixtureModel`."""
 
-    def load(self, path: str) -> Any:
+    def load(self, path: str | os.PathLike[str]) -> Any:
+        path = as_text(path)
         metadata = self._load_metadata(path)
         spark = needed_session()
         if _of_mllib(metadata):
             return self._loaded_from_mllib(path, metadata)
         try:
-            rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{path}/data").collect()
+            rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{_readable(path)}/data").collect()
             categories = tuple(
                 Category(c["name"], tuple(c["levels"]), c["other"])
                 for c in metadata.get("categories", [])
@@ -179,7 +184,7 @@ class ModelReader(_Reader):
     def _loaded_from_mllib(self, path: str, metadata: dict[str, Any]) -> Any:
         """As `load`, with MLlib's order of the components; MLlib keeps no summary."""
         try:
-            parameters = mllib.saved_parameters(needed_session(), path)
+            parameters = mllib.saved_parameters(needed_session(), _readable(path))
             model = self.cls(parameters)
             model._resetUid(metadata["uid"])
             mllib.set_params(model, metadata["paramMap"])
@@ -194,7 +199,8 @@ class ModelReader(_Reader):
 class EstimatorReader(_Reader):
     """Reads a `GaussianMixture`."""
 
-    def load(self, path: str) -> Any:
+    def load(self, path: str | os.PathLike[str]) -> Any:
+        path = as_text(path)
         metadata = self._load_metadata(path)
         estimator = self.cls()
         try:
@@ -247,13 +253,41 @@ def _exists(path: str) -> bool:
     spark = needed_session()
     if is_connect(spark):  # no file system from here; what reads a path looks whether it is there
         try:
-            spark.read.text(path).schema  # noqa: B018
+            spark.read.text(escaped(path)).schema  # noqa: B018
         except AnalysisException as error:
             return "PATH_NOT_FOUND" not in str(error)
         return True
-    hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    filesystem, hadoop_path = _by_hadoop(path)
+    return bool(filesystem.exists(hadoop_path))
+
+
+def _by_hadoop(path: str) -> tuple[Any, Any]:
+    """Hadoop's file system of a path, and the path."""
+    spark: Any = needed_session()
+    hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)
     configuration = spark._jsparkSession.sessionState().newHadoopConf()
-    return bool(hadoop_path.getFileSystem(configuration).exists(hadoop_path))
+    return hadoop_path.getFileSystem(configuration), hadoop_path
+
+
+def _readable(path: str) -> str:
+    """A path as Spark's readers find it: the one that is written, else the one that matches.
+
+    Raises ModelFileError where several match. On Spark Connect, from which the file system is out
+    of reach, a path is what is written.
+    """
+    if not is_pattern(path) or is_connect(needed_session()) or _exists(path):
+        return escaped(path)
+    filesystem, hadoop_path = _by_hadoop(path)
+    try:
+        statuses = filesystem.globStatus(hadoop_path) or ()
+    except Py4JError:  # no pattern either
+        statuses = ()
+    found = sorted(status.getPath().toString() for status in statuses)
+    if len(found) > 1:
+        raise ModelFileError(
+            f"{len(found)} paths match {path}, from {found[0]} to {found[-1]}; name one model"
+        )
+    return escaped(found[0] if found else path)
 
 
 def _emptied(path: str) -> None:
