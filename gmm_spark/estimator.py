@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -339,13 +340,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             raise ConfigurationError(
                 f"inputCols is {names}; name at least one column, and each once"
             )
-        every = [*(names or ()), *categories, *counts]
-        twice = sorted({name for name in every if every.count(name) > 1})
-        if twice:
-            raise ConfigurationError(
-                f"column {twice[0]} is named twice in inputCols, categoricalCols and countCols; "
-                "name it once"
-            )
+        self._check_roles()
         if (categories or counts) and self.isSet(self.featuresCol) and not names:
             raise ConfigurationError(
                 "categories and counts cannot stand beside featuresCol: name the numeric columns "
@@ -443,7 +438,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""
         return EstimatorWriter(self)
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save this estimator to a path that does not exist yet."""
         self.write().save(path)
 
@@ -453,7 +448,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         return EstimatorReader(cls)
 
     @classmethod
-    def load(cls, path: str) -> GaussianMixture:
+    def load(cls, path: str | os.PathLike[str]) -> GaussianMixture:
         """Load an estimator; ModelFileError where there is none, or it cannot be read."""
         loaded: GaussianMixture = cls.read().load(path)
         return loaded

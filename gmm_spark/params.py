@@ -382,6 +382,36 @@ def refuse_taken(outputs: Sequence[str], columns: Sequence[str]) -> None:
 class EstimatorParams(GaussianMixtureParams):
     """The setters of `GaussianMixture`; the model has those of its own that it can use."""
 
+    def _check_roles(self) -> None:
+        """Raise ConfigurationError for a column in two roles that do not go together.
+
+        A column may be its own weight, and start labels may be an input or the known labels.
+        """
+        numeric = self._input_columns()
+        inputs = [
+            ("inputCols", name) if numeric is not None else ("featuresCol", name)
+            for name in (numeric if numeric is not None else [self.getFeaturesCol()])
+        ]
+        inputs += [("categoricalCols", name) for name in self.getCategoricalCols()]
+        inputs += [("countCols", name) for name in self.getCountCols()]
+        for place, (role, name) in enumerate(inputs):
+            other = next((first for first, known in inputs[:place] if known == name), None)
+            if other is not None:
+                found = f"twice in {role}" if other == role else f"in {other} and in {role}"
+                raise ConfigurationError(f"column {name!r} is {found}; name it once")
+        roles = {name: role for role, name in inputs}
+        label, weight = self.getLabelCol(), self._weight_column()
+        if label in roles:
+            raise ConfigurationError(
+                f"column {label!r} is labelCol and in {roles[label]}: a segment that is known is "
+                "no input; leave it out of one of them"
+            )
+        for role, column in (("labelCol", label), ("initialLabelCol", self.getInitialLabelCol())):
+            if column is not None and column == weight:
+                raise ConfigurationError(
+                    f"column {column!r} is {role} and weightCol; it can be one of them"
+                )
+
     def setK(self: _Self, value: int) -> _Self:
         """Sets the number of components."""
         return self._set(k=value)

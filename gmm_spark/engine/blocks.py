@@ -5,7 +5,7 @@ Runs on executors: imports numpy and pyarrow alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ NO_CATEGORY = (
     "column {name!r} has type {kind}; categories are text, whole numbers or booleans: convert it, "
     "or name it in inputCols"
 )
+NO_NUMBER = "column {name!r} has type {kind}, a number is needed; convert it or leave it out"
 NO_MEMBERSHIP = (
     "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
     "them"
@@ -78,6 +79,10 @@ class Memberships:
     """
 
     def encoded(self, column: pa.Array) -> Array:
+        kind = column.type
+        if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            column = column.cast(pa.list_(kind.value_type))
+        # Not safe: a number beyond 2^53 is no component's, and said to be none.
         if not pa.types.is_list(column.type):
             return _bits(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
         lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
@@ -104,7 +109,8 @@ def bad_membership(code: float) -> str:
     """What stood in the table for a negative code."""
     if code == _FRACTION:
         return "a number that is not whole"
-    return f"{-1.0 - code:g}" if code % 1 == 0 else f"{code + 1.5:g}"
+    label = -1.0 - code if code % 1 == 0 else code + 1.5
+    return f"{label:.0f}" if abs(label) < 1e15 else f"{label:g}"
 
 
 @dataclass(frozen=True)
@@ -217,21 +223,37 @@ def as_text(column: pa.Array) -> pa.Array:
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
+def column_named(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The one column of that name; ValueError where it is not there, or there twice."""
+    places = batch.schema.get_all_field_indices(name)
+    if len(places) != 1:
+        raise ValueError(f"column {name!r} is there {len(places)} times; it must be there once")
+    return batch.column(places[0])
+
+
 def batch_columns(
     batch: pa.RecordBatch, names: Iterable[str], encoders: Mapping[int, Encoder] | None = None
 ) -> tuple[Array, Any]:
-    """Columns of a batch stacked feature-major, (columns, m), and their null counts. Those that
-    have no encoder are numeric."""
-    names, encoders = list(names), encoders or {}
-    values = np.empty((len(names), batch.num_rows))
-    nulls = np.zeros(len(names), dtype=np.int64)
-    for index, name in enumerate(names):
-        column = batch.column(batch.schema.get_field_index(name))
+    """Columns of a batch by their names: see `stacked`."""
+    return stacked([column_named(batch, name) for name in names], batch.num_rows, encoders)
+
+
+def stacked(
+    columns: Sequence[pa.Array], num_rows: int, encoders: Mapping[int, Encoder] | None = None
+) -> tuple[Array, Any]:
+    """Columns feature-major, (columns, m), and their null counts. Those that have no encoder are
+    numeric."""
+    encoders = encoders or {}
+    values = np.empty((len(columns), num_rows))
+    nulls = np.zeros(len(columns), dtype=np.int64)
+    for index, column in enumerate(columns):
         nulls[index] = column.null_count
         if index in encoders:
             values[index] = encoders[index].encoded(column)
             continue
         if not pa.types.is_float64(column.type):
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
             if pa.types.is_boolean(column.type):
                 column = column.cast(pa.int8())
             column = column.cast(pa.float64(), safe=False)
@@ -258,6 +280,7 @@ def array_features(column: pa.Array, length: int) -> Features:
     right = lengths == length
     features = np.full((length, len(column)), np.nan)
     flat = column.filter(pa.array(right)).flatten()
+    # Not safe: whole numbers beyond 2^53 are rounded, as the fit rounds them.
     values = flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     features[:, right] = values.reshape(-1, length).T
     nulls = np.full(length, int((~present).sum()), dtype=np.int64)
@@ -324,6 +347,8 @@ class RowGroupReader:
     names: tuple[str, ...]
     filter: Any = None
     filter_columns: tuple[str, ...] = ()
+    # Of columns in the table: what they are where a file lacks them, or has them without a type.
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         numbers = (number for batch in batches for number in batch.column(0).to_pylist())
@@ -349,10 +374,11 @@ class RowGroupReader:
         with self.filesystem.open_input_file(file.path) as stream:
             parquet = pq.ParquetFile(stream, pre_buffer=far)
             present = set(parquet.schema_arrow.names)
-            missing = [name for name in names if name not in present and name not in partition]
-            if missing:
-                raise TaskProblemError(f"{file.path} has no column {missing[0]!r}")
-            stored = [name for name in names if name not in partition]
+            absent = [name for name in names if name not in present and name not in partition]
+            unknown = [name for name in absent if name not in self.types]
+            if unknown:
+                raise TaskProblemError(f"{file.path} has no column {unknown[0]!r}")
+            stored = [name for name in names if name in present and name not in partition]
             rows = max(1024, _BATCH_BYTES // (8 * len(names)))
             fetched = [[group] for group in part.groups] if far else [list(part.groups)]
             batches = chain.from_iterable(
@@ -362,13 +388,41 @@ class RowGroupReader:
             for batch in batches:
                 for name in names:
                     if name in partition:
-                        constant = pa.repeat(partition[name], batch.num_rows)
-                        batch = batch.append_column(name, constant)
+                        value = pa.scalar(partition[name], self.types.get(name))
+                        batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+                for name in absent:
+                    batch = batch.append_column(name, pa.nulls(batch.num_rows, self.types[name]))
+                batch = self._typed(batch)
                 if self.filter is not None:
                     table = pa.Table.from_batches([batch]).filter(self.filter)
                     batch = table.combine_chunks().to_batches()[0] if table.num_rows else None
                 if batch is not None and batch.num_rows:
                     yield batch.select(list(self.names))
+
+    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A column of nulls without a type has that of the other files."""
+        pairs = zip(batch.schema.names, batch.schema.types, strict=True)
+        for place, (name, kind) in enumerate(pairs):
+            wanted = self.types.get(name, kind)
+            if pa.types.is_null(kind) and wanted != kind:
+                batch = batch.set_column(place, name, pa.nulls(batch.num_rows, wanted))
+        return batch
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a task's row groups in columns of given types, for `mapInArrow`."""
+
+    reader: RowGroupReader
+    types: pa.Schema  # of the first columns of the reader; others stay as they are
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in self.reader(batches):
+            arrays = list(batch.columns)
+            for index, kind in enumerate(self.types.types):
+                if arrays[index].type != kind:
+                    arrays[index] = arrays[index].cast(kind)
+            yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
 
 
 @dataclass(frozen=True)
@@ -386,7 +440,8 @@ class ParquetReader:
 
     def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
         for batch in batches:
-            values, nulls = batch_columns(batch, self.roles.names, self.roles.encoders)
+            # By place: a column may stand in two roles.
+            values, nulls = stacked(batch.columns, batch.num_rows, self.roles.encoders)
             yield Block(values, nulls, self.roles)
 
 
@@ -430,7 +485,7 @@ class Packer:
         encoders = {place - first: encoder for place, encoder in self.encoders.items()}
         width = max(1, len(self.columns) - first + length)
         for batch in _regrouped(batches, max(_PACKED_ROWS, _PACKED_VALUES // width)):
-            extra, extra_nulls = batch_columns(batch, self.columns[first:], encoders)
+            extra, extra_nulls = stacked(batch.columns[first:], batch.num_rows, encoders)
             found = Features(extra[:0], extra_nulls[:0])
             if length > 0:
                 found = array_features(batch.column(0), length)

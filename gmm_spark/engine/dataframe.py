@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
@@ -16,6 +16,7 @@ from pyspark.storagelevel import StorageLevel
 from gmm_spark.engine.blocks import (
     NO_CATEGORY,
     NO_MEMBERSHIP,
+    NO_NUMBER,
     PACKED_SCHEMA,
     Category,
     PackedReader,
@@ -34,18 +35,15 @@ def check_numeric(frame: DataFrame, name: str) -> None:
     """Raise where the frame has no such column, or it is not numeric."""
     _check_there(frame, name)
     kind = frame.schema[name].dataType
-    if not isinstance(kind, T.NumericType | T.BooleanType):
-        raise InputDataError(
-            f"column {name!r} has type {kind.simpleString()}, a number is needed; convert it or "
-            "leave it out"
-        )
+    if not isinstance(kind, T.NumericType | T.BooleanType | T.NullType):
+        raise InputDataError(NO_NUMBER.format(name=name, kind=kind.simpleString()))
 
 
 def check_category(frame: DataFrame, name: str) -> None:
     """Raise where the frame has no such column, or its values are no categories."""
     _check_there(frame, name)
     kind = frame.schema[name].dataType
-    if not isinstance(kind, T.StringType | T.IntegralType | T.BooleanType):
+    if not isinstance(kind, T.StringType | T.IntegralType | T.BooleanType | T.NullType):
         raise InputDataError(NO_CATEGORY.format(name=name, kind=kind.simpleString()))
 
 
@@ -54,7 +52,7 @@ def check_membership(frame: DataFrame, name: str) -> None:
     _check_there(frame, name)
     kind = frame.schema[name].dataType
     one = kind.elementType if isinstance(kind, T.ArrayType) else kind
-    if not isinstance(one, T.NumericType):
+    if not isinstance(one, T.NumericType | T.NullType):
         raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind.simpleString()))
 
 
@@ -77,6 +75,34 @@ def check_columns(
 def _check_there(frame: DataFrame, name: str) -> None:
     if name not in frame.columns:
         raise no_column(name, frame.columns)
+    check_once(frame, name)
+
+
+def check_once(frame: DataFrame, name: str) -> None:
+    """Raise where several columns of the frame answer to a name."""
+    same = same_names(name, frame.columns)
+    if len(same) > 1 and (same.count(name) > 1 or not is_case_sensitive(frame.sparkSession)):
+        raise InputDataError(several_columns(name, same, "the data"))
+
+
+def same_names(name: str, columns: Iterable[str]) -> list[str]:
+    """The columns of a name, whatever their case."""
+    return [column for column in columns if column.lower() == name.lower()]
+
+
+def is_case_sensitive(spark: SparkSession) -> bool:
+    """Whether Spark tells names apart that differ in case alone."""
+    return str(spark.conf.get("spark.sql.caseSensitive", "false")).lower() == "true"
+
+
+def several_columns(name: str, same: Sequence[str], where: str) -> str:
+    """What is wrong with a name that several columns have."""
+    if len(set(same)) == 1:
+        found = f"column {name!r} is there {len(same)} times in {where}"
+    else:
+        names = " and ".join(map(repr, same))
+        found = f"columns {names} of {where} are one name, of which Spark ignores the case"
+    return f"{found}; rename all but one, or select the one that is meant"
 
 
 def is_vector(kind: T.DataType) -> bool:
@@ -250,6 +276,15 @@ _SIMPLE: dict[type[T.DataType], pa.DataType] = {
     T.DoubleType: pa.float64(),
     T.StringType: pa.string(),
     T.DateType: pa.date32(),
+}
+
+# The other way, and what Spark has no type for.
+SPARK_TYPES: dict[pa.DataType, T.DataType] = {
+    **{kind: of() for of, kind in _SIMPLE.items()},
+    pa.uint8(): T.ShortType(),
+    pa.uint16(): T.IntegerType(),
+    pa.uint32(): T.LongType(),
+    pa.float16(): T.FloatType(),
 }
 
 

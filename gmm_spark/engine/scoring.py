@@ -17,9 +17,11 @@ from gmm_spark.engine.blocks import (
     Category,
     Encoder,
     RowGroupReader,
+    TableRows,
     array_features,
     as_text,
     batch_columns,
+    column_named,
 )
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
@@ -229,7 +231,7 @@ class BatchScoring:
             for place, category in enumerate(self.categories, first):
                 unknown = np.isnan(values[place])
                 if unknown.sum() > nulls[place]:
-                    column = as_text(batch.column(batch.schema.get_field_index(category.name)))
+                    column = as_text(column_named(batch, category.name))
                     strange = column.filter(pa.array(unknown)).drop_null()
                     raise InputDataError(
                         f"column {category.name!r}: {len(strange)} of {batch.num_rows} rows hold "
@@ -241,7 +243,7 @@ class BatchScoring:
 
     def _features(self, batch: pa.RecordBatch) -> Array:
         d = self.scorer.parameters.d
-        column = batch.column(batch.schema.get_field_index(self.features))
+        column = column_named(batch, self.features)
         found = array_features(column, d)
         if found.wrong_length:
             raise InputDataError(
@@ -278,11 +280,4 @@ class TableScoring:
     scoring: BatchScoring
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return self.scoring(self._cast(batch) for batch in self.reader(batches))
-
-    def _cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = list(batch.columns)
-        for index, kind in enumerate(self.types.types):
-            if arrays[index].type != kind:
-                arrays[index] = arrays[index].cast(kind)
-        return pa.RecordBatch.from_arrays(arrays, list(batch.schema.names))
+        return self.scoring(TableRows(self.reader, self.types)(batches))

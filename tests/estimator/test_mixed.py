@@ -375,8 +375,11 @@ def test_a_search_knows_categories_noise_and_labels(frame) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"categoricalCols": ["plan", "plan"]}, "column plan is named twice"),
-        ({"categoricalCols": ["x"]}, "column x is named twice in inputCols, categoricalCols and"),
+        (
+            {"categoricalCols": ["plan", "plan"]},
+            "column .plan. is twice in categoricalCols; name it once",
+        ),
+        ({"categoricalCols": ["x"]}, "column .x. is in inputCols and in categoricalCols; name it"),
         ({"inputCols": None, "featuresCol": "f"}, "cannot stand beside featuresCol"),
         ({"maxCategories": 1}, "maxCategories is 1; it must be at least 2"),
         ({"categoryPrior": -1.0}, "categoryPrior is -1.0"),
