@@ -27,7 +27,7 @@ from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
     ParquetSource,
     ParquetTable,
-    check_category_column,
+    absent_input,
     row_group_reader,
     task_numbers,
 )
@@ -154,14 +154,14 @@ class DataParams(EstimatorParams):
         weight, label = self._weight_column(), self.getInitialLabelCol()
         membership, counts = self.getLabelCol(), tuple(self.getCountCols())
         if isinstance(dataset, ParquetTable):
+            files = dataset.files()
             if names is not None:
-                schema = dataset.schema()
                 for name in categories:
-                    check_category_column(name, schema, dataset.path)
+                    files.check(name, "category", absent_input(self.getMissing()))
                 roles = Roles(tuple(names), weight, label, (), membership, counts)
-                ParquetSource(needed_session(), dataset, roles)
+                ParquetSource(needed_session(), dataset, roles, self.getMissing(), files)
                 return
-            dataset = needed_session().read.parquet(dataset.path)
+            dataset = files.frame(needed_session(), [self.getFeaturesCol()])
         for name in categories:
             check_category(dataset, name)
         check_columns(dataset, names, counts, weight, label, membership)
@@ -194,22 +194,21 @@ class DataParams(EstimatorParams):
         notes: list[str] = []
         kept: DataFrame | None = None
         if isinstance(dataset, ParquetTable):
-            spark = needed_session()
+            spark, files = needed_session(), dataset.files()
             if names is not None:
                 if categories:
-                    schema = dataset.schema()
                     for name in categories:
-                        check_category_column(name, schema, dataset.path)
-                    reader, _ = row_group_reader(spark, dataset, tuple(categories))
+                        files.check(name, "category", absent_input(self.getMissing()))
+                    reader, _ = row_group_reader(spark, files, tuple(categories))
                     tasks, most = task_numbers(spark, reader), self.getMaxCategories()
                     found, notes = find_categories(tasks, categories, most, reader)
                 roles = Roles(tuple(names), weight, label, found, membership, counts)
-                return ParquetSource(spark, dataset, roles), notes
+                return ParquetSource(spark, dataset, roles, self.getMissing(), files), notes
             if dataset.filters is not None:
                 raise ConfigurationError(
                     "filters need inputCols; for a vector column, filter a DataFrame"
                 )
-            dataset = spark.read.parquet(dataset.path)
+            dataset = files.frame(spark, [self.getFeaturesCol()])
         if categories:
             for name in categories:
                 check_category(dataset, name)

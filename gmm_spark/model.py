@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,11 +28,20 @@ from gmm_spark.engine.dataframe import (
     quoted,
 )
 from gmm_spark.engine.imputing import BatchImputing
-from gmm_spark.engine.inputs import check_data, no_column
+from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.jobs import needed_session
-from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_numbers
+from gmm_spark.engine.parquet import (
+    ParquetTable,
+    absent_input,
+    kept_columns,
+    row_group_reader,
+    spark_fields,
+    table_frame,
+    task_numbers,
+)
 from gmm_spark.engine.sampling import BLOCK, Sampling
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
+from gmm_spark.engine.table_files import TableFiles
 from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
@@ -320,12 +330,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
-            frame = needed_session().read.parquet(dataset.path)
-            return self.impute(
-                frame if dataset.columns is None else frame.select(*map(quoted, dataset.columns)),
-                draws=draws,
-                seed=seed,
-            )
+            frame = table_frame(needed_session(), dataset)
+            return self.impute(frame, draws=draws, seed=seed)
         if draws < 0:
             raise ConfigurationError(f"draws is {draws}; it must be at least 0")
         names = self._input_columns()
@@ -407,25 +413,29 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """The columns that a row is scored by, in the order of a block's rows."""
         return [*names, *self.categories, *self.getCountCols()]
 
-    def _check_inputs(self, dataset: DataFrame, names: list[str]) -> None:
+    def _check_inputs(self, dataset: DataFrame | TableFiles, names: list[str]) -> None:
         if len(names) != self.numFeatures:
             raise ConfigurationError(
                 f"inputCols names {len(names)} columns, the model was fitted on {self.numFeatures}"
             )
+        if isinstance(dataset, TableFiles):
+            absent = absent_input(self._gaps())
+            for name in [*names, *self.getCountCols()]:
+                dataset.check(name, "number", absent)
+            for name in self.categories:
+                dataset.check(name, "category", absent)
+            return
         for name in [*names, *self.getCountCols()]:
             check_numeric(dataset, name)
         for name in self.categories:
             check_category(dataset, name)
 
     def _transform_table(self, table: ParquetTable) -> DataFrame:
-        spark = needed_session()
-        frame = spark.read.parquet(table.path)
-        kept = list(table.columns) if table.columns is not None else frame.columns
-        unknown = [name for name in kept if name not in frame.columns]
-        if unknown:
-            raise no_column(unknown[0], frame.columns, table.path)
-        types = arrow_types([frame.schema[name] for name in kept])
+        spark, files = needed_session(), table.files()
+        kept = kept_columns(table, files)
         names = self._input_columns()
+        fields = spark_fields(spark, files, kept)
+        types = arrow_types(fields)
         if types is None or names is None:
             if table.filters is not None:
                 raise ConfigurationError(
@@ -433,18 +443,17 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
                     "filter a DataFrame instead"
                 )
             outputs = [field.name for field in self._outputs([])]
+            frame = files.frame(spark, [*kept, *self._row(names or [])])
             return self._transform(frame).select(*map(quoted, [*kept, *outputs]))
         added = self._outputs(kept)
         names = self._row(names)
         read = [*kept, *(name for name in names if name not in kept)]
-        scoring = self._scoring(frame, read, len(kept))
-        reader, _ = row_group_reader(spark, table, tuple(read))
-        fields = [
-            *_numbered([frame.schema[name] for name in kept], 0),
-            *_numbered(added, len(kept)),
-        ]
+        scoring = self._scoring(files, read, len(kept))
+        reader, _ = row_group_reader(spark, files, tuple(read))
         work = TableScoring(reader, types, scoring)
-        scored = task_numbers(spark, reader).mapInArrow(work, T.StructType(fields))
+        scored = task_numbers(spark, reader).mapInArrow(
+            work, T.StructType([*_numbered(fields, 0), *_numbered(added, len(kept))])
+        )
         return scored.toDF(*kept, *(field.name for field in added))
 
     def _outputs(self, columns: list[str]) -> list[T.StructField]:
@@ -467,13 +476,15 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         refuse_taken([field.name for field in fields], columns)
         return fields
 
-    def _scoring(self, dataset: DataFrame, columns: list[str], kept: int) -> BatchScoring:
+    def _scoring(
+        self, dataset: DataFrame | TableFiles, columns: list[str], kept: int
+    ) -> BatchScoring:
         names = self._input_columns()
-        if names is None:
-            feature_column(dataset, self.getFeaturesCol())
-        else:
+        if names is not None:
             self._check_inputs(dataset, names)
             names = self._row(names)
+        elif isinstance(dataset, DataFrame):
+            feature_column(dataset, self.getFeaturesCol())
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
         threshold = self.getOutlierThreshold()
@@ -496,7 +507,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """Returns a writer; `write().overwrite().save(path)` replaces a model."""
         return ModelWriter(self)
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save this model to a path that does not exist yet."""
         self.write().save(path)
 
@@ -506,7 +517,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return ModelReader(cls)
 
     @classmethod
-    def load(cls, path: str) -> GaussianMixtureModel:
+    def load(cls, path: str | os.PathLike[str]) -> GaussianMixtureModel:
         """Load a model; ModelFileError where there is none, or it cannot be read."""
         loaded: GaussianMixtureModel = cls.read().load(path)
         return loaded

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.blocks import (
-    NO_CATEGORY,
-    NO_MEMBERSHIP,
     FileVersion,
     ParquetReader,
     Roles,
     RowGroupReader,
     RowGroups,
+    TableRows,
 )
-from gmm_spark.engine.inputs import no_column
+from gmm_spark.engine.dataframe import SPARK_TYPES, arrow_types, quoted
 from gmm_spark.engine.jobs import Reader, is_connect, parallelism
+from gmm_spark.engine.table_files import TableFiles, open_files
 from gmm_spark.errors import ConfigurationError, InputDataError
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ class ParquetTable:
 
     Parameters
     ----------
-    path : a directory or file, local or on any file system pyarrow knows (``s3://``,
-        ``gs://``, ``hdfs://``, ``abfs://``; ``s3a://`` is read as ``s3://``). Hive-style
-        partition directories become columns.
+    path : a directory or file, text or a `pathlib.Path`, local or on any file system pyarrow
+        knows (``s3://``, ``gs://``, ``hdfs://``, ``abfs://``; ``s3a://`` is read as ``s3://``).
+        A path that exists is that path; any other is a pattern (``year=202[56]``, ``{a,b}``,
+        ``*``), as for Spark's reader. Hive-style partition directories below it become columns.
+        Delta, Hudi and Iceberg tables are refused: which of their files count, only their own
+        readers know.
     filters : rows to keep, as pyarrow takes them: ``[("month", "=", "2026-01")]``, a list of
         such lists for alternatives, or a `pyarrow.compute.Expression`. Partitions and row
         groups that cannot hold such rows are not read.
@@ -56,54 +60,54 @@ class ParquetTable:
     filesystem : a `pyarrow.fs.FileSystem` for `path`, where the address does not say enough
         (credentials, another endpoint)
 
-    Every column is cast to float64. The files are noted at the start of a fit, by size and
-    modification time; a fit ends with an error if one of them changes under it.
+    Every numeric column is cast to float64. The files need not have the same columns: rows of a
+    file that lacks an input have a gap there, for which see `missing`, and an unknown label where
+    it lacks `labelCol`; a weight and a start label must be in all. The files are noted at the
+    start of a fit, by size and modification time; a fit ends with an error if one of them changes
+    under it.
     """
 
-    path: str
+    path: str | os.PathLike[str]
     filters: Any = None
     columns: tuple[str, ...] | None = None
     cached: bool | None = None
     filesystem: fs.FileSystem | None = None
 
-    def dataset(self) -> tuple[ds.Dataset, Any]:
-        """The pyarrow dataset and the filter expression; ConfigurationError if unreadable."""
-        uri = str(self.path)
-        if uri.startswith(("s3a://", "s3n://")):
-            uri = "s3://" + uri.split("://", 1)[1]
-        try:
-            filesystem, root = self.filesystem, uri
-            if filesystem is None and "://" in uri:
-                filesystem, root = fs.FileSystem.from_uri(uri)
-            filesystem = filesystem or fs.LocalFileSystem()
-            if filesystem.get_file_info(root).type == fs.FileType.NotFound:
-                raise ConfigurationError(f"there is no table at {self.path}")
-            dataset = ds.dataset(root, filesystem=filesystem, format="parquet", partitioning="hive")
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputDataError(f"{self.path} cannot be read as Parquet: {error}") from error
-        expression = self.filters
-        if expression is not None and not isinstance(expression, ds.Expression):
-            expression = pq.filters_to_expression(expression)
-        return dataset, expression
+    def files(self) -> TableFiles:
+        """The files as they are now, their footers read.
+
+        Raises ConfigurationError where there is no such table, or one of another format, and
+        InputDataError where a file is no Parquet.
+        """
+        return open_files(self.path, self.filesystem, self.filters)
 
     def schema(self) -> pa.Schema:
-        """Names and Arrow types of the columns."""
-        return self.dataset()[0].schema
+        """Names and Arrow types of the columns of all files together."""
+        return self.files().schema
 
 
 class ParquetSource:
     """Row groups of a table, split evenly over the tasks."""
 
-    def __init__(self, spark: SparkSession, table: ParquetTable, roles: Roles) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        table: ParquetTable,
+        roles: Roles,
+        missing: str = "error",
+        files: TableFiles | None = None,
+    ) -> None:
         self.spark = spark
         self.roles = roles
-        schema = table.schema()
-        for place, name in enumerate(roles.names):
-            if place not in roles.encoders:
-                check_column(name, schema, table.path)
+        files = files or table.files()
+        for name in (*roles.features, *roles.counts):
+            files.check(name, "number", absent_input(missing))
+        for rest in (roles.weight, roles.label):
+            if rest is not None:
+                files.check(rest, "number", "every row needs a value there")
         if roles.membership is not None:
-            check_membership_column(roles.membership, schema, table.path)
-        rows, self.rows_at_most = row_group_reader(spark, table, roles.names)
+            files.check(roles.membership, "membership", None)
+        rows, self.rows_at_most = row_group_reader(spark, files, roles.names)
         self.num_tasks = max(1, len(rows.tasks))
         self.reader = ParquetReader(rows, roles)
         self._rdd: RDD[Any] | None = None
@@ -148,21 +152,33 @@ def _free_storage(spark: SparkSession) -> int:
     return free
 
 
+def absent_input(missing: str) -> str | None:
+    """What to do about a file without a column that is read; None where its rows have gaps."""
+    if missing != "error":
+        return None
+    return (
+        "set missing='marginalize' to take its rows by what is known of them, or 'skip' to leave "
+        "them out"
+    )
+
+
 def row_group_reader(
-    spark: SparkSession, table: ParquetTable, names: tuple[str, ...]
+    spark: SparkSession, files: TableFiles, names: tuple[str, ...]
 ) -> tuple[RowGroupReader, int]:
     """A reader of those columns with its tasks planned, and the rows it reads at most."""
-    dataset, expression = table.dataset()
-    pieces = _pieces(dataset, expression)
+    pieces = [(file.version, group, rows) for file in files.files for group, rows in file.groups]
     rows = sum(rows for _, _, rows in pieces)
     cores = parallelism(spark)
     waves = min(_MAX_WAVES, max(1, -(-8 * len(names) * rows // (cores * _TASK_BYTES))))
+    schema = files.schema
+    filter_columns = tuple(_referenced(files.filters, schema.names))
     reader = RowGroupReader(
-        dataset.filesystem,
+        files.filesystem,
         _balanced(pieces, cores * int(waves)),
         names,
-        expression,
-        tuple(_referenced(table.filters, dataset.schema.names)),
+        files.expression,
+        filter_columns,
+        {name: schema.field(name).type for name in (*names, *filter_columns)},
     )
     return reader, rows
 
@@ -172,43 +188,49 @@ def task_numbers(spark: SparkSession, reader: RowGroupReader) -> DataFrame:
     return spark.range(0, len(reader.tasks), 1, max(1, len(reader.tasks)))
 
 
-def check_category_column(name: str, schema: pa.Schema, where: str) -> None:
-    """Raise where the table has no such column, or its values are no categories."""
-    kind = _type_of(name, schema, where)
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise InputDataError(NO_CATEGORY.format(name=name, kind=kind))
+def kept_columns(table: ParquetTable, files: TableFiles) -> list[str]:
+    """The columns a scored table keeps; raises where one is not there, or is named twice."""
+    names = list(files.schema.names if table.columns is None else table.columns)
+    for name in names:
+        files.kind(name)
+        if names.count(name) > 1:
+            raise ConfigurationError(f"columns: {name!r} is named twice; name it once")
+    return names
 
 
-def check_membership_column(name: str, schema: pa.Schema, where: str) -> None:
-    """Raise where the table has no such column, or it holds no component numbers."""
-    kind = _type_of(name, schema, where)
-    one = kind.value_type if pa.types.is_list(kind) else kind
-    if not (pa.types.is_integer(one) or pa.types.is_floating(one)):
-        raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind))
+def spark_fields(spark: SparkSession, files: TableFiles, names: list[str]) -> list[T.StructField]:
+    """The columns as Spark has them; where files differ, or Spark cannot read them, as the types
+    of the files are in common."""
+    own = {name: SPARK_TYPES.get(files.one_type(name)) for name in names}
+    fields: dict[str, T.StructField] = {}
+    if files.is_sparks:
+        try:
+            fields = {field.name: field for field in files.frame(spark, []).schema.fields}
+        except InputDataError:
+            if None in own.values():
+                raise
+    known = [name for name in names if name in fields and not files.differ([name])]
+    return [
+        fields[name] if name in known else T.StructField(name, own[name] or T.NullType())
+        for name in names
+    ]
 
 
-def _type_of(name: str, schema: pa.Schema, where: str) -> pa.DataType:
-    if name not in schema.names:
-        raise no_column(name, schema.names, where)
-    return schema.field(name).type
-
-
-def check_column(name: str, schema: pa.Schema, where: str) -> None:
-    """Raise where the table has no such column, or it is not numeric."""
-    kind = _type_of(name, schema, where)
-    numeric = (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_boolean(kind)
-    )
-    if not numeric:
-        raise InputDataError(
-            f"column {name!r} has type {kind}, a number is needed; convert it or leave it out"
-        )
+def table_frame(spark: SparkSession, table: ParquetTable) -> DataFrame:
+    """The columns a table keeps as a DataFrame: by Spark's reader, or by the workers where files
+    differ or Spark has no way to them."""
+    files = table.files()
+    names = kept_columns(table, files)
+    if not files.is_sparks or files.differ(names):
+        fields = spark_fields(spark, files, names)
+        types = arrow_types(fields)
+        if types is not None:
+            reader, _ = row_group_reader(spark, files, tuple(names))
+            numbered = [T.StructField(str(i), f.dataType) for i, f in enumerate(fields)]
+            rows = TableRows(reader, types)
+            found = task_numbers(spark, reader).mapInArrow(rows, T.StructType(numbered))
+            return found.toDF(*names)
+    return files.frame(spark, names).select(*map(quoted, names))
 
 
 def _referenced(filters: Any, names: list[str]) -> list[str]:
@@ -216,28 +238,10 @@ def _referenced(filters: Any, names: list[str]) -> list[str]:
         return []
     if isinstance(filters, ds.Expression):
         text = str(filters)
-        return [name for name in names if name in text]
+        return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
     flat = filters if isinstance(filters[0], tuple | list) and filters else []
     conditions = [c for part in flat for c in ([part] if isinstance(part[0], str) else part)]
     return sorted({c[0] for c in conditions})
-
-
-def _pieces(dataset: ds.Dataset, expression: Any) -> list[tuple[FileVersion, int, int]]:
-    """File, row group and its rows, for all that can hold rows of the filter."""
-    fragments = list(dataset.get_fragments(filter=expression))
-
-    def of_fragment(fragment: Any) -> list[tuple[FileVersion, int, int]]:
-        info = dataset.filesystem.get_file_info(fragment.path)
-        keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
-        file = FileVersion(fragment.path, info.size, info.mtime_ns, keys)
-        try:
-            parts = fragment.split_by_row_group(filter=expression, schema=dataset.schema)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputDataError(f"{fragment.path} cannot be read as Parquet: {error}") from error
-        return [(file, group.id, group.num_rows) for part in parts for group in part.row_groups]
-
-    with ThreadPoolExecutor(16) as pool:
-        return [piece for pieces in pool.map(of_fragment, fragments) for piece in pieces]
 
 
 def _balanced(

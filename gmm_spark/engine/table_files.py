@@ -1,0 +1,474 @@
+"""The files of a Parquet table: which they are, and whether their columns go together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError
+from pyarrow import fs
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from gmm_spark.engine.addresses import Address, address, is_hidden
+from gmm_spark.engine.blocks import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, FileVersion
+from gmm_spark.engine.dataframe import is_case_sensitive, same_names, several_columns
+from gmm_spark.engine.inputs import no_column
+from gmm_spark.engine.jobs import current_session
+from gmm_spark.errors import ConfigurationError, InputDataError
+
+Kind = Literal["number", "category", "membership"]
+
+# Partitions and Iceberg's folders lie this deep in a table, as a rule.
+_PARENTS = 4
+# The folders in which formats keep which files count.
+STREAM = "stream"
+_LOGS = {"_delta_log": "delta", ".hoodie": "hudi", "_spark_metadata": STREAM}
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file, what its footer says, and its row groups that can hold rows of the filter."""
+
+    version: FileVersion
+    schema: pa.Schema
+    num_rows: int
+    groups: tuple[tuple[int, int], ...]  # number, rows
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The files of a table as they were when it was opened, in the order of their paths."""
+
+    written: str  # the path as the user wrote it
+    address: Address
+    roots: tuple[str, ...]
+    files: tuple[TableFile, ...]
+    schema: pa.Schema  # of all the files together, then the partition columns
+    partitions: tuple[str, ...]
+    filters: Any  # as they were given
+    expression: Any
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        return self.address.filesystem
+
+    def kind(self, name: str) -> pa.DataType:
+        """The type of a column; InputDataError where there is none, or several."""
+        names = self.schema.names
+        if name not in names:
+            raise no_column(name, names, self.written)
+        same = same_names(name, names)
+        if len(same) > 1:
+            spark = current_session()
+            if spark is None or not is_case_sensitive(spark):
+                raise InputDataError(several_columns(name, same, self.written))
+        if name not in self.partitions:
+            for file in self._telling():
+                count = len(file.schema.get_all_field_indices(name))
+                if count > 1:
+                    same = [name] * count
+                    raise InputDataError(several_columns(name, same, file.version.path))
+        return self.schema.field(name).type
+
+    def check(self, name: str, kind: Kind, absent: str | None) -> None:
+        """Raise InputDataError where the column cannot be used, with the file and its type.
+
+        A file that has no such column is an error too, for which `absent` says what to do; None
+        where its rows have gaps there.
+        """
+        usable, says = _KINDS[kind]
+        whole = self.kind(name)
+        if name in self.partitions:
+            if not usable(whole):
+                raise InputDataError(says.format(name=name, kind=whole))
+            return
+        telling = self._telling()
+        types = [_type_in(file, name) for file in telling]
+        wrong = [i for i, found in enumerate(types) if found is not None and not usable(found)]
+        if wrong:
+            elsewhere = any(found is not None and usable(found) for found in types)
+            where = f" in {telling[wrong[0]].version.path}" if elsewhere else ""
+            raise InputDataError(says.format(name=name, kind=f"{types[wrong[0]]}{where}"))
+        lacking = [i for i, found in enumerate(types) if found is None]
+        if lacking and absent is not None:
+            raise InputDataError(
+                f"{telling[lacking[0]].version.path} has no column {name!r}, which other files of "
+                f"the table have ({len(lacking)} of {len(types)} lack it); {absent}"
+            )
+
+    def differ(self, names: Iterable[str]) -> bool:
+        """Whether some file has no such column, or one of another type."""
+        return any(
+            (kind := _type_in(file, name)) is None or _plain(kind) != self.schema.field(name).type
+            for name in names
+            if name not in self.partitions
+            for file in self._telling()
+        )
+
+    def one_type(self, name: str) -> pa.DataType:
+        """The type that holds the column's values of all files; InputDataError for none."""
+        whole = self.kind(name)
+        for file in () if name in self.partitions else self._telling():
+            found = _type_in(file, name)
+            if found is not None and common_type([whole, found]) != whole:
+                raise InputDataError(
+                    f"column {name!r} has type {found} in {file.version.path}, in other files "
+                    f"{whole}; convert it, or leave it out"
+                )
+        return whole
+
+    @property
+    def is_sparks(self) -> bool:
+        """Whether Spark's reader has a way to the files."""
+        return self.address.prefix is not None
+
+    def frame(self, spark: SparkSession, names: Iterable[str]) -> DataFrame:
+        """The same files by Spark's reader, which gives a column one type.
+
+        Raises ConfigurationError where Spark has no way to them, and InputDataError where a file
+        has another type in one of the columns `names`.
+        """
+        paths = [self.address.for_spark(root) for root in self.roots]
+        if None in paths:
+            raise ConfigurationError(
+                f"{self.written}: vectors, arrays, decimals and times are read by Spark, which "
+                "does not know the `filesystem`; name other columns"
+            )
+        stored = [name for name in names if name not in self.partitions]
+        for name in stored:
+            self._one_for_spark(name)
+        # Else Spark takes the columns of the first file for those of all.
+        merged = any(_type_in(file, name) is None for file in self.files for name in stored)
+        reader = spark.read.option("mergeSchema", str(merged).lower())
+        try:
+            return reader.parquet(*[path for path in paths if path is not None])
+        except (PySparkException, Py4JError) as error:
+            said = re.search(r"\[[A-Z0-9_.]+\] [^\n]*", str(error))
+            raise InputDataError(
+                f"{self.written} cannot be read by Spark: "
+                f"{said[0] if said else str(error).splitlines()[0]}"
+            ) from None
+
+    def _one_for_spark(self, name: str) -> None:
+        if name not in self.schema.names:
+            return
+        whole = self.schema.field(name).type
+        for file in self._telling():
+            found = _type_in(file, name)
+            if found is not None and _plain(found) not in (whole, pa.null()):
+                raise InputDataError(
+                    f"column {name!r} has type {found} in {file.version.path}, all files together "
+                    f"{whole}, and Spark reads one type; convert it, or leave it out"
+                )
+
+    def _telling(self) -> tuple[TableFile, ...]:
+        return _telling(self.files)
+
+
+def _telling(files: tuple[TableFile, ...]) -> tuple[TableFile, ...]:
+    """Files whose columns matter: those with rows, or all where none has any."""
+    return tuple(file for file in files if file.num_rows) or files
+
+
+def _type_in(file: TableFile, name: str) -> pa.DataType | None:
+    place = file.schema.get_all_field_indices(name)
+    return file.schema.field(place[0]).type if place else None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _is_category(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    whole = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    return bool(is_text(kind) or whole or pa.types.is_null(kind))
+
+
+def _is_membership(kind: pa.DataType) -> bool:
+    a_list = (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+    one = _value_type(kind.value_type if a_list else kind)
+    return bool(pa.types.is_integer(one) or pa.types.is_floating(one) or pa.types.is_null(one))
+
+
+_KINDS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "number": (_is_number, NO_NUMBER),
+    "category": (_is_category, NO_CATEGORY),
+    "membership": (_is_membership, NO_MEMBERSHIP),
+}
+
+
+def open_files(
+    path: Any, filesystem: fs.FileSystem | None = None, filters: Any = None
+) -> TableFiles:
+    """The files of the table at a path or pattern, their footers read.
+
+    Raises ConfigurationError where nothing is there, or where what is there is a table of
+    another format; InputDataError for what is no Parquet.
+    """
+    where = address(path, filesystem)
+    try:
+        roots = where.found()
+        if not roots:
+            raise ConfigurationError(f"there is no table at {where.written}")
+        infos, keys = _listed(where, roots)
+    except OSError as error:
+        raise InputDataError(f"{where.written} cannot be read: {error}") from error
+    partitions = _partition_fields(keys)
+    versions = [
+        FileVersion(info.path, info.size, info.mtime_ns, _typed(found, partitions))
+        for info, found in zip(infos, keys, strict=True)
+    ]
+    expression = filters
+    if filters is not None and not isinstance(filters, ds.Expression):
+        expression = pq.filters_to_expression(filters)
+    files = _opened(where.filesystem, versions, partitions, expression)
+    schema = _united(_telling(files), partitions)
+    names = tuple(partitions.names)
+    return TableFiles(where.written, where, tuple(roots), files, schema, names, filters, expression)
+
+
+def _listed(where: Address, roots: list[str]) -> tuple[list[Any], list[dict[str, str]]]:
+    """The files below the roots that Spark's readers would take, and the hive keys of each."""
+    found: dict[str, tuple[Any, dict[str, str]]] = {}
+    asked: set[str] = set()
+    for root in roots:
+        other = other_format(where, root, asked)
+        if other is not None:
+            raise ConfigurationError(refusal(*other))
+        info = where.filesystem.get_file_info(root)
+        if info.type == fs.FileType.File:
+            found.setdefault(root, (info, {}))
+            continue
+        for entry in where.filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
+            parts = entry.path[len(root) :].strip("/").split("/")
+            format_, above = _marked(parts)
+            if format_ is not None:
+                raise ConfigurationError(refusal(format_, "/".join([root, *parts[:above]])))
+            if entry.type != fs.FileType.File or any(map(is_hidden, parts)):
+                continue
+            pairs = (part.partition("=") for part in parts[:-1] if "=" in part)
+            keys = {unquote(key): unquote(value) for key, _, value in pairs}
+            found.setdefault(entry.path, (entry, keys))
+    if not found:
+        raise InputDataError(f"there is no file in {where.written}")
+    ordered = sorted(found.items())
+    return [info for _, (info, _) in ordered], [keys for _, (_, keys) in ordered]
+
+
+def _marked(parts: list[str]) -> tuple[str | None, int]:
+    """The format of a table whose log a path below a root belongs to, and how deep the table is."""
+    for place, part in enumerate(parts):
+        format_ = _LOGS.get(part)
+        if format_ is not None:
+            return format_, place
+        if place and part.endswith(".metadata.json") and parts[place - 1] == "metadata":
+            return "iceberg", place - 1
+    return None, 0
+
+
+def other_format(
+    where: Address, path: str, asked: set[str] | None = None
+) -> tuple[str, str] | None:
+    """The table of another format that a file or folder is (part of): its format and folder."""
+    asked = set() if asked is None else asked
+    is_file = where.filesystem.get_file_info(path).type == fs.FileType.File
+    folder = path.rpartition("/")[0] if is_file else path
+    for _ in range(_PARENTS + 1):
+        if folder in asked:
+            return None
+        asked.add(folder)
+        format_ = _format_of(where.filesystem, folder)
+        if format_ is not None:
+            return format_, folder
+        folder, slash, _ = folder.rpartition("/")
+        if not slash or not folder:
+            return None
+    return None
+
+
+def _format_of(filesystem: fs.FileSystem, folder: str) -> str | None:
+    names = {f"{folder}/{name}": format_ for name, format_ in _LOGS.items()}
+    for info in filesystem.get_file_info(list(names)):
+        if info.type == fs.FileType.Directory:
+            return names[info.path]
+    metadata = fs.FileSelector(f"{folder}/metadata", allow_not_found=True)
+    try:
+        entries = filesystem.get_file_info(metadata)
+    except OSError:  # a file of that name
+        return None
+    iceberg = any(re.search(r"\.metadata\.json$|^version-hint", e.base_name) for e in entries)
+    return "iceberg" if iceberg else None
+
+
+_REFUSED = {
+    "delta": ("a Delta table", 'spark.read.format("delta").load(path)', ", in a job format: delta"),
+    "hudi": ("a Hudi table", 'spark.read.format("hudi").load(path)', ", in a job input.table"),
+    "iceberg": (
+        "an Iceberg table",
+        'spark.read.format("iceberg").load(path)',
+        ", in a job format: iceberg or input.table",
+    ),
+    STREAM: ("written by a stream", "spark.read.parquet(path)", ""),
+}
+
+
+def refusal(format_: str, folder: str) -> str:
+    """Why the files of a table of another format are not read by themselves."""
+    what, reader, setting = _REFUSED[format_]
+    return (
+        f"{folder} is {what}: only its log says which of its files count, and read as plain "
+        f"Parquet, rows that were deleted come back; use {reader}{setting}"
+    )
+
+
+def _partition_fields(keys: list[dict[str, str]]) -> pa.Schema:
+    """Names and types of the hive keys: whole numbers where all values are, else text."""
+    values: dict[str, set[str]] = {}
+    for found in keys:
+        for key, value in found.items():
+            values.setdefault(key, set()).add(value)
+    return pa.schema([(key, _partition_type(found)) for key, found in values.items()])
+
+
+def _partition_type(values: set[str]) -> pa.DataType:
+    known = values - {_NO_VALUE}
+    if not known or not all(re.fullmatch(r"-?\d{1,18}", value) for value in known):
+        return pa.string()
+    small = all(-(2**31) <= int(value) < 2**31 for value in known)
+    return pa.int32() if small else pa.int64()
+
+
+def _typed(found: dict[str, str], partitions: pa.Schema) -> tuple[tuple[str, Any], ...]:
+    def value(key: str, text: str) -> Any:
+        if text == _NO_VALUE:
+            return None
+        return int(text) if pa.types.is_integer(partitions.field(key).type) else text
+
+    return tuple((key, value(key, text)) for key, text in found.items())
+
+
+def _opened(
+    filesystem: fs.FileSystem, versions: list[FileVersion], partitions: pa.Schema, expression: Any
+) -> tuple[TableFile, ...]:
+    """The footers of the files that can hold rows of the filter; at least the first."""
+    made = ds.ParquetFileFormat()
+    fragments = {
+        file.path: made.make_fragment(
+            file.path, filesystem, partition_expression=_as_expression(file, partitions)
+        )
+        for file in versions
+    }
+
+    def within(paths: Iterable[str], schema: pa.Schema) -> list[str]:
+        """The paths of files whose partitions can hold rows of the filter."""
+        those = [fragments[path] for path in paths]
+        dataset = ds.FileSystemDataset(those, schema, made, filesystem)
+        return [fragment.path for fragment in dataset.get_fragments(filter=expression)]
+
+    def footer(file: FileVersion) -> TableFile:
+        try:
+            metadata = fragments[file.path].metadata
+            sizes = ((i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups))
+            schema = fragments[file.path].physical_schema
+            return TableFile(file, schema, metadata.num_rows, tuple(sizes))
+        except _NOT_PARQUET as error:
+            raise InputDataError(f"{file.path} cannot be read as Parquet: {error}") from error
+
+    def parts(file: TableFile) -> TableFile:
+        path = file.version.path
+        try:
+            found = fragments[path].split_by_row_group(filter=expression, schema=schema)
+        except _NOT_PARQUET as error:
+            raise InputDataError(f"{path} cannot be read as Parquet: {error}") from error
+        groups = tuple((group.id, group.num_rows) for part in found for group in part.row_groups)
+        return TableFile(file.version, file.schema, file.num_rows, groups)
+
+    first = footer(versions[0])
+    paths = list(fragments)
+    if expression is not None:
+        # Files of partitions without such rows are not opened. A filter may be of a column that
+        # the first file lacks: then all are.
+        try:
+            paths = within(paths, _united((first,), partitions))
+        except pa.ArrowException:
+            paths = list(fragments)
+    chosen = [file for file in versions if file.path in set(paths)]
+    with ThreadPoolExecutor(16) as pool:
+        files = tuple(pool.map(footer, chosen))
+        if expression is not None:
+            schema = _united(_telling(files or (first,)), partitions)
+            kept = set(within(paths, schema))
+            files = tuple(pool.map(parts, (f for f in files if f.version.path in kept)))
+    return files or (TableFile(first.version, first.schema, first.num_rows, ()),)
+
+
+def _as_expression(file: FileVersion, partitions: pa.Schema) -> Any:
+    expression = pc.scalar(True)
+    for key, value in file.partition:
+        field = pc.field(key)
+        kind = partitions.field(key).type
+        same = field.is_null() if value is None else field == pa.scalar(value, kind)
+        expression = expression & same
+    return expression
+
+
+def _united(files: tuple[TableFile, ...], partitions: pa.Schema) -> pa.Schema:
+    """The columns of all files, and the partition columns, which win over stored ones."""
+    types: dict[str, list[pa.DataType]] = {}
+    before: pa.Schema | None = None
+    for file in files:
+        if before is None or not file.schema.equals(before):
+            for field in file.schema:
+                types.setdefault(field.name, []).append(field.type)
+        before = file.schema
+    stored = {name: common_type(found) or _plain(found[0]) for name, found in types.items()}
+    own = {field.name: field.type for field in partitions}
+    return pa.schema(list({**stored, **own}.items()))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    kind = _value_type(kind)
+    return pa.string() if is_text(kind) else kind
+
+
+def common_type(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
+    """A type that holds the values of all the types; None where there is none."""
+    distinct = dict.fromkeys(map(_plain, kinds))
+    if len(distinct) == 1:
+        return next(iter(distinct))
+    schemas = [pa.schema([("column", kind)]) for kind in distinct]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None

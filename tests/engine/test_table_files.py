@@ -1,0 +1,232 @@
+"""The files of one table: which they are, whose log says otherwise, and whether they agree."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+from gmm_spark.engine.parquet import ParquetTable
+from gmm_spark.engine.table_files import common_type, open_files
+from gmm_spark.errors import ConfigurationError, InputDataError
+
+NUMBERS = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
+
+
+def write(path: Path, columns: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def files_of(folder: Path, *columns: dict[str, Any]) -> Any:
+    for i, one in enumerate(columns):
+        write(folder / f"{i}.parquet", one)
+    return open_files(folder)
+
+
+def delta(folder: Path) -> None:
+    write(folder / "part-0.parquet", NUMBERS)
+    (folder / "_delta_log").mkdir()
+    (folder / "_delta_log" / "00000000000000000000.json").write_text("{}")
+
+
+def hudi(folder: Path) -> None:
+    write(folder / "part-0.parquet", NUMBERS)
+    (folder / ".hoodie").mkdir()
+    (folder / ".hoodie" / "hoodie.properties").write_text("")
+
+
+def iceberg(folder: Path) -> None:
+    write(folder / "data" / "part-0.parquet", NUMBERS)
+    (folder / "metadata").mkdir()
+    (folder / "metadata" / "00000-1f3.metadata.json").write_text("{}")
+
+
+def stream(folder: Path) -> None:
+    write(folder / "part-0.parquet", NUMBERS)
+    (folder / "_spark_metadata").mkdir()
+    (folder / "_spark_metadata" / "0").write_text("v1")
+
+
+FORMATS = {
+    delta: 'is a Delta table.*format\\("delta"\\)',
+    hudi: 'is a Hudi table.*format\\("hudi"\\)',
+    iceberg: 'is an Iceberg table.*format\\("iceberg"\\)',
+    stream: "is written by a stream",
+}
+
+
+@pytest.mark.parametrize("made", FORMATS)
+@pytest.mark.parametrize("below", ["", "part=1", "year=1/month=2", "data", "*", "p*"])
+def test_tables_with_a_log_are_refused_wherever_one_enters(tmp_path, made, below) -> None:
+    folder = tmp_path / "lake" / "customers"
+    made(folder)
+    for inner in ("part=1", "year=1/month=2", "data"):
+        write(folder / inner / "more.parquet", NUMBERS)
+    with pytest.raises(ConfigurationError, match=FORMATS[made]) as caught:
+        open_files(folder / below)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("made", FORMATS)
+def test_a_file_of_such_a_table_and_a_folder_above_it_are_refused_too(tmp_path, made) -> None:
+    folder = tmp_path / "lake" / "customers"
+    made(folder)
+    write(folder.parent / "plain.parquet", NUMBERS)
+    file = next(folder.rglob("*.parquet"))
+    for path in (file, folder.parent, tmp_path):
+        with pytest.raises(ConfigurationError, match=FORMATS[made]):
+            open_files(path)
+    system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    with pytest.raises(ConfigurationError, match=FORMATS[made]):
+        open_files("lake/customers", system)
+    # Its neighbours are tables of their own.
+    assert len(open_files(folder.parent / "plain.parquet").files) == 1
+
+
+def test_folders_that_only_look_like_such_a_table_are_read(tmp_path) -> None:
+    write(tmp_path / "t" / "0.parquet", NUMBERS)
+    (tmp_path / "t" / "metadata").mkdir()
+    (tmp_path / "t" / "_SUCCESS").write_text("")
+    (tmp_path / "t" / "_temporary").mkdir()
+    write(tmp_path / "t" / "_temporary" / "1.parquet", NUMBERS)
+    assert [Path(f.version.path).name for f in open_files(tmp_path / "t").files] == ["0.parquet"]
+
+
+def test_a_file_twice_in_a_pattern_is_read_once(tmp_path) -> None:
+    write(tmp_path / "t" / "0.parquet", NUMBERS)
+    assert len(open_files(f"{tmp_path}/{{t,t/0.parquet}}").files) == 1
+
+
+def test_partitions_are_below_the_path_as_for_spark(tmp_path) -> None:
+    for month, name in ((1, "x"), (2, "y")):
+        write(tmp_path / f"month={month}" / f"_kind={name}%20z" / "0.parquet", NUMBERS)
+    whole = open_files(tmp_path)
+    assert whole.partitions == ("month", "_kind")
+    assert whole.schema.field("month").type == pa.int32()
+    assert dict(whole.files[0].version.partition) == {"month": 1, "_kind": "x z"}
+    assert open_files(tmp_path / "month=1").partitions == ("_kind",)
+    assert len(open_files(tmp_path, filters=[("month", "=", 2)]).files) == 1
+    assert len(open_files(tmp_path, filters=pc.field("_kind") == "x z").files) == 1
+
+
+def test_a_partition_wins_over_a_stored_column_of_its_name(tmp_path) -> None:
+    write(tmp_path / "month=1" / "0.parquet", {**NUMBERS, "month": ["one", "one"]})
+    found = open_files(tmp_path)
+    found.check("month", "number", "needed")
+    assert found.schema.names == ["a", "b", "month"]
+
+
+class TestColumnsThatDiffer:
+    def test_a_column_of_some_files_is_a_column_of_the_table(self, tmp_path) -> None:
+        found = files_of(tmp_path, {"a": [1.0]}, {"a": [1.0], "c": [2.0]}, {"a": [1.0]})
+        assert found.schema.names == ["a", "c"]
+        assert found.differ(["c"])
+        assert not found.differ(["a"])
+        found.check("c", "number", None)
+        with pytest.raises(InputDataError, match=r"0\.parquet has no column 'c'.*2 of 3.*do this"):
+            found.check("c", "number", "do this")
+        with pytest.raises(InputDataError, match=r"no column 'd' in .*; it has: a, c$"):
+            found.check("d", "number", None)
+
+    @pytest.mark.parametrize(
+        ("kind", "good", "bad"),
+        [
+            ("number", pa.array([1]), pa.array(["n/a"])),
+            ("number", pa.array([1.5]), pa.array([0], pa.timestamp("s"))),
+            ("category", pa.array(["x"]), pa.array([1.0])),
+            ("category", pa.array([1]), pa.array([0], pa.date32())),
+            ("membership", pa.array([1]), pa.array(["0"])),
+            ("membership", pa.array([[1]]), pa.array([["0"]])),
+        ],
+    )
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_file_with_an_unusable_type_is_named(self, tmp_path, kind, good, bad, first) -> None:
+        found = files_of(tmp_path, *({"c": c} for c in ((bad, good) if first else (good, bad))))
+        kind_of = str(bad.type).partition("[")[0].partition("<")[0]
+        expected = rf"column 'c' has type {kind_of}.* in .*{0 if first else 1}\.parquet"
+        with pytest.raises(InputDataError, match=expected):
+            found.check("c", kind, None)
+
+    @pytest.mark.parametrize(
+        ("kind", "columns"),
+        [
+            ("number", [pa.array([1]), pa.array([1.5]), pa.array([Decimal("1.5")]), pa.nulls(1)]),
+            ("number", [pa.array([True]), pa.array([1], pa.uint8())]),
+            (
+                "category",
+                [
+                    pa.array(["x"]),
+                    pa.array(["x"], pa.large_string()),
+                    pa.array(["x"], pa.string_view()),
+                    pa.array(["x"]).dictionary_encode(),
+                    pa.nulls(1),
+                ],
+            ),
+            (
+                "membership",
+                [pa.array([[1]]), pa.array([[1]], pa.large_list(pa.int8())), pa.nulls(1)],
+            ),
+        ],
+    )
+    def test_types_that_can_be_used_need_not_be_the_same(self, tmp_path, kind, columns) -> None:
+        files_of(tmp_path, *({"c": column} for column in columns)).check("c", kind, "needed")
+
+    def test_files_without_rows_do_not_matter(self, tmp_path) -> None:
+        found = files_of(tmp_path, {"c": pa.array([], pa.string())}, {"a": [1.0], "c": [1.0]})
+        found.check("a", "number", "needed")
+        found.check("c", "number", "needed")
+
+    def test_two_columns_of_one_name_are_refused_where_they_are_read(self, tmp_path) -> None:
+        twice = pa.table([pa.array([1.0])] * 3, names=["a", "b", "b"])
+        pq.write_table(twice, tmp_path / "0.parquet")
+        found = open_files(tmp_path)
+        found.check("a", "number", "needed")
+        with pytest.raises(InputDataError, match=r"column 'b' is there 2 times in .*0\.parquet"):
+            found.check("b", "number", "needed")
+
+    def test_names_that_differ_in_case_are_one_name(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr("gmm_spark.engine.table_files.current_session", lambda: None)
+        for folder, columns in (
+            ("one", [{"a": [1.0], "A": [1.0]}]),
+            ("two", [{"a": [1.0]}, {"A": [1.0]}]),
+        ):
+            found = files_of(tmp_path / folder, *columns)
+            with pytest.raises(InputDataError, match=r"columns 'a' and 'A' of .* are one name"):
+                found.check("a", "number", None)
+
+    def test_a_filter_may_be_of_a_column_of_later_files(self, tmp_path) -> None:
+        write(tmp_path / "0.parquet", {"a": [1.0]})
+        write(tmp_path / "1.parquet", {"a": [1.0], "c": [5]})
+        found = open_files(tmp_path, filters=[("c", ">", 3)])
+        assert sum(rows for file in found.files for _, rows in file.groups) >= 1
+        with pytest.raises(pa.ArrowException, match="nope"):
+            open_files(tmp_path, filters=[("nope", ">", 3)])
+
+    def test_common_types(self) -> None:
+        assert common_type([pa.int32(), pa.int64()]) == pa.int64()
+        assert common_type([pa.int64(), pa.float64()]) == pa.float64()
+        assert common_type([pa.null(), pa.date32()]) == pa.date32()
+        assert (
+            common_type([pa.large_string(), pa.dictionary(pa.int8(), pa.string())]) == pa.string()
+        )
+        assert common_type([pa.int64(), pa.string()]) is None
+
+
+def test_a_table_is_named_by_text_or_path(tmp_path) -> None:
+    write(tmp_path / "my data" / "0.parquet", NUMBERS)
+    for path in (tmp_path / "my data", str(tmp_path / "my data"), (tmp_path / "my data").as_uri()):
+        assert ParquetTable(path).schema().names == ["a", "b"]
+    with pytest.raises(ConfigurationError, match=r"no table at .*absent"):
+        ParquetTable(tmp_path / "absent").schema()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputDataError, match=r"there is no file in .*empty"):
+        ParquetTable(tmp_path / "empty").schema()
