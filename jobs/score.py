@@ -19,7 +19,7 @@ from pyspark.sql.types import BooleanType, NumericType
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
-from gmm_spark.engine.dataframe import arrow_types
+from gmm_spark.engine.dataframe import arrow_types, same_names
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.lake import files, tables
@@ -40,7 +40,7 @@ def score(run: Run[ScoreSettings]) -> str:
     settings = run.settings
     model = load_model(run.spark, "model", settings.model)
     frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
-    if "run_date" in settings.partition_by and "run_date" not in frame.columns:
+    if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
         frame = frame.withColumn("run_date", F.lit(settings.run_date))
     scored = _scored(run, model, frame)
     shown = [name for name in _numbers(model) if _is_number(scored, name)]

@@ -11,10 +11,8 @@ import pyarrow as pa
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
+from gmm_spark.engine.addresses import address, has_scheme
 from gmm_spark.errors import ConfigurationError
-
-# Hadoop's names of stores that pyarrow knows by another.
-_ALIASES = {"s3a": "s3", "s3n": "s3"}
 
 
 def qualified(spark: SparkSession, path: str) -> str:
@@ -23,7 +21,7 @@ def qualified(spark: SparkSession, path: str) -> str:
     Spark reads a path without a scheme from its default file system, pyarrow from the local
     disk. On a cluster these differ, so the scheme is written out.
     """
-    if _has_scheme(path):
+    if has_scheme(path):
         return path
     default = _default_filesystem(spark)
     if default.startswith("file:"):
@@ -36,10 +34,6 @@ def qualified(spark: SparkSession, path: str) -> str:
     return default.rstrip("/") + path
 
 
-def _has_scheme(path: str) -> bool:
-    return ":/" in path and path.split(":/", 1)[0].replace("+", "").isalnum()
-
-
 def _default_filesystem(spark: SparkSession) -> str:
     if os.environ.get("SPARK_REMOTE") or not hasattr(spark, "_jsc"):
         return "file:///"  # Spark Connect: no JVM here to ask
@@ -48,22 +42,15 @@ def _default_filesystem(spark: SparkSession) -> str:
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a path or URI, and the path within it.
+    """The file system of a path or URI, and the path within it, whatever characters it has.
 
     Raises ConfigurationError when pyarrow has no way to the store.
     """
-    if not _has_scheme(uri):
-        return fs.LocalFileSystem(), os.path.abspath(uri)
-    scheme, rest = uri.split(":", 1)
     try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(
-            f"{_ALIASES.get(scheme.lower(), scheme)}:{rest}"
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"path: cannot open {scheme}:// for {uri}: {str(error).splitlines()[0]}"
-        ) from None
-    return found
+        where = address(uri)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"path: {error}") from None
+    return where.filesystem, where.path
 
 
 def reachable(uri: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
+from gmm_spark.engine.addresses import address
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.lake import files
 
@@ -23,10 +24,15 @@ def load_model(spark: SparkSession, key: str, path: str) -> GaussianMixtureModel
 
     path = files.qualified(spark, path)
     if files.reachable(path):
-        if not files.exists(path):
+        where = address(path)
+        found = where.found()
+        if len(found) != 1:
+            several = f"{len(found)} paths, from {found[0]} to {found[-1]}," if found else "nothing"
             raise ConfigurationError(
-                f"{key}: found nothing at {path}; expected a model, <output>/model of the train job"
+                f"{key}: found {several} at {path}; expected a model, <output>/model of the train "
+                "job"
             )
+        path = path if found == [where.path] else where.uri(found[0])
         inner = files.join(path, "model")
         if files.exists(inner) and not files.exists(files.join(path, "metadata")):
             path = inner

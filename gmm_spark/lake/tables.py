@@ -15,6 +15,8 @@ from pyspark.sql import functions as F
 
 from gmm_spark import errors
 from gmm_spark.config import Filter, InputSettings, TrainSettings, expression_name, without_userinfo
+from gmm_spark.engine.addresses import Address, address, escaped
+from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
 from gmm_spark.lake import files
 
@@ -28,7 +30,9 @@ _PACKAGES = {
 }
 # A CSV file says neither; the user's options win.
 _READER_DEFAULTS: dict[str, dict[str, Any]] = {"csv": {"header": True, "inferSchema": True}}
-_GLOB = re.compile(r"[*?\[{]")
+# Of these Spark takes every path for a pattern; in the first, the files of other tables lie.
+_FILES_OF_TABLES = "parquet", "orc", "avro"
+_FILES = *_FILES_OF_TABLES, "csv", "json"
 
 
 def describe(source: InputSettings) -> str:
@@ -54,8 +58,10 @@ def parquet_table(
 
     if source.path is None or source.format != "parquet" or source.options:
         return None
-    path = _checked_path(spark, source.path)
-    if _GLOB.search(path) or not files.reachable(path):
+    path = files.qualified(spark, source.path)
+    if not files.reachable(path):
+        return None
+    if _other_format(*_found(source, path), source):
         return None
     filters = [(column, _pyarrow_operator(op), value) for column, op, value in source.filters]
     return ParquetTable(
@@ -73,9 +79,10 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
         if source.table is not None:
             frame = spark.table(source.table)
         else:
-            path = _checked_path(spark, str(source.path))
+            paths = _paths(spark, source)
             options = {**_READER_DEFAULTS.get(source.format, {}), **source.options}
-            frame = spark.read.format(source.format).options(**options).load(path)
+            reader = spark.read.format(source.format).options(**options)
+            frame = reader.load(paths if len(paths) > 1 else paths[0])
         return frame.where(_condition(source.filters)) if source.filters else frame
     except GmmError:
         raise
@@ -88,7 +95,14 @@ def with_expressions(frame: DataFrame, columns: Sequence[str]) -> DataFrame:
     expressions = {name: column for column in columns if (name := expression_name(column))}
     if not expressions:
         return frame
-    kept = [F.col(quoted(name)) for name in frame.columns if name not in expressions]
+    # Whatever the case: to Spark they are one name.
+    new = {name.lower(): name for name in expressions}
+    if len(new) < len([column for column in columns if expression_name(column)]):
+        raise ConfigurationError(
+            f"columns: found two expressions of one name among {', '.join(expressions)}; expected "
+            "a name each"
+        )
+    kept = [F.col(quoted(name)) for name in frame.columns if name.lower() not in new]
     try:
         return frame.select(*kept, *(F.expr(column) for column in expressions.values()))
     except PySparkException as error:
@@ -99,13 +113,39 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _checked_path(spark: SparkSession, path: str) -> str:
-    path = files.qualified(spark, path)
-    if not _GLOB.search(path) and files.reachable(path) and not files.exists(path):
+def _paths(spark: SparkSession, source: InputSettings) -> list[str]:
+    """What to give Spark's reader: of files, every path that is there, by its own name."""
+    path = files.qualified(spark, str(source.path))
+    if not files.reachable(path):
+        return [path]
+    where, found = _found(source, path)
+    _other_format(where, found, source)
+    return [where.for_spark(one) or path for one in found] if source.format in _FILES else [path]
+
+
+def _found(source: InputSettings, path: str) -> tuple[Address, list[str]]:
+    """The paths that are there: the one that is written, or those that match it."""
+    where = address(path)
+    found = where.found()
+    if not found:
         raise ConfigurationError(
             f"input.path: found nothing at {without_userinfo(path)}; expected a file or directory"
         )
-    return path
+    return where, found
+
+
+def _other_format(where: Address, found: Sequence[str], source: InputSettings) -> str | None:
+    """The format of a table that the files are part of, where only Spark knows which of them count.
+
+    Raises ConfigurationError where Spark needs to be told by `input.format`.
+    """
+    for one in found if source.format in _FILES_OF_TABLES else []:
+        other = other_format(where, one)
+        if other is not None and other[0] != STREAM:
+            raise ConfigurationError(f"input.path: {refusal(*other)}")
+        if other is not None:
+            return STREAM
+    return None
 
 
 def _condition(filters: Sequence[Filter]) -> Column:
@@ -218,7 +258,7 @@ def write(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
 
 def read_back(frame: DataFrame, uri: str) -> DataFrame:
     """What was written of `frame`, with its types (a partition column "007" stays a string)."""
-    return frame.sparkSession.read.schema(frame.schema).parquet(uri)
+    return frame.sparkSession.read.schema(frame.schema).parquet(escaped(uri))
 
 
 def read_partitions(
@@ -256,7 +296,7 @@ def check_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -
             f"{', '.join(partition_by)}, or another output"
         )
     spark = frame.sparkSession
-    earlier, now = set(spark.read.parquet(uri).columns), set(frame.columns)
+    earlier, now = set(spark.read.parquet(escaped(uri)).columns), set(frame.columns)
     if earlier != now:
         raise ConfigurationError(
             f"output: found a table at {uri} that differs in the columns "
