@@ -122,6 +122,7 @@ def feature_column(frame: DataFrame, name: str) -> Column:
             frame.columns,
             cure="set inputCols to the numeric columns, or featuresCol to a column of vectors",
         )
+    check_once(frame, name)
     kind = frame.schema[name].dataType
     if is_vector(kind):
         return quoted(name)
