@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
 import os
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
