@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,8 +41,7 @@ from gmm_spark.mixture.scaling import Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
 from gmm_spark.params import EstimatorParams, refuse_taken
-
-logger = logging.getLogger(__name__)
+from gmm_spark.progress import say
 
 # The sample: so many bytes, more where a mixture has many parameters, and rows at most.
 _SAMPLE_BYTES = 24 << 20
@@ -123,7 +121,7 @@ class DataParams(EstimatorParams):
                 sample_size=self._sample_rows(plans, source.roles),
             )
             self._check_labels(scanned, plans)
-            logger.info(
+            say(
                 "%d rows of %d columns, %d left out for their gaps; sample of %d",
                 scanned.num_rows,
                 len(source.roles.inputs),

@@ -35,6 +35,7 @@ from gmm_spark.mixture.starting import INIT_MODES, labelled_start
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
+from gmm_spark.progress import say, search_on_the_sample
 from gmm_spark.summary import summarise
 
 logger = logging.getLogger(__name__)
@@ -407,16 +408,18 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         return starts if sample.num_rows < data.scan.num_rows else starts[:1]
 
     def _searched(self, data: Data, sample: Sample, plan: Plan) -> list[Parameters]:
-        return search(
-            sample,
-            plan.k,
-            plan.structure,
-            init_mode=self.getInitMode(),  # type: ignore[arg-type]
-            num_init=self.getNumInit(),
-            seed=self.getSeed() & (2**63 - 1),
-            tol=self.getTol(),
-            crew=data.crew(sample),
-        )
+        with search_on_the_sample() as tell:
+            return search(
+                sample,
+                plan.k,
+                plan.structure,
+                init_mode=self.getInitMode(),  # type: ignore[arg-type]
+                num_init=self.getNumInit(),
+                seed=self.getSeed() & (2**63 - 1),
+                tol=self.getTol(),
+                crew=data.crew(sample),
+                tell=tell,
+            )
 
     def _given(
         self, model: GaussianMixtureModel, data: Data, sample: Sample, plan: Plan
@@ -463,7 +466,7 @@ def _beside_all(sample: Sample, k: int, num_rows: int) -> Prior | None:
 
 def _log_pass(record: PassRecord, whose: str = "") -> None:
     gain = "" if record.gain is None else f", gain {record.gain:.3g}"
-    logger.info(
+    say(
         "%spass %d (%s), mean log-likelihood %.6f%s",
         whose,
         record.number,

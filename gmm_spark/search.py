@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,8 +21,7 @@ from gmm_spark.mixture.parameters import structure_named
 from gmm_spark.mixture.selection import CRITERIA, Cell, finalists, grid, penalised
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams, _own
-
-logger = logging.getLogger(__name__)
+from gmm_spark.progress import say, search_on_the_sample
 
 
 class GaussianMixtureSearch(GaussianMixture):
@@ -135,9 +133,7 @@ class GaussianMixtureSearch(GaussianMixture):
             table, best = self._table(cells, trials, data)
             chosen = trials[best]
             threshold = self._threshold(data, chosen.plan, chosen.fit)
-        logger.info(
-            "k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion()
-        )
+        say("k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion())
         return self._model(
             dataset, data, chosen.plan, chosen.fit, chosen.seconds, threshold, candidates=table
         )
@@ -175,20 +171,22 @@ class GaussianMixtureSearch(GaussianMixture):
         for plan in usable:
             if plan.structure.code not in samples:
                 samples[plan.structure.code] = self._sample(data, plan)
-        return grid(
-            samples,
-            # More than there are rows too: their cells are in the table, with the problem.
-            [plan.k for plan in plans],
-            [next(p.structure for p in usable if p.structure.code == code) for code in samples],
-            self.getCriterion(),  # type: ignore[arg-type]
-            data.scan.weight,
-            init_mode=self.getInitMode(),  # type: ignore[arg-type]
-            num_init=self.getNumInit(),
-            seed=self.getSeed() & (2**63 - 1),
-            tol=self.getTol(),
-            listener=_log_cell,
-            crew_of=data.crew,
-        )
+        with search_on_the_sample() as tell:
+            return grid(
+                samples,
+                # More than there are rows too: their cells are in the table, with the problem.
+                [plan.k for plan in plans],
+                [next(p.structure for p in usable if p.structure.code == code) for code in samples],
+                self.getCriterion(),  # type: ignore[arg-type]
+                data.scan.weight,
+                init_mode=self.getInitMode(),  # type: ignore[arg-type]
+                num_init=self.getNumInit(),
+                seed=self.getSeed() & (2**63 - 1),
+                tol=self.getTol(),
+                listener=_log_cell,
+                crew_of=data.crew,
+                tell=tell,
+            )
 
     def _entered(self, cells: Sequence[Cell], data: Data) -> list[Cell]:
         """The cells that are fitted to all the rows."""
@@ -306,9 +304,9 @@ def _finite(value: float) -> float | None:
 
 def _log_cell(cell: Cell) -> None:
     if cell.parameters is None:
-        logger.info("k = %d, %s: %s", cell.k, cell.structure.name, cell.problem)
+        say("k = %d, %s: %s", cell.k, cell.structure.name, cell.problem)
     else:
-        logger.info(
+        say(
             "k = %d, %s: mean log-likelihood about %.6f",
             cell.k,
             cell.structure.name,
@@ -317,7 +315,7 @@ def _log_cell(cell: Cell) -> None:
 
 
 def _log_pass(plan: Plan, record: PassRecord) -> None:
-    logger.info(
+    say(
         "k = %d, %s, pass %d (%s), mean log-likelihood %.6f",
         plan.k,
         plan.name,

@@ -8,6 +8,7 @@ to take away follows the random swaps of Zhao, Hautamaki, Karkkainen and Franti 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,11 @@ _LEAST_GAIN = 1e-4
 
 
 def improved(
-    candidate: Candidate, crew: Crew, sample: Sample, rows: int
+    candidate: Candidate,
+    crew: Crew,
+    sample: Sample,
+    rows: int,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[Candidate, list[Candidate]]:
     """The candidate after the moves that raise its likelihood, as long as there are any, and the
     others that were met on the way.
@@ -72,11 +77,13 @@ def improved(
     Parameters
     ----------
     crew : shares out the work; its sample is `sample`
+    tell : called with what is tried, whenever that is something else
     """
     others: list[Candidate] = []
     tries = [t for t in _TRIES if abs(t[0]) == 1 or rows * abs(t[0]) <= sample.num_rows]
     at = 0
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        tell(f"moves of components, round {number + 1} of {_ROUNDS} at most")
         before = candidate
         factor, batch = tries[at]
         sizes = [_limited(rows * factor * size, sample.num_rows) for size in _SIZES]

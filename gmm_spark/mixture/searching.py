@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from gmm_spark.mixture.candidates import (
@@ -46,6 +46,7 @@ def search(
     tol: float = 1e-6,
     given: Sequence[Parameters] = (),
     crew: Crew | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[Parameters]:
     """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
 
@@ -62,6 +63,7 @@ def search(
     seed : the same sample and seed give the same start
     given : starts that are tried beside these, in standardised coordinates
     crew : shares out the work where there is much; its sample is `sample`. None does all here.
+    tell : called with what is tried, whenever that is something else
 
     Raises DataError where the sample has fewer distinct rows than k, and
     SingularCovarianceError where every start is singular.
@@ -71,15 +73,17 @@ def search(
     shown = sample.first(rows)
     if k == 1:
         num_init = 1  # every start would be the same
+    tell(f"making {num_init} starts")
     starts = (
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )
     candidates = [Candidate(start) for start in (*given, *starts) if start is not None]
-    crew = crew or Alone(sample)
+    crew, many = crew or Alone(sample), len(candidates)
     rounds = chain(_ROUNDS, repeat(_ROUNDS[-1]))
     while len(candidates) > 1:
         steps, factor = next(rounds)
         part = sample.first(factor * rows)
+        tell(f"{len(candidates)} of {many} starts, {part.num_rows:,} rows")
         # Scores of earlier rounds are of other rows: not to be compared with.
         fresh = [Candidate(c.parameters) for c in candidates]
         candidates = ranked(part, advance_all(crew, part.num_rows, fresh, steps=steps, tol=tol))
@@ -88,9 +92,10 @@ def search(
         raise SingularCovarianceError(0)
     best, others = candidates[0], candidates[1:]
     if k > 1 and num_init + len(given) > 1:
-        best, others = improved(best, crew, sample, rows)
+        best, others = improved(best, crew, sample, rows, tell)
     if can_vanish(best.parameters, sample.prior_of(k)):
         tol = _FLAT_PRECISION * tol
+    tell(f"the best, {sample.num_rows:,} rows")
     climbed = climb_all(crew, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
     first, *rest = ranked(sample, climbed or [best])
     rivals = [c for c in rest if _is_rival(c, first, sample)]

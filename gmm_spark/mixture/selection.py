@@ -86,6 +86,7 @@ def grid(
     tol: float = 1e-6,
     listener: Callable[[Cell], None] | None = None,
     crew_of: Callable[[Sample], Crew] = Alone,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[Cell]:
     """Every cell fitted on the sample, best first.
 
@@ -95,14 +96,18 @@ def grid(
     weight : of all the rows
     listener : called with every cell; its error is not known yet
     crew_of : who shares out the work on a sample
+    tell : called with what is tried, whenever that is something else
     """
-    cells, densities = [], []
+    cells: list[Cell] = []
+    densities: list[Array] = []
+    many = len(structures) * len(set(ks))
     for structure in structures:
         sample = samples[structure.code]
         fitted_on, judged_on = _parted(sample, criterion, weight)
         exact, crew = judged_on is fitted_on, crew_of(fitted_on)
         smaller: Parameters | None = None
         for k in sorted(set(ks)):
+            which = f"mixture {len(cells) + 1} of {many}, k = {k}, {structure.name}"
             given = []
             if smaller is not None and smaller.k == k - 1:
                 given = grown(smaller, fitted_on.first(8192), _GROWN)
@@ -118,6 +123,7 @@ def grid(
                     tol=max(tol, _GRID_TOL),
                     given=given,
                     crew=crew,
+                    tell=_telling(tell, which),
                 )
                 density = _densities(smaller, judged_on, criterion)
             except (DataError, SingularCovarianceError) as error:
@@ -153,6 +159,10 @@ def grid(
             if listener is not None:
                 listener(cells[-1])
     return _with_errors(cells, densities, weight)
+
+
+def _telling(tell: Callable[[str], None], which: str) -> Callable[[str], None]:
+    return lambda text: tell(f"{which}: {text}")
 
 
 def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
