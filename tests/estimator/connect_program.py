@@ -132,6 +132,13 @@ def summary(s: Session) -> Any:
 
 
 @step
+def described(s: Session) -> Any:
+    rows = s.model.describe().orderBy("segment").collect()
+    attributes = [field.metadata for field in s.model.transform(s.frame).schema.fields[-2:]]
+    return [[[row["size"], row["x_mean"]] for row in rows], attributes, str(s.model)]
+
+
+@step
 def search(s: Session) -> Any:
     grid = GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], numInit=1, maxIter=3)
     found = grid.fit(s.frame)

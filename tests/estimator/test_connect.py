@@ -55,6 +55,15 @@ def test_no_public_call_fails(found) -> None:
     assert {n: v for n, v in found.items() if isinstance(v, dict) and "error" in v} == {}
 
 
+def test_a_model_is_described_and_its_outputs_have_attributes(found) -> None:
+    rows, attributes, text = found["described"]
+    assert [size for size, _ in rows] == [60, 40]
+    assert_allclose([mean for _, mean in rows], [0.0, 9.0], atol=0.5)
+    nominal = {"ml_attr": {"num_vals": 2, "type": "nominal"}}
+    assert attributes == [{"ml_attr": {"num_attrs": 2}}, nominal]
+    assert "k=2, numFeatures=2" in text
+
+
 def test_fits_of_a_dataframe_and_of_a_table_are_one(found) -> None:
     """Of two groups, 60 rows about (0, 0) and 40 about (9, 2)."""
     weights, means, rows = found["fit_a_dataframe"]
