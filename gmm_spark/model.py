@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pyspark.ml import Model
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors, VectorUDT
+from pyspark.ml.param import TypeConverters
 from pyspark.ml.stat import MultivariateGaussian
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
@@ -42,10 +43,11 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.engine.sampling import BLOCK, Sampling
 from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
 from gmm_spark.engine.table_files import TableFiles
-from gmm_spark.errors import ConfigurationError, refusals
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
+from gmm_spark.expressions import column_name
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
-from gmm_spark.params import GaussianMixtureParams, refuse_taken
+from gmm_spark.params import GaussianMixtureParams, _own, refuse_taken
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.summary import GaussianMixtureSummary
 
@@ -60,6 +62,13 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     means : ndarray (k, d), in the user's units
     covariances : ndarray (k, d, d)
     """
+
+    inputExpressions = _own(
+        "inputExpressions",
+        "SQL expressions that columns were made by before the fit, each with its name: "
+        "log1p(total) as log_total",
+        TypeConverters.toListString,
+    )
 
     def __init__(
         self,
@@ -418,17 +427,31 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             raise ConfigurationError(
                 f"inputCols names {len(names)} columns, the model was fitted on {self.numFeatures}"
             )
+        read = [*names, *self.getCountCols(), *self.categories]
         if isinstance(dataset, TableFiles):
+            self._expect_made(dataset.schema.names, read)
             absent = absent_input(self._gaps())
             for name in [*names, *self.getCountCols()]:
                 dataset.check(name, "number", absent)
             for name in self.categories:
                 dataset.check(name, "category", absent)
             return
+        self._expect_made(dataset.columns, read)
         for name in [*names, *self.getCountCols()]:
             check_numeric(dataset, name)
         for name in self.categories:
             check_category(dataset, name)
+
+    def _expect_made(self, columns: list[str], names: list[str]) -> None:
+        """Raise where a column is absent that an expression made before the fit."""
+        made = {column_name(text): text for text in self.getInputExpressions()}
+        for name in names:
+            if name in made and name not in columns:
+                raise InputDataError(
+                    f"there is no column {name!r} in the data; the model was trained on "
+                    f"{made[name]!r}: add it, as with "
+                    "dataset.selectExpr('*', *model.getInputExpressions())"
+                )
 
     def _transform_table(self, table: ParquetTable) -> DataFrame:
         spark, files = needed_session(), table.files()
@@ -484,6 +507,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             self._check_inputs(dataset, names)
             names = self._row(names)
         elif isinstance(dataset, DataFrame):
+            self._expect_made(dataset.columns, [self.getFeaturesCol()])
             feature_column(dataset, self.getFeaturesCol())
         features = self.getFeaturesCol()
         entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
@@ -553,6 +577,19 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def setOutlierThreshold(self, value: float | None) -> GaussianMixtureModel:
         """Sets the log density under which a row is an outlier."""
         return self._set(outlierThreshold=value)
+
+    def getInputExpressions(self) -> list[str]:
+        """Gets the SQL expressions the columns were made by; empty where none are known."""
+        is_set = self.isSet(self.inputExpressions)
+        return list(self.getOrDefault(self.inputExpressions) or []) if is_set else []
+
+    def setInputExpressions(self, value: list[str]) -> GaussianMixtureModel:
+        """Sets the SQL expressions the columns were made by: `log1p(total) as log_total`.
+
+        `transform` reads the columns and does not make them: `dataset.selectExpr("*",
+        *model.getInputExpressions())` does, and jobs/score.py.
+        """
+        return self._set(inputExpressions=value)
 
     def setMissing(self, value: str) -> GaussianMixtureModel:
         """Sets what becomes of rows with gaps: error, skip or marginalize."""

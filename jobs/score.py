@@ -22,7 +22,7 @@ from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.dataframe import arrow_types, same_names
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.lake import files, tables
+from gmm_spark.lake import evaluation, files, tables
 from gmm_spark.lake.models import load_model
 from gmm_spark.lake.runs import Job, Run, run_job
 from gmm_spark.lake.tables import quoted
@@ -39,9 +39,7 @@ _SHOWN_COLUMNS = 6
 def score(run: Run[ScoreSettings]) -> str:
     settings = run.settings
     model = load_model(run.spark, "model", settings.model)
-    frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
-    if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
-        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    steps, frame = _opened(run, model)
     scored = _scored(run, model, frame)
     shown = [name for name in _numbers(model) if _is_number(scored, name)]
     outcomes = _outcomes(scored, settings)
@@ -51,10 +49,11 @@ def score(run: Run[ScoreSettings]) -> str:
         and bool(settings.partition_by)
         and files.exists(run.result.uri)
     )
-    try:
-        written = _write(run, frame, scored, replaces_partitions)
-    except PySparkException as error:
-        raise _about_the_rows(error, frame, model, settings) from error
+    with evaluation.traced(run.spark, settings.input, lambda: steps):
+        try:
+            written = _write(run, frame, scored, replaces_partitions)
+        except PySparkException as error:
+            raise _about_the_rows(error, frame, model, settings) from error
     segments = _segments(written, [*shown, *outcomes])
 
     rows = sum(segment["rows"] for segment in segments)
@@ -69,6 +68,19 @@ def score(run: Run[ScoreSettings]) -> str:
     if not replaces_partitions:
         run.result.publish()
     return findings
+
+
+def _opened(
+    run: Run[ScoreSettings], model: GaussianMixtureModel
+) -> tuple[list[evaluation.Step], DataFrame]:
+    """The table with the columns that expressions give, and the steps it was made in."""
+    settings = run.settings
+    read, trained_on = tables.read_table(run.spark, settings.input), model.getInputExpressions()
+    steps, frame = evaluation.scoring_steps(read, settings, trained_on)
+    run.record(expressions=[one.text for _, wanted in steps for one in wanted])
+    if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
+        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    return steps, frame
 
 
 def _write(
@@ -141,7 +153,8 @@ def _source(
     else the columns of the frame that are kept or read, for all of them pass through Python."""
     inputs = _input_columns(model)
     stored = {name for name in kept if arrow_types([frame.schema[name]]) is not None}
-    if inputs and len(stored) == len(kept) and not run.settings.columns:
+    computed = run.facts["expressions"]
+    if inputs and len(stored) == len(kept) and not computed:
         table = tables.parquet_table(run.spark, run.settings.input, kept)
         if table is not None and {*kept, *inputs} <= set(table.schema().names):
             return table
@@ -262,9 +275,7 @@ def _findings(
 def check(run: Run[ScoreSettings]) -> str:
     settings = run.settings
     model = load_model(run.spark, "model", settings.model)
-    frame = tables.with_expressions(tables.read_table(run.spark, settings.input), settings.columns)
-    if "run_date" in settings.partition_by and "run_date" not in frame.columns:
-        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    _, frame = _opened(run, model)
     scored = _scored(run, model, frame)
     _outcomes(scored, settings)
     if settings.partition_by and files.exists(run.result.uri):

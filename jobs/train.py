@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
-from gmm_spark.config import TrainSettings, expression_name
-from gmm_spark.lake import tables
+from gmm_spark.config import TrainSettings
+from gmm_spark.expressions import column_name
+from gmm_spark.lake import evaluation, tables
 from gmm_spark.lake.models import load_model
 from gmm_spark.lake.runs import Job, NotConvergedError, Run, run_job
 from gmm_spark.lake.text import number, percent, table
@@ -29,11 +30,20 @@ _SHOWN_CANDIDATES = 10
 
 def train(run: Run[TrainSettings]) -> str:
     settings = run.settings
-    estimator, source = _estimator(run), tables.training_source(run.spark, settings)
+    estimator, source = _estimator(run), evaluation.training_source(run.spark, settings)
+    wanted = evaluation.training_expressions(settings)
+
+    def steps() -> list[evaluation.Step]:
+        return [(tables.read_table(run.spark, settings.input), wanted)]
+
     try:
-        model = estimator.fit(source)
+        with evaluation.traced(run.spark, settings.input, steps):
+            model = estimator.fit(source)
     except pa.ArrowException as error:
         raise tables.arrow_error(settings.input, error) from error
+    read = [e.text for e in wanted if e.key in evaluation.TRAINED_ON]
+    if read:
+        model.setInputExpressions(read)
     summary = model.summary
     run.record(
         rows={
@@ -76,22 +86,22 @@ def train(run: Run[TrainSettings]) -> str:
 
 def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
     settings = run.settings
-    columns = [expression_name(column) or column for column in settings.columns]
     source: dict[str, Any] = {}
     if settings.vector_column is not None:
-        source["featuresCol"] = settings.vector_column
-    if columns:
-        source["inputCols"] = columns
-    if settings.categorical_columns:
-        source["categoricalCols"] = settings.categorical_columns
-    if settings.count_columns:
-        source["countCols"] = settings.count_columns
+        source["featuresCol"] = column_name(settings.vector_column)
+    for name, columns in (
+        ("inputCols", settings.columns),
+        ("categoricalCols", settings.categorical_columns),
+        ("countCols", settings.count_columns),
+    ):
+        if columns:
+            source[name] = [column_name(column) for column in columns]
     optional: dict[str, Any] = {
-        "labelCol": settings.label_column,
-        "weightCol": settings.weight_column,
+        "labelCol": _name(settings.label_column),
+        "weightCol": _name(settings.weight_column),
         "seed": settings.seed,
         "sampleSize": settings.sample_size,
-        "initialLabelCol": settings.initial_label_column,
+        "initialLabelCol": _name(settings.initial_label_column),
     }
     if settings.initial_model is not None:
         optional["initialModel"] = load_model(run.spark, "initial_model", settings.initial_model)
@@ -120,6 +130,10 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
         **source,
         **{name: value for name, value in optional.items() if value is not None},
     )
+
+
+def _name(column: str | None) -> str | None:
+    return None if column is None else column_name(column)
 
 
 def _special(model: GaussianMixtureModel) -> dict[str, Any]:
@@ -197,7 +211,7 @@ def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[st
 
 def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     summary = model.summary
-    names = [expression_name(column) or column for column in settings.columns]
+    names = [column_name(column) for column in settings.columns]
     names = (names or [f"x{i}" for i in range(model.means.shape[1])])[:_SHOWN_COLUMNS]
     counts = model.getCountCols()[: _SHOWN_COLUMNS - len(names)]
     categories = list(model.categories)[: _SHOWN_COLUMNS - len(names) - len(counts)]
@@ -244,7 +258,7 @@ def _usual(model: GaussianMixtureModel, column: str, segment: int) -> str:
 
 def check(run: Run[TrainSettings]) -> str:
     settings = run.settings
-    estimator, source = _estimator(run), tables.training_source(run.spark, settings)
+    estimator, source = _estimator(run), evaluation.training_source(run.spark, settings)
     try:
         estimator.check(source)
     except pa.ArrowException as error:

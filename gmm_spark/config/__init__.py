@@ -11,11 +11,11 @@ from gmm_spark.config.settings import (
     JobSettings,
     ScoreSettings,
     TrainSettings,
-    expression_name,
     load_settings,
     without_secrets,
     without_userinfo,
 )
+from gmm_spark.expressions import expression_name
 
 __all__ = [
     "Filter",

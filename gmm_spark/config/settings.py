@@ -113,15 +113,6 @@ Covariances = Annotated[
     BeforeValidator(_alone_if_one),
 ]
 
-# `column as name`, an expression; anything else is the name of a column.
-_EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
-
-
-def expression_name(column: str) -> str | None:
-    """The name an SQL expression such as `log1p(total) as log_total` gives; None for a column."""
-    found = _EXPRESSION.search(column)
-    return (found["quoted"] or found["plain"]) if found else None
-
 
 def _without_nulls(values: Any) -> Any:
     """A key without a value, or with null, is one that was left out."""
@@ -187,10 +178,10 @@ class TrainSettings(JobSettings):
     vector_column: Text | None = Field(
         None, description="one column of vectors or arrays, instead of columns"
     )
-    categorical_columns: list[Text] = Field(
+    categorical_columns: list[Column] = Field(
         default_factory=list, description="columns of text, whole numbers or booleans"
     )
-    count_columns: list[Text] = Field(
+    count_columns: list[Column] = Field(
         default_factory=list, description="columns of whole numbers from 0 on, as Poisson counts"
     )
     max_categories: int = Field(

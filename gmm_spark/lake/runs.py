@@ -29,7 +29,7 @@ from pyspark.sql import SparkSession
 from gmm_spark.config import JobSettings, load_settings, without_secrets
 from gmm_spark.engine.jobs import current_session
 from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
-from gmm_spark.lake import files, manifest, tables
+from gmm_spark.lake import evaluation, files, manifest, tables
 from gmm_spark.lake.results import Result
 from gmm_spark.session import get_session
 
@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 DONE, UNEXPECTED, CONFIGURATION, INPUT, NOT_CONVERGED = range(5)
 
 Settings = TypeVar("Settings", bound=JobSettings)
+
+
+_QUERY_LOGGERS = "SQLQueryContextLogger", "DataFrameQueryContextLogger"
 
 
 class NotConvergedError(FitError):
@@ -163,6 +166,8 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
 
 def _ours(error: BaseException) -> BaseException:
     """The error of this package behind an error of Spark, when a worker raised it."""
+    if evaluation.is_data_exception(error):
+        return evaluation.in_short(error, "a value")
     if isinstance(error, PySparkException):
         return tables.raised_in_worker(error) or error
     return error
@@ -230,8 +235,9 @@ def _logging() -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     level = library.level
     # pyspark prints a JSON line of its own for an error in a query; the job has said it by then.
-    queries = PySparkLogger.getLogger("SQLQueryContextLogger")
-    queries.disabled = True
+    queries = [PySparkLogger.getLogger(name) for name in _QUERY_LOGGERS]
+    for log in queries:
+        log.disabled = True
     library.addHandler(handler)
     library.setLevel(logging.INFO)
     try:
@@ -239,4 +245,5 @@ def _logging() -> Iterator[None]:
     finally:
         library.removeHandler(handler)
         library.setLevel(level)
-        queries.disabled = False
+        for log in queries:
+            log.disabled = False

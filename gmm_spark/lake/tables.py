@@ -14,7 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark import errors
-from gmm_spark.config import Filter, InputSettings, TrainSettings, expression_name, without_userinfo
+from gmm_spark.config import Filter, InputSettings, without_userinfo
 from gmm_spark.engine.addresses import Address, address, escaped
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
@@ -37,17 +37,6 @@ _FILES = *_FILES_OF_TABLES, "csv", "json"
 
 def describe(source: InputSettings) -> str:
     return f"table {source.table}" if source.table else without_userinfo(str(source.path))
-
-
-def training_source(spark: SparkSession, settings: TrainSettings) -> ParquetTable | DataFrame:
-    """What to fit to: a Parquet table that the workers read themselves, wherever that can be.
-
-    A catalog table, another format, a vector column, an SQL expression, a reader's option, or a
-    store that only Spark has a way to make it a DataFrame.
-    """
-    plain = settings.vector_column is None and not any(map(expression_name, settings.columns))
-    table = parquet_table(spark, settings.input) if plain else None
-    return table or with_expressions(read_table(spark, settings.input), settings.columns)
 
 
 def parquet_table(
@@ -83,30 +72,13 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
             options = {**_READER_DEFAULTS.get(source.format, {}), **source.options}
             reader = spark.read.format(source.format).options(**options)
             frame = reader.load(paths if len(paths) > 1 else paths[0])
-        return frame.where(_condition(source.filters)) if source.filters else frame
+        for _, condition in conditions(source.filters):
+            frame = frame.where(condition)
+        return frame
     except GmmError:
         raise
     except (PySparkException, Py4JJavaError) as error:
         raise _reading_error(source, error) from None
-
-
-def with_expressions(frame: DataFrame, columns: Sequence[str]) -> DataFrame:
-    """Add the columns that are SQL expressions (`log1p(total) as log_total`)."""
-    expressions = {name: column for column in columns if (name := expression_name(column))}
-    if not expressions:
-        return frame
-    # Whatever the case: to Spark they are one name.
-    new = {name.lower(): name for name in expressions}
-    if len(new) < len([column for column in columns if expression_name(column)]):
-        raise ConfigurationError(
-            f"columns: found two expressions of one name among {', '.join(expressions)}; expected "
-            "a name each"
-        )
-    kept = [F.col(quoted(name)) for name in frame.columns if name.lower() not in new]
-    try:
-        return frame.select(*kept, *(F.expr(column) for column in expressions.values()))
-    except PySparkException as error:
-        raise ConfigurationError(f"columns: {spark_message(error)[1]}") from None
 
 
 def quoted(name: str) -> str:
@@ -148,8 +120,9 @@ def _other_format(where: Address, found: Sequence[str], source: InputSettings) -
     return None
 
 
-def _condition(filters: Sequence[Filter]) -> Column:
-    return reduce(lambda a, b: a & b, (_one_condition(*one) for one in filters))
+def conditions(filters: Sequence[Filter]) -> list[tuple[str, Column]]:
+    """Each filter as it reads, and as Spark evaluates it."""
+    return [(f"{one[0]} {one[1]} {one[2]}", _one_condition(*one)) for one in filters]
 
 
 def _one_condition(name: str, operator: str, value: Any) -> Column:

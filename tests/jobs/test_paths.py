@@ -8,7 +8,7 @@ import pytest
 
 from gmm_spark.config import InputSettings
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake import tables
+from gmm_spark.lake import evaluation, tables
 from jobs import score, train
 from tests.jobs.conftest import manifest
 
@@ -85,7 +85,11 @@ def test_what_a_stream_wrote_is_read_by_its_log(call, spark, customers, tmp_path
 def test_two_expressions_of_one_name(spark, lake) -> None:
     frame = spark.read.parquet(str(lake / "customers"))
     with pytest.raises(ConfigurationError, match="two expressions of one name"):
-        tables.with_expressions(frame, ["log1p(spend) as s", "spend * 2 as S"])
-    found = tables.with_expressions(frame, ["spend * 2 as Spend"])
+        evaluation.with_expressions(
+            frame, evaluation.expressions("columns", ["log1p(spend) as s", "spend * 2 as S"])
+        )
+    found = evaluation.with_expressions(
+        frame, evaluation.expressions("columns", ["spend * 2 as Spend"])
+    )
     assert "spend" not in found.columns
     assert "Spend" in found.columns

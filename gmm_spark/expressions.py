@@ -1,0 +1,19 @@
+"""SQL expressions that give a column its name: `log1p(total) as log_total`."""
+
+from __future__ import annotations
+
+import re
+
+# `expression as name`; anything else is the name of a column.
+_EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
+
+
+def expression_name(column: str) -> str | None:
+    """The name an SQL expression such as `log1p(total) as log_total` gives; None for a column."""
+    found = _EXPRESSION.search(column)
+    return (found["quoted"] or found["plain"]) if found else None
+
+
+def column_name(column: str) -> str:
+    """The name of the column that a column's name, or an expression, stands for."""
+    return expression_name(column) or column
