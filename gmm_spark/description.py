@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,41 +9,79 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.engine.jobs import needed_session
+from gmm_spark.engine.scoring import NOISE
 from gmm_spark.summary import few
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
 
-_NOISE = -1
+
+def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
+    """A dictionary a segment, in the order of their numbers, and where there is noise its own last.
+
+    segment : its number, -1 for the noise
+    weight : its share of the rows, or of their weights
+    size : rows of the fit most probably in it; None where the model came from none
+    means, standard_deviations : by numeric column, in the user's units
+    rates : by column of counts, their mean
+    categories : by categorical column, the most probable value and its probability
+
+    What is by column is empty for the noise.
+    """
+    names = model._input_columns()
+    if names is None:
+        names = [f"{model.getFeaturesCol()}_{i}" for i in range(model.numFeatures)]
+    means, deviations = model.means.tolist(), np.sqrt(model.parameters.variances()).tolist()
+    counts, rates, sizes = model.getCountCols(), model.rates.tolist(), _sizes(model)
+    tables = {name: model.probabilities(name) for name in model.categories}
+    rows: list[dict[str, Any]] = [
+        {
+            "segment": j,
+            "weight": weight,
+            "size": sizes[j],
+            "means": dict(zip(names, means[j], strict=True)),
+            "standard_deviations": dict(zip(names, deviations[j], strict=True)),
+            "rates": dict(zip(counts, rates[j], strict=True)),
+            "categories": {
+                name: {
+                    "value": values[int(tables[name][j].argmax())],
+                    "probability": float(tables[name][j].max()),
+                }
+                for name, values in model.categories.items()
+            },
+        }
+        for j, weight in enumerate(model.weights)
+    ]
+    if model.parameters.noise is not None:
+        size = model.summary.noiseSize if model.hasSummary else None
+        figures = {"weight": model.noiseWeight, "size": None if size is None else round(size)}
+        nothing: dict[str, Any] = {key: {} for key in rows[0] if isinstance(rows[0][key], dict)}
+        rows.append({"segment": NOISE, **figures, **nothing})
+    return rows
 
 
 def segments(model: GaussianMixtureModel) -> DataFrame:
     """The table of `GaussianMixtureModel.describe`, which says what is in it."""
-    parameters = model.parameters
-    d, k = parameters.d, parameters.k
-    names = model._input_columns()
-    if names is None:
-        names = [f"{model.getFeaturesCol()}_{i}" for i in range(d)]
-    columns: dict[str, tuple[T.DataType, Sequence[Any]]] = {
-        "segment": (T.IntegerType(), range(k)),
-        "weight": (T.DoubleType(), model.weights),
-        "size": (T.LongType(), _sizes(model)),
-    }
-    for name, means, variances in zip(names, model.means.T, parameters.variances().T, strict=True):
-        columns[f"{name}_mean"] = T.DoubleType(), means.tolist()
-        columns[f"{name}_sd"] = T.DoubleType(), np.sqrt(variances).tolist()
-    for name, rates in zip(model.getCountCols(), model.rates.T, strict=True):
-        columns[f"{name}_rate"] = T.DoubleType(), rates.tolist()
-    for name, values in model.categories.items():
-        table = model.probabilities(name)
-        columns[f"{name}_value"] = T.StringType(), [values[i] for i in table.argmax(axis=1)]
-        columns[f"{name}_probability"] = T.DoubleType(), table.max(axis=1).tolist()
-    rows = list(zip(*(values for _, values in columns.values()), strict=True))
-    if parameters.noise is not None:
-        size = model.summary.noiseSize if model.hasSummary else None
-        noise = _NOISE, model.noiseWeight, None if size is None else round(size)
-        rows.append((*noise, *[None] * (len(columns) - len(noise))))
-    schema = T.StructType([T.StructField(name, kind) for name, (kind, _) in columns.items()])
+    found = segment_rows(model)
+    first, double = found[0], T.DoubleType()
+    columns: list[tuple[str, T.DataType, list[Any]]] = [
+        ("segment", T.IntegerType(), [row["segment"] for row in found]),
+        ("weight", double, [row["weight"] for row in found]),
+        ("size", T.LongType(), [row["size"] for row in found]),
+    ]
+    for name in first["means"]:
+        columns.append((f"{name}_mean", double, [row["means"].get(name) for row in found]))
+        deviations = [row["standard_deviations"].get(name) for row in found]
+        columns.append((f"{name}_sd", double, deviations))
+    for name in first["rates"]:
+        columns.append((f"{name}_rate", double, [row["rates"].get(name) for row in found]))
+    for name in first["categories"]:
+        usual = [row["categories"].get(name, {}) for row in found]
+        columns.append((f"{name}_value", T.StringType(), [one.get("value") for one in usual]))
+        shares = [one.get("probability") for one in usual]
+        columns.append((f"{name}_probability", double, shares))
+    schema = T.StructType([T.StructField(name, kind) for name, kind, _ in columns])
+    rows = list(zip(*(values for *_, values in columns), strict=True))
     return needed_session().createDataFrame(rows, schema)
 
 

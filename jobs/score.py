@@ -9,40 +9,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, NumericType
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.dataframe import arrow_types, same_names
-from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.lake import evaluation, files, tables
 from gmm_spark.lake.models import load_model
+from gmm_spark.lake.profiles import Outcome, can_be_profiled, profile, tables_of
 from gmm_spark.lake.runs import Job, Run, run_job
 from gmm_spark.lake.tables import quoted
-from gmm_spark.lake.text import number, percent, table
 
 PREDICTION, PROBABILITY = "prediction", "probability"
 LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
 OUTLIER = "outlier"
-
-# More columns than fit on a line are in the table, not on the terminal.
-_SHOWN_COLUMNS = 6
 
 
 def score(run: Run[ScoreSettings]) -> str:
     settings = run.settings
     model = load_model(run.spark, "model", settings.model)
     steps, frame = _opened(run, model)
-    scored = _scored(run, model, frame)
-    shown = [name for name in _numbers(model) if _is_number(scored, name)]
-    outcomes = _outcomes(scored, settings)
+    scored = _scored(run, model, frame, _kept(run, model, frame))
+    _expect_outcomes(settings, scored, frame)
 
     replaces_partitions = (
         settings.mode == "overwrite"
@@ -54,20 +50,24 @@ def score(run: Run[ScoreSettings]) -> str:
             written = _write(run, frame, scored, replaces_partitions)
         except PySparkException as error:
             raise _about_the_rows(error, frame, model, settings) from error
-    segments = _segments(written, [*shown, *outcomes])
+    means = [name for name in _measured(model) if name in frame.columns]
+    asked = evaluation.expressions("profile", settings.profile)
+    with evaluation.traced(run.spark, settings.input, lambda: [*steps, (frame, asked)]):
+        profiles = _profiles(run, model, frame, written, means)
+    *segments, whole = profiles
 
-    rows = sum(segment["rows"] for segment in segments)
+    rows = whole["rows"]
     unscored = sum(segment["rows"] for segment in segments if segment["segment"] is None)
     run.record(
         rows={"read": rows, "scored": rows - unscored, "unscored": unscored},
-        metrics={"k": len(model.weights), "segments": segments},
+        metrics={"k": len(model.weights), "segments": segments, "all": whole},
     )
     if rows == 0:
         return _nothing_to_score(run, replaces_partitions)
-    findings = _findings(segments, shown, outcomes, scored)
     if not replaces_partitions:
         run.result.publish()
-    return findings
+    findings = f"{rows:,} rows scored\n{tables_of(profiles, means)}"
+    return findings + (f"\n{unscored:,} rows have gaps and no segment" if unscored else "")
 
 
 def _opened(
@@ -110,19 +110,21 @@ def _about_the_rows(
     return InputDataError(f"{unusable}{advice}")
 
 
-def _scored(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> DataFrame:
-    """The columns that are kept, then what the model says of the row."""
-    settings = run.settings
-    probabilities = (
-        [PROBABILITY]
-        if settings.probability == "vector"
-        else [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
-    )
-    if settings.probability == "columns" and model.parameters.noise is not None:
-        probabilities.append(f"{PROBABILITY}_noise")
+def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str], list[str]]:
+    """The columns that scoring adds, and which of them hold probabilities."""
+    probabilities = [PROBABILITY]
+    if settings.probability == "columns":
+        probabilities = [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
+        if model.parameters.noise is not None:
+            probabilities.append(f"{PROBABILITY}_noise")
     new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
-    if model.getOutlierThreshold() is not None:
-        new.append(OUTLIER)
+    return new if model.getOutlierThreshold() is None else [*new, OUTLIER], probabilities
+
+
+def _kept(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> list[str]:
+    """The columns of the table that are written too."""
+    settings = run.settings
+    new, _ = _new(settings, model)
     if clash := [name for name in {PROBABILITY, *new} if name in frame.columns]:
         raise ConfigurationError(
             f"input: the table has a column {clash[0]} already, which scoring adds; "
@@ -133,7 +135,15 @@ def _scored(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFra
     kept = [*kept, *(name for name in settings.partition_by if name in frame.columns)]
     kept = list(dict.fromkeys(kept))
     _expect_columns("partition_by", settings.partition_by, [*kept, *new])
+    return kept
 
+
+def _scored(
+    run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame, kept: list[str]
+) -> DataFrame:
+    """The columns that are kept, then what the model says of the row."""
+    settings = run.settings
+    new, probabilities = _new(settings, model)
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
     model.setOutlierCol(OUTLIER).setMissing(settings.missing)
@@ -178,43 +188,81 @@ def _numbers(model: GaussianMixtureModel) -> list[str]:
     return list(model.getInputCols()) if model.isDefined("inputCols") else []
 
 
-def _is_number(frame: DataFrame, name: str) -> bool:
-    return name in frame.columns and isinstance(
-        frame.schema[name].dataType, (NumericType, BooleanType)
-    )
+def _measured(model: GaussianMixtureModel) -> list[str]:
+    """The columns of the model that have a mean."""
+    return [*_numbers(model), *model.getCountCols()]
 
 
-def _outcomes(scored: DataFrame, settings: ScoreSettings) -> list[str]:
-    _expect_columns("profile", settings.profile, scored.columns)
-    for name in settings.profile:
-        if not _is_number(scored, name):
-            kind = scored.schema[name].dataType.simpleString()
+def _expect_outcomes(settings: ScoreSettings, scored: DataFrame, frame: DataFrame) -> None:
+    """Raise ConfigurationError for an outcome that cannot be profiled, before any row is read."""
+    known = list(dict.fromkeys([*frame.columns, *scored.columns]))
+    evaluation.expect_names(settings, ["profile"], known)
+    names = [column_name(text) for text in settings.profile]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigurationError(f"profile: found {twice[0]!r} twice; expected each name once")
+    for text in settings.profile:
+        if not expression_name(text):
+            _expect_columns("profile", [text], known)
+        # Of the table, or of what scoring adds to it.
+        problems = [evaluation.unreadable(table, _sql(text)) for table in (frame, scored)]
+        if all(problems):
+            raise ConfigurationError(f"profile: found {text!r}; {problems[0]}")
+        readable = scored if problems[0] else frame
+        kind = readable.select(F.expr(_sql(text))).schema[0].dataType
+        if not can_be_profiled(kind):
             raise ConfigurationError(
-                f"profile: found {name}, a {kind}; expected a number or a boolean"
+                f"profile: found {text}, a {kind.simpleString()}; expected a number, a boolean or "
+                "text"
             )
-    return settings.profile
 
 
-def _segments(written: DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows, means and uncertainty of every segment, from the table as it was written."""
-    means = [
-        F.avg(F.col(quoted(name)).cast("double")).alias(f"mean_{i}")
-        for i, name in enumerate(columns)
-    ]
-    rows = (
-        written.groupBy(PREDICTION)
-        .agg(F.count(F.lit(1)).alias("rows"), F.avg(UNCERTAINTY).alias(UNCERTAINTY), *means)
-        .orderBy(F.col(PREDICTION).asc_nulls_last())
-        .collect()
+def _sql(column: str) -> str:
+    return column if expression_name(column) else quoted(column)
+
+
+def _profiles(
+    run: Run[ScoreSettings],
+    model: GaussianMixtureModel,
+    frame: DataFrame,
+    written: DataFrame,
+    means: list[str],
+) -> list[dict[str, Any]]:
+    """The segments' profiles, from the scores as they were written where these hold all that is
+    asked for. Else the rows are scored once more, with the columns that are not kept."""
+    asked = run.settings.profile
+    columns = {text: F.expr(_sql(text)) for text in asked}
+    whole = set(means) <= set(written.columns) and not any(
+        evaluation.unreadable(written, _sql(text)) for text in asked
     )
+    if whole:
+        outcomes = _outcomes(written, columns)
+        return profile(written, PREDICTION, UNCERTAINTY, means, outcomes)
+    wider, kept = frame, list(means)
+    for i, text in enumerate(asked):
+        if evaluation.unreadable(frame, _sql(text)) is None:
+            # An expression may have the name of a column that the model reads.
+            name = f"profile {i}" if expression_name(text) else text
+            if expression_name(text):
+                wider = wider.withColumn(name, columns[text])
+            columns[text] = F.col(quoted(name))
+            kept.append(name)
+    again = _scored(run, model, wider, list(dict.fromkeys(kept)))
+    outcomes = _outcomes(again, columns)
+    if any(outcome.is_text for outcome in outcomes):
+        # A text is a pass of its own; where nothing can be cached the rows are scored for each.
+        with suppress(PySparkException):
+            again.persist()
+    try:
+        return profile(again, PREDICTION, UNCERTAINTY, means, outcomes)
+    finally:
+        with suppress(PySparkException):
+            again.unpersist()
+
+
+def _outcomes(table: DataFrame, columns: dict[str, Column]) -> list[Outcome]:
     return [
-        {
-            "segment": row[PREDICTION],
-            "rows": row["rows"],
-            "mean_uncertainty": row[UNCERTAINTY],
-            "means": {name: row[f"mean_{i}"] for i, name in enumerate(columns)},
-        }
-        for row in rows
+        Outcome(column_name(text), column, table.select(column).schema[0].dataType)
+        for text, column in columns.items()
     ]
 
 
@@ -239,45 +287,12 @@ def _nothing_to_score(run: Run[ScoreSettings], replaces_partitions: bool) -> str
     return f"{what} has no rows; {where} {'was cleared' if cleared else 'was not there before'}"
 
 
-def _findings(
-    segments: list[dict[str, Any]],
-    shown: list[str],
-    outcomes: list[str],
-    scored: DataFrame,
-) -> str:
-    total = sum(segment["rows"] for segment in segments)
-    shown = [name for name in shown if name not in outcomes][:_SHOWN_COLUMNS]
-    rates = {name for name in outcomes if isinstance(scored.schema[name].dataType, BooleanType)}
-    header = [
-        "segment",
-        "rows",
-        "share",
-        *(f"mean {name}" for name in shown),
-        *(f"{name} {'rate' if name in rates else 'mean'}" for name in outcomes),
-        "uncertainty",
-    ]
-    rows = [
-        [
-            {None: "none", NOISE: "noise"}.get(segment["segment"], str(segment["segment"])),
-            f"{segment['rows']:,}",
-            percent(segment["rows"] / total),
-            *(number(segment["means"][name]) for name in shown),
-            *((percent if name in rates else number)(segment["means"][name]) for name in outcomes),
-            percent(segment["mean_uncertainty"]),
-        ]
-        for segment in segments
-    ]
-    text = f"{total:,} rows scored\n{table(header, rows)}"
-    unscored = [segment["rows"] for segment in segments if segment["segment"] is None]
-    return text + (f"\n{unscored[0]:,} rows have gaps and no segment" if unscored else "")
-
-
 def check(run: Run[ScoreSettings]) -> str:
     settings = run.settings
     model = load_model(run.spark, "model", settings.model)
     _, frame = _opened(run, model)
-    scored = _scored(run, model, frame)
-    _outcomes(scored, settings)
+    scored = _scored(run, model, frame, _kept(run, model, frame))
+    _expect_outcomes(settings, scored, frame)
     if settings.partition_by and files.exists(run.result.uri):
         tables.check_partitioned(scored, run.result.uri, settings.partition_by)
     what = tables.describe(settings.input)

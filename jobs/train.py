@@ -11,19 +11,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
 from gmm_spark.config import TrainSettings
+from gmm_spark.description import segment_rows
 from gmm_spark.expressions import column_name
 from gmm_spark.lake import evaluation, tables
 from gmm_spark.lake.models import load_model
+from gmm_spark.lake.profiles import mixture_table
 from gmm_spark.lake.runs import Job, NotConvergedError, Run, run_job
-from gmm_spark.lake.text import number, percent, table
+from gmm_spark.lake.text import table
 
-# More columns than fit on a line are in the model, not on the terminal.
-_SHOWN_COLUMNS = 8
 # More candidates than these are in the manifest.
 _SHOWN_CANDIDATES = 10
 
@@ -67,6 +66,7 @@ def train(run: Run[TrainSettings]) -> str:
             "icl": summary.icl,
             "cluster_sizes": summary.clusterSizes,
             "weights": model.weights,
+            "segments": segment_rows(model),
             **_special(model),
             **_choice(model, settings),
         },
@@ -211,28 +211,6 @@ def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[st
 
 def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     summary = model.summary
-    names = [column_name(column) for column in settings.columns]
-    names = (names or [f"x{i}" for i in range(model.means.shape[1])])[:_SHOWN_COLUMNS]
-    counts = model.getCountCols()[: _SHOWN_COLUMNS - len(names)]
-    categories = list(model.categories)[: _SHOWN_COLUMNS - len(names) - len(counts)]
-    deviations = np.sqrt(np.diagonal(model.covariances, axis1=1, axis2=2))
-    rows = [
-        [
-            str(j),
-            percent(weight),
-            *(
-                f"{number(mean)} (sd {number(deviation)})"
-                for mean, deviation in zip(
-                    model.means[j][: len(names)], deviations[j][: len(names)], strict=True
-                )
-            ),
-            *(number(rate) for rate in model.rates[j][: len(counts)]),
-            *(_usual(model, name, j) for name in categories),
-        ]
-        for j, weight in enumerate(model.weights)
-    ]
-    if model.parameters.noise is not None:
-        rows.append(["noise", percent(model.noiseWeight), *[""] * (len(rows[0]) - 2)])
     used = f"{summary.numRows:,} rows used"
     if summary.numSkipped:
         used += f", {summary.numSkipped:,} skipped because of gaps"
@@ -243,17 +221,11 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     lines = [
         *_candidates(model, settings),
         f"{summary.k} segments; {used}",
-        table(["segment", "weight", *names, *counts, *categories], rows),
+        mixture_table(segment_rows(model)),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
     ]
     return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
-
-
-def _usual(model: GaussianMixtureModel, column: str, segment: int) -> str:
-    """The most probable value of a category in a segment."""
-    table = model.probabilities(column)[segment]
-    return f"{model.categories[column][int(table.argmax())]} ({percent(table.max())})"
 
 
 def check(run: Run[TrainSettings]) -> str:

@@ -290,8 +290,9 @@ class ScoreSettings(JobSettings):
         "error", description="overwrite replaces the earlier scores, or with partition_by only "
         "the partitions that have rows in this run",
     )  # fmt: skip
-    profile: list[Text] = Field(
-        default_factory=list, description="outcome columns whose mean a segment is printed"
+    profile: list[Column] = Field(
+        default_factory=list,
+        description="outcomes whose mean or rate a segment is printed; expressions with a name too",
     )
 
     @model_validator(mode="after")

@@ -59,10 +59,14 @@ def test_every_row_gets_its_segment(call, model, lake, customers, tmp_path) -> N
         of_segment = customers[customers["segment"] == j]
         assert segment["means"]["spend"] == pytest.approx(of_segment["spend"].mean())
 
-    header, *lines = ended.out.splitlines()[1:5]
-    assert header.split("  ")[-2:] == ["left rate", "uncertainty"]
-    assert [line.split()[1] for line in lines] == ["300", "200", "100"]
-    assert "100.0 %" in lines[1]
+    header, *lines = ended.out.splitlines()[1:6]
+    assert header.endswith("  left rate  uncertainty")
+    assert [line.split()[:2] for line in lines] == [
+        ["0", "300"], ["1", "200"], ["2", "100"], ["all", "600"],
+    ]  # fmt: skip
+    assert "100.0 % (98.1 to 100.0)" in lines[1]
+    share = customers["left"].mean()
+    assert content["metrics"]["all"]["profile"]["left"]["value"] == pytest.approx(share)
     assert str(output / "scores") in ended.out
 
 
@@ -185,7 +189,7 @@ def test_an_empty_table(call, model, lake, tmp_path) -> None:
         (["--input.path", "/no/such/table"], 2, "configuration: input.path: found nothing at"),
         (["--model", "/no/such/model"], 2, "configuration: model: found nothing at"),
         (["--profile", "lefft"], 2, "configuration: profile: found 'lefft'"),
-        (["--profile", "name"], 2, "configuration: profile: found name, a string"),
+        (["--profile", "probability"], 2, "configuration: profile: found probability, a vector"),
         (["--keep_columns", "idd"], 2, "configuration: keep_columns: found 'idd'"),
         (["--partition_by", "idd"], 2, "configuration: partition_by: found 'idd'"),
         (["--columns", "name as prediction"], 2, "configuration: input: the table has a column"),
