@@ -28,7 +28,6 @@ from gmm_spark.config.messages import ENV_PREFIX, keys, problems, shown, suggest
 from gmm_spark.config.words import (
     from_command_line,
     from_environment,
-    help_text,
     merged,
     variable,
 )
@@ -335,10 +334,7 @@ def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = 
     Raises SystemExit(0) after `--help`.
     """
     _check_environment()
-    if {"--help", "-h"} & set(argv):
-        print(help_text(kind, prog or "job"))
-        raise SystemExit(0)
-    given = merged(from_environment(kind), from_command_line(kind, argv))
+    given = merged(from_environment(kind), from_command_line(kind, argv, prog))
     values = merged(_read_yaml(Path(given["config"])), given) if given.get("config") else given
     try:
         return kind.model_validate(values)

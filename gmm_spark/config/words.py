@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
-import textwrap
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from functools import partial
+from typing import Annotated, Any, Literal, NoReturn, TypeGuard, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -20,39 +21,81 @@ from gmm_spark.errors import ConfigurationError
 _COMMA = re.compile(",")
 # As in YAML: not set, which takes back what the file says.
 _NOT_SET = "null"
+# What a key takes stands in its explanation where it is longer than this.
+_LONG = 70
+_EXPLAINED = (
+    "A key is a flag, a line of the YAML file and an environment variable (--input.path, "
+    "GMM_INPUT__PATH); the flag wins, then the environment, then the file. A list is a,b,c or "
+    'JSON, ["a", "b"]; --KEY null takes back what the file says.'
+)
 
 
-def from_command_line(kind: type[BaseModel], argv: Sequence[str]) -> dict[str, Any]:
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        message = re.sub("ignored explicit argument (.*)", r"found \1; expected no value", message)
+        found = re.match(r"argument --?(\S+): (.*)", message)
+        raise ConfigurationError(f"{found[1]}: {found[2]}" if found else message)
+
+
+def from_command_line(
+    kind: type[BaseModel], argv: Sequence[str], prog: str | None = None
+) -> dict[str, Any]:
     """The settings that flags give: `--key value`, `--key=value`, `--switch`, `--no-switch`.
 
     Values of a list, and keys and values of a mapping, add up over several flags; else the last
-    flag counts. Raises ConfigurationError for the first word that is none of these.
+    flag counts. Raises ConfigurationError for the first word that is none of these, and
+    SystemExit(0) after `--help`.
     """
-    fields = _fields(kind)
-    found: dict[str, Any] = {}
-    words = list(argv)
-    key = ""
-    while words:
-        word = words.pop(0)
-        if not _is_flag(word):
-            raise ConfigurationError(_stray(word, key, fields))
-        name, equals, value = word.lstrip("-").partition("=")
-        key = name.removeprefix("no-")
-        switch = key in fields and bool in _alternatives(fields[key].annotation)
-        if name not in fields and not (switch and not equals):
-            known = [each for each in keys(kind) if each != "input"]
-            flag = word.partition("=")[0]
-            raise ConfigurationError(f"{name}: unknown flag {flag}{suggestion(name, known, '--')}")
-        if name != key:
-            value = "false"
-        elif not equals and words and not _is_flag(words[0]):
-            value = words.pop(0)
-        elif not equals and switch:
-            value = "true"
-        elif not equals:
-            raise ConfigurationError(f"{key}: expected one argument, --{key} VALUE")
-        _put(found, key, _value(key, value, fields[key]), add=True)
+    given, unknown = _parser(kind, prog).parse_known_args(list(argv))
+    if unknown:
+        raise ConfigurationError(_stray(unknown[0], argv, kind))
+    fields, found = _fields(kind), dict[str, Any]()
+    for key, texts in vars(given).items():
+        for text in texts:
+            _put(found, key, _value(key, text, fields[key]), add=True)
     return found
+
+
+def _parser(kind: type[BaseModel], prog: str | None) -> _Parser:
+    parser = _Parser(
+        prog=prog,
+        usage="%(prog)s --config FILE [--KEY VALUE ...]",
+        description=f"{str(kind.__doc__).splitlines()[0]} {_EXPLAINED}",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=8, width=98),
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    for key, field in _fields(kind).items():
+        if _is_model(field.annotation):
+            continue
+        takes, meant = _takes(field.annotation), f"{field.description}{_default(field)}"
+        if len(takes) > _LONG:
+            takes, meant = "VALUE", f"{meant}: {takes}"
+        meant = meant.replace("%", "%%")
+        switch = bool in _alternatives(field.annotation)
+        values: dict[str, Any] = {"nargs": "?", "const": "true"} if switch else {}
+        add = partial(parser.add_argument, dest=key)
+        add(f"--{key}", action="append", metavar=takes, help=meant, **values)
+        if switch:
+            add(f"--no-{key}", action="append_const", const="false", help=argparse.SUPPRESS)
+        if len(key) == 1:
+            add(f"-{key}", action="append", help=argparse.SUPPRESS)
+    return parser
+
+
+def _stray(word: str, argv: Sequence[str], kind: type[BaseModel]) -> str:
+    """What is said of a word that no flag takes."""
+    if word.startswith("-"):
+        flag = word.partition("=")[0]
+        name = flag.lstrip("-")
+        known = [each for each in keys(kind) if each != "input"]
+        return f"{name}: unknown flag {flag}{suggestion(name, known, '--')}"
+    flags = [each for each in argv[: list(argv).index(word)] if each.startswith("-")]
+    key = flags[-1].lstrip("-") if flags else ""
+    field = _fields(kind).get(key)
+    if field is not None and list in _kinds(field.annotation):
+        return f"{key}: found {word!r} after its value; expected a list as one word, --{key} a,b"
+    return f"{word}: found on the command line; expected flags and their values"
 
 
 def from_environment(kind: type[BaseModel]) -> dict[str, Any]:
@@ -105,51 +148,18 @@ def pieces(text: str, separator: re.Pattern[str]) -> list[str]:
     )
 
 
-def help_text(kind: type[BaseModel], prog: str) -> str:
-    """Every key with what it takes, its default and its meaning."""
-    lines = [
-        f"usage: {prog} --config FILE [--KEY VALUE ...]",
-        "",
-        str(kind.__doc__).splitlines()[0],
-        "",
-        "A key is a flag, a line of the YAML file and an environment variable (--input.path,",
-        "GMM_INPUT__PATH); the flag wins, then the environment, then the file. A list is a,b,c or",
-        'JSON, ["a", "b"]; --KEY null takes back what the file says.',
-        "",
-    ]
-    for key, field in _fields(kind).items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            continue
-        lines += _wrapped(f"--{key} {_takes(field.annotation)}{_default(field)}", 2)
-        lines += _wrapped(str(field.description), 8)
-    return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(
-        text, 96, initial_indent=" " * indent, subsequent_indent=" " * 8, break_on_hyphens=False
-    )
-
-
 def _fields(kind: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     """Every key, nested ones with a dot."""
     found: dict[str, FieldInfo] = {}
     for name, field in kind.model_fields.items():
         found[prefix + name] = field
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_model(field.annotation):
             found |= _fields(field.annotation, f"{prefix}{name}.")
     return found
 
 
-def _is_flag(word: str) -> bool:
-    """--key or, of one letter, -k; -5 is a number."""
-    return re.match(r"--[A-Za-z]|-[A-Za-z](=|$)", word) is not None
-
-
-def _stray(word: str, key: str, fields: Mapping[str, FieldInfo]) -> str:
-    if key in fields and list in _kinds(fields[key].annotation):
-        return f"{key}: found {word!r} after its value; expected a list as one word, --{key} a,b"
-    return f"{word}: found on the command line; expected flags and their values"
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _put(found: dict[str, Any], key: str, value: Any, *, add: bool = False) -> None:
@@ -206,7 +216,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 def _kinds(annotation: Any) -> set[Any]:
     """Of the types a value may have, what they are in the large: list, dict, bool, ..."""
     found = {get_origin(each) or each for each in _alternatives(annotation)}
-    models = {each for each in found if isinstance(each, type) and issubclass(each, BaseModel)}
+    models = {each for each in found if _is_model(each)}
     return (found - models) | ({dict} if models else set())
 
 
