@@ -46,8 +46,9 @@ class GaussianMixtureSummary:
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
         Celeux and Govaert 2000, with hard assignments, as mclust)
-    clusterSizes : weight (rows, where there is no weight column) most probably in each cluster
-    noiseSize : and of the rows most probably noise; None without noise
+    clusterSizes : how many rows are most probably in each cluster, ints
+    clusterWeights : sums of the weights of these rows; the rows, where there is no weight column
+    noiseSize, noiseWeightSum : rows most probably noise, and their weight; None without noise
     warnings : sentences, each beginning with its name and a colon
     numRows, numSkipped : rows used, and left out for their gaps
     numGaps : of the rows used, how many have none, by column; only columns that have any
@@ -67,7 +68,7 @@ class GaussianMixtureSummary:
     aic: float
     bic: float
     icl: float
-    clusterSizes: list[float]
+    clusterSizes: list[int]
     warnings: list[str]
     numRows: int
     numSkipped: int
@@ -76,7 +77,9 @@ class GaussianMixtureSummary:
     featuresCol: str = "features"
     predictionCol: str = "prediction"
     probabilityCol: str = "probability"
-    noiseSize: float | None = None
+    noiseSize: int | None = None
+    noiseWeightSum: float | None = None
+    clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
@@ -150,6 +153,12 @@ class GaussianMixtureSummary:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> GaussianMixtureSummary:
+        """The summary of a saved model. One saved before rows and weights were told apart has
+        weights alone, under the names that rows have now."""
+        values = dict(values)
+        values.setdefault("clusterWeights", [float(size) for size in values["clusterSizes"]])
+        if values.get("noiseSize") is not None:
+            values.setdefault("noiseWeightSum", float(values["noiseSize"]))
         return GaussianMixtureSummary(**values)
 
 
@@ -178,7 +187,6 @@ def summarise(
     """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
-    sizes = found.cluster_sizes[order]
     noise = found.parameters.noise
     kind, spent = opening
     history: list[dict[str, Any]] = [
@@ -194,7 +202,6 @@ def summarise(
         }
         for record, spent in zip(found.history, seconds, strict=True)
     ]
-    whole = roles.weight is None
     return GaussianMixtureSummary(
         k=found.parameters.k,
         numFeatures=found.parameters.d,
@@ -208,8 +215,10 @@ def summarise(
         aic=-2 * total + 2 * p,
         bic=bic,
         icl=bic - 2 * found.log_assignment,
-        clusterSizes=[_size(size, whole) for size in sizes],
-        noiseSize=None if noise is None else _size(found.cluster_sizes[-1], whole),
+        clusterSizes=[round(rows) for rows in found.cluster_sizes[order].tolist()],
+        clusterWeights=found.cluster_weights[order].tolist(),
+        noiseSize=None if noise is None else round(float(found.cluster_sizes[-1])),
+        noiseWeightSum=None if noise is None else float(found.cluster_weights[-1]),
         warnings=[*notes, *_warnings(found, scanned, columns, order, roles.features)],
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
@@ -235,10 +244,6 @@ def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
         for j in np.flatnonzero(rounding > 1e-3 * by.scale)
         if j not in columns.constant
     ]
-
-
-def _size(weight: float, whole: bool) -> float:
-    return round(float(weight)) if whole else float(weight)
 
 
 def _warnings(

@@ -65,6 +65,7 @@ def train(run: Run[TrainSettings]) -> str:
             "bic": summary.bic,
             "icl": summary.icl,
             "cluster_sizes": summary.clusterSizes,
+            "cluster_weights": summary.clusterWeights,
             "weights": model.weights,
             "segments": segment_rows(model),
             **_special(model),

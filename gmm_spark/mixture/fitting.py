@@ -80,7 +80,8 @@ class Fit:
     log_likelihood: float
     objective: float  # with a prior, its log density on top
     log_assignment: float
-    cluster_sizes: Array
+    cluster_sizes: Array  # rows
+    cluster_weights: Array
     weight: float
     num_rows: int
     converged: bool
@@ -323,6 +324,7 @@ def passes(
         objective=best.record.objective * best.statistics.weight,
         log_assignment=float(best.statistics.log_assignments[0]),
         cluster_sizes=np.array(best.statistics.cluster_sizes),
+        cluster_weights=np.array(best.statistics.cluster_weights),
         weight=best.statistics.weight,
         num_rows=best.statistics.num_rows,
         converged=reason == "converged",

@@ -239,7 +239,7 @@ class BlockKernel:
         self._resize(self._chunk)
         self._candidates = layout.candidates()
         self._moments = np.zeros((num_features, k))
-        self._sizes = np.zeros(k)
+        self._sizes = np.zeros((2, k))  # rows and weight
         self._sums = np.zeros((2, len(layout.sizes)))
         self._rows = 0
         self._weight = 0.0
@@ -321,7 +321,7 @@ class BlockKernel:
             [
                 [float(self._rows), self._weight],
                 self._sums.ravel(),
-                self._sizes,
+                self._sizes.ravel(),
                 moments.ravel(),
             ]
         )
@@ -512,7 +512,7 @@ class BlockKernel:
                 self._sums[1, index] -= weights @ log_total
                 np.divide(weights, total, out=total)
             block *= total
-            self._sizes[components] += sizes
+            self._sizes[:, components] += sizes
 
     def _accumulate(
         self, responsibilities: Array, weights: Array | None, stretches: _Stretches | None = None
@@ -571,11 +571,10 @@ def exponentials(differences: Array) -> Array:
 
 
 def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
-    """Weight of the columns in which a row holds the largest entry, given as 0; of equal ones
-    the first counts. A fraction of the time of argmax, which only ties need."""
+    """Number and weight, (2, K), of the columns in which a row holds the largest entry, given as
+    0; of equal ones the first counts. A fraction of the time of argmax, which only ties need."""
     largest = differences == 0
     if np.count_nonzero(largest) != differences.shape[1]:
-        best = differences.argmax(axis=0)
-        return np.bincount(best, weights, minlength=differences.shape[0]).astype(float)
-    sizes = largest.sum(axis=1) if weights is None else largest @ weights
-    return np.asarray(sizes, dtype=float)
+        largest = differences.argmax(axis=0) == np.arange(differences.shape[0])[:, None]
+    numbers = largest.sum(axis=1)
+    return np.stack([numbers, numbers if weights is None else largest @ weights])

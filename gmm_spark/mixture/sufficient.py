@@ -89,7 +89,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        return 2 + 2 * len(self.sizes) + self.num_components * (self.num_features + 1)
+        return 2 + 2 * len(self.sizes) + self.num_components * (self.num_features + 2)
 
     def candidates(self) -> list[slice]:
         """The components of every candidate."""
@@ -182,9 +182,15 @@ class Statistics:
 
     @property
     def cluster_sizes(self) -> Array:
-        """Weight of the rows for which a component is the most probable, (K,)."""
+        """How many rows there are for which a component is the most probable, (K,)."""
         c, k = len(self.layout.sizes), self.layout.num_components
         return self.values[2 + 2 * c : 2 + 2 * c + k]
+
+    @property
+    def cluster_weights(self) -> Array:
+        """Weight of these rows, (K,)."""
+        c, k = len(self.layout.sizes), self.layout.num_components
+        return self.values[2 + 2 * c + k : 2 + 2 * c + 2 * k]
 
     @property
     def moments(self) -> Array:

@@ -21,6 +21,7 @@ from pyspark.ml.util import DefaultParamsWriter
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.summary import GaussianMixtureSummary
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -350,3 +351,13 @@ def test_what_was_loaded_can_be_saved_again(saved, tmp_path) -> None:
     again = GaussianMixtureModel.load(str(tmp_path / "again"))
     assert again.summary == loaded.summary
     assert np.array_equal(again.covariances, loaded.covariances)
+
+
+def test_a_summary_from_before_rows_and_weights_were_told_apart_is_read(model) -> None:
+    old = model.summary.to_json()
+    sizes = old["clusterSizes"]
+    for name in ("clusterWeights", "noiseWeightSum"):
+        del old[name]
+    loaded = GaussianMixtureSummary.from_json(old | {"noiseSize": 7})
+    assert loaded.clusterWeights == sizes
+    assert (loaded.noiseSize, loaded.noiseWeightSum) == (7, 7.0)

@@ -46,6 +46,7 @@ def test_the_figures_are_those_of_the_rows(model, groups) -> None:
     log_probability = joint.max(axis=1) - logsumexp(joint, axis=1)
     assert_allclose(summary.icl, summary.bic - 2 * log_probability.sum(), rtol=1e-10)
     assert_array_equal(summary.clusterSizes, np.bincount(joint.argmax(axis=1), minlength=3))
+    assert summary.clusterWeights == [float(size) for size in summary.clusterSizes]
     assert (summary.k, summary.numFeatures) == (3, 2)
     assert (summary.numRows, summary.numSkipped, summary.weightSum) == (300, 0, 300)
     assert summary.warnings == []
@@ -68,8 +69,10 @@ def test_the_figures_are_weighted_where_rows_are(spark, groups) -> None:
     assert_allclose(summary.weightSum, weights.sum(), rtol=1e-12)
     assert_allclose(summary.meanLogLikelihood, total / weights.sum(), rtol=1e-10)
     assert_allclose(summary.bic, 17 * np.log(weights.sum()) - 2 * total, rtol=1e-10)
-    sizes = np.bincount(joint.argmax(axis=1), weights, minlength=3)
-    assert_allclose(summary.clusterSizes, sizes, rtol=1e-12)
+    members = joint.argmax(axis=1)
+    assert summary.clusterSizes == np.bincount(members, minlength=3).tolist()
+    assert all(type(size) is int for size in summary.clusterSizes)
+    assert_allclose(summary.clusterWeights, np.bincount(members, weights, minlength=3), rtol=1e-12)
 
 
 @pytest.fixture(scope="module", params=["none", "anderson"])

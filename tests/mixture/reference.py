@@ -216,13 +216,15 @@ def statistics_by_loops(parameters: Parameters, z: np.ndarray, weights: np.ndarr
     k = parameters.k
     joint = log_joint(parameters, z)
     counts, first, second = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d))
-    total, assignment, sizes = 0.0, 0.0, np.zeros(k)
+    total, assignment = 0.0, 0.0
+    sizes, cluster_weights = np.zeros(k), np.zeros(k)
     for row in range(n):
         largest = max(joint[:, row])
         density = sum(exp(joint[c, row] - largest) for c in range(k))
         total += weights[row] * (largest + log(density))
         assignment += weights[row] * -log(density)
-        sizes[joint[:, row].argmax()] += weights[row]
+        sizes[joint[:, row].argmax()] += 1
+        cluster_weights[joint[:, row].argmax()] += weights[row]
         for c in range(k):
             responsibility = weights[row] * exp(joint[c, row] - largest) / density
             counts[c] += responsibility
@@ -237,6 +239,7 @@ def statistics_by_loops(parameters: Parameters, z: np.ndarray, weights: np.ndarr
         "log_likelihood": total,
         "log_assignment": assignment,
         "cluster_sizes": sizes,
+        "cluster_weights": cluster_weights,
     }
 
 
