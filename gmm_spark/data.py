@@ -122,10 +122,11 @@ class DataParams(EstimatorParams):
             )
             self._check_labels(scanned, plans)
             say(
-                "%d rows of %d columns, %d left out for their gaps; sample of %d",
+                "%d rows of %d columns, %d left out for their gaps, %d of weight 0; sample of %d",
                 scanned.num_rows,
                 len(source.roles.inputs),
                 scanned.num_skipped,
+                scanned.num_weightless,
                 scanned.sample.shape[1],
             )
             engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
@@ -197,9 +198,13 @@ class DataParams(EstimatorParams):
                 if categories:
                     for name in categories:
                         files.check(name, "category", absent_input(self.getMissing()))
-                    reader, _ = row_group_reader(spark, files, tuple(categories))
+                    needed = tuple(categories)
+                    if weight is not None:
+                        files.check(weight, "number", "every row needs a value there")
+                        needed += (weight,)
+                    reader, _ = row_group_reader(spark, files, needed)
                     tasks, most = task_numbers(spark, reader), self.getMaxCategories()
-                    found, notes = find_categories(tasks, categories, most, reader)
+                    found, notes = find_categories(tasks, categories, most, reader, weight)
                 roles = Roles(tuple(names), weight, label, found, membership, counts)
                 return ParquetSource(spark, dataset, roles, self.getMissing(), files), notes
             if dataset.filters is not None:
@@ -218,9 +223,11 @@ class DataParams(EstimatorParams):
             dataset = kept = dataset.persist(StorageLevel.MEMORY_AND_DISK)
         try:
             if categories:
-                columns = (quoted(name).alias(str(i)) for i, name in enumerate(categories))
+                columns = [quoted(name).alias(str(i)) for i, name in enumerate(categories)]
+                if weight is not None:
+                    columns.append(quoted(weight).cast("double").alias(str(len(columns))))
                 rows, most = dataset.select(*columns), self.getMaxCategories()
-                found, notes = find_categories(rows, categories, most)
+                found, notes = find_categories(rows, categories, most, weight=weight)
             source = DataFrameSource(
                 dataset,
                 input_cols=names,

@@ -51,6 +51,7 @@ class GaussianMixtureSummary:
     noiseSize, noiseWeightSum : rows most probably noise, and their weight; None without noise
     warnings : sentences, each beginning with its name and a colon
     numRows, numSkipped : rows used, and left out for their gaps
+    numZeroWeight : rows of weight 0, which are absent from all of this
     numGaps : of the rows used, how many have none, by column; only columns that have any
     weightSum : of the rows used
     numParameters : free parameters
@@ -79,6 +80,7 @@ class GaussianMixtureSummary:
     probabilityCol: str = "probability"
     noiseSize: int | None = None
     noiseWeightSum: float | None = None
+    numZeroWeight: int = 0
     clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
     numGaps: dict[str, int] = field(default_factory=dict)
@@ -222,6 +224,7 @@ def summarise(
         warnings=[*notes, *_warnings(found, scanned, columns, order, roles.features)],
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
+        numZeroWeight=scanned.num_weightless,
         numGaps={n: g for n, g in zip(roles.inputs, scanned.gaps, strict=True) if g},
         weightSum=found.weight,
         numParameters=p,

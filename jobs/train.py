@@ -46,9 +46,10 @@ def train(run: Run[TrainSettings]) -> str:
     summary = model.summary
     run.record(
         rows={
-            "read": summary.numRows + summary.numSkipped,
+            "read": summary.numRows + summary.numSkipped + summary.numZeroWeight,
             "used": summary.numRows,
             "skipped": summary.numSkipped,
+            "zero_weight": summary.numZeroWeight,
             "gaps": summary.numGaps,
             "weight_sum": summary.weightSum,
         },

@@ -40,6 +40,7 @@ NO_MEMBERSHIP = (
     "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
     "them"
 )
+NO_WEIGHT = "weight column {name!r}: the weights of all rows sum to 0; some must be more than 0"
 
 
 class TaskProblemError(Exception):
@@ -153,13 +154,15 @@ class Roles:
 class Block:
     """Rows feature-major, as they stand in the table; gaps are NaN.
 
-    `nulls` counts the nulls among them per column; other NaN were NaN in the table.
+    `nulls` counts the nulls among them per column; other NaN were NaN in the table. Rows of
+    weight 0 are not among them: `weightless` counts those that stood between them.
     """
 
     values: Array  # (columns, m)
     nulls: NDArray[np.int64]  # (columns,)
     roles: Roles
     fingerprint: int = 0
+    weightless: int = 0
 
     @property
     def inputs(self) -> Array:
@@ -231,6 +234,28 @@ def column_named(batch: pa.RecordBatch, name: str) -> pa.Array:
     return batch.column(places[0])
 
 
+def numbers(column: pa.Array) -> Array:
+    """A column of numbers or booleans, (m,); NaN is null or NaN."""
+    if not pa.types.is_float64(column.type):
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())
+        column = column.cast(pa.float64(), safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def weighted_rows(batch: pa.RecordBatch, place: int) -> tuple[pa.RecordBatch, int]:
+    """The rows whose weight, the column at `place`, is not 0, and how many others there are.
+
+    A row of weight 0 is no row, so it is left out before anything is looked at; one whose weight
+    is not known stays, and is refused later.
+    """
+    present = numbers(batch.column(place)) != 0
+    count = batch.num_rows - int(np.count_nonzero(present))
+    return (batch.filter(pa.array(present)) if count else batch), count
+
+
 def batch_columns(
     batch: pa.RecordBatch, names: Iterable[str], encoders: Mapping[int, Encoder] | None = None
 ) -> tuple[Array, Any]:
@@ -251,13 +276,7 @@ def stacked(
         if index in encoders:
             values[index] = encoders[index].encoded(column)
             continue
-        if not pa.types.is_float64(column.type):
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            if pa.types.is_boolean(column.type):
-                column = column.cast(pa.int8())
-            column = column.cast(pa.float64(), safe=False)
-        values[index] = column.to_numpy(zero_copy_only=False)
+        values[index] = numbers(column)
     return values, nulls
 
 
@@ -439,14 +458,18 @@ class ParquetReader:
         return self._blocks(self.rows.of_tasks(tasks))
 
     def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
+        weightless = 0
         for batch in batches:
+            if self.roles.weight is not None:
+                batch, weightless = weighted_rows(batch, len(self.roles.inputs))
             # By place: a column may stand in two roles.
             values, nulls = stacked(batch.columns, batch.num_rows, self.roles.encoders)
-            yield Block(values, nulls, self.roles)
+            yield Block(values, nulls, self.roles, weightless=weightless)
 
 
 PACKED_SCHEMA = (
-    "rows long, length long, wrong_length long, an_other_length long, nulls array<long>, "
+    "rows long, weightless long, length long, wrong_length long, an_other_length long, "
+    "nulls array<long>, "
     "fingerprint long, block binary"
 )
 
@@ -472,14 +495,18 @@ class Packer:
 
     Either every column is a scalar, or the first holds arrays or vectors, of as many features as
     the first of the partition has. `encoders` are of columns that are not numbers, by their place.
+    Rows of weight 0 are left out before they are packed.
     """
 
     columns: tuple[str, ...]
     arrays: bool = False
     encoders: dict[int, Encoder] = field(default_factory=dict)
+    weight: int | None = None  # its place
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         first, length = int(self.arrays), 0
+        weightless: list[int] = []
+        batches = self._weighted(batches, weightless)
         if self.arrays:
             length, batches = _first_length(batches)
         encoders = {place - first: encoder for place, encoder in self.encoders.items()}
@@ -491,27 +518,46 @@ class Packer:
                 found = array_features(batch.column(0), length)
             values = np.concatenate([found.values.reshape(-1, batch.num_rows), extra])
             nulls = np.concatenate([found.nulls, extra_nulls])
-            fingerprint = int(row_hashes(values, 0).view(np.int64).sum(dtype=np.int64))
-            yield pa.RecordBatch.from_arrays(
-                [
-                    pa.array([batch.num_rows], pa.int64()),
-                    pa.array([length], pa.int64()),
-                    pa.array([found.wrong_length], pa.int64()),
-                    pa.array([found.an_other_length], pa.int64()),
-                    pa.array([nulls.tolist()], pa.list_(pa.int64())),
-                    pa.array([fingerprint], pa.int64()),
-                    pa.array([values.tobytes()], pa.binary()),
-                ],
-                [
-                    "rows",
-                    "length",
-                    "wrong_length",
-                    "an_other_length",
-                    "nulls",
-                    "fingerprint",
-                    "block",
-                ],
-            )
+            yield _packed(values, nulls, batch.num_rows, length, found, sum(weightless))
+            weightless.clear()
+        if sum(weightless):  # after the last row that has a weight
+            nothing = np.zeros(len(self.columns) - first + max(0, length), dtype=np.int64)
+            values = np.empty((nothing.size, 0))
+            yield _packed(values, nothing, 0, length, Features(values, nothing), sum(weightless))
+
+    def _weighted(
+        self, batches: Iterable[pa.RecordBatch], weightless: list[int]
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of some weight; the others are counted."""
+        for batch in batches:
+            if self.weight is not None:
+                batch, count = weighted_rows(batch, self.weight)
+                weightless.append(count)
+            yield batch
+
+
+def _packed(
+    values: Array,
+    nulls: NDArray[np.int64],
+    rows: int,
+    length: int,
+    found: Features,
+    weightless: int,
+) -> pa.RecordBatch:
+    fingerprint = int(row_hashes(values, 0).view(np.int64).sum(dtype=np.int64))
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([rows], pa.int64()),
+            pa.array([weightless], pa.int64()),
+            pa.array([length], pa.int64()),
+            pa.array([found.wrong_length], pa.int64()),
+            pa.array([found.an_other_length], pa.int64()),
+            pa.array([nulls.tolist()], pa.list_(pa.int64())),
+            pa.array([fingerprint], pa.int64()),
+            pa.array([values.tobytes()], pa.binary()),
+        ],
+        [part.split()[0] for part in PACKED_SCHEMA.split(", ")],
+    )
 
 
 def _first_length(
@@ -546,6 +592,7 @@ class PackedReader:
         for batch in batches:
             rows, nulls = batch.column("rows").to_pylist(), batch.column("nulls").to_pylist()
             fingerprints = batch.column("fingerprint").to_pylist()
+            weightless = batch.column("weightless").to_pylist()
             for index, packed in enumerate(batch.column("block")):
                 values = np.frombuffer(packed.as_buffer()).reshape(len(nulls[index]), rows[index])
                 absent = len(self.roles.names) - len(values)
@@ -556,4 +603,5 @@ class PackedReader:
                     np.array([rows[index]] * absent + nulls[index], dtype=np.int64),
                     self.roles,
                     fingerprints[index],
+                    weightless[index],
                 )

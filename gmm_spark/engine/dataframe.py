@@ -17,6 +17,7 @@ from gmm_spark.engine.blocks import (
     NO_CATEGORY,
     NO_MEMBERSHIP,
     NO_NUMBER,
+    NO_WEIGHT,
     PACKED_SCHEMA,
     Category,
     PackedReader,
@@ -162,7 +163,8 @@ class DataFrameSource:
                 column = quoted(name) if place in encoders else quoted(name).cast("double")
             selected.append(column.alias(str(place)))
         columns = tuple(str(place) for place in range(len(selected)))
-        packer = Packer(columns, input_cols is None, encoders)
+        place = None if weight is None else len(self.roles.inputs)
+        packer = Packer(columns, input_cols is None, encoders, place)
         packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
         self._most = _PARTITIONS_PER_CORE * parallelism(self.spark)
         partitions = _num_partitions(frame)
@@ -180,7 +182,11 @@ class DataFrameSource:
 
     def _materialise(self, partitions: int | None, arrays: bool) -> None:
         by_partition = self._packed.select(
-            F.spark_partition_id().alias("partition"), "rows", "length", "wrong_length"
+            F.spark_partition_id().alias("partition"),
+            "rows",
+            "weightless",
+            "length",
+            "wrong_length",
         )
         totals = (
             by_partition.groupBy("partition")
@@ -189,6 +195,7 @@ class DataFrameSource:
                 F.max("length").alias("longest"),
                 F.min(F.when(F.col("length") >= 0, F.col("length"))).alias("shortest"),
                 F.sum("wrong_length").alias("wrong_length"),
+                F.sum("weightless").alias("weightless"),
             )
             .agg(
                 F.sum("rows"),
@@ -196,6 +203,7 @@ class DataFrameSource:
                 F.max("longest"),
                 F.min("shortest"),
                 F.sum("wrong_length"),
+                F.sum("weightless"),
             )
             .first()
         )
@@ -209,6 +217,8 @@ class DataFrameSource:
         if not arrays:
             return
         longest, shortest, wrong = totals[2], totals[3], totals[4]
+        if totals[5] and not self.rows_at_most:
+            raise InputDataError(NO_WEIGHT.format(name=self.roles.weight))
         if longest is None or longest < 0:
             raise InputDataError(
                 f"there are no rows with a value in column {self._features!r}: nothing is there "
@@ -226,9 +236,11 @@ class DataFrameSource:
         features = feature_column(self._frame, self._features)
         if is_vector(self._frame.schema[self._features].dataType):
             features = vector_to_array(features)
-        lengths = self._frame.where(quoted(self._features).isNotNull()).select(
-            F.size(features).alias("length")
-        )
+        present = self._frame.where(quoted(self._features).isNotNull())
+        if self.roles.weight is not None:
+            weights = quoted(self.roles.weight).cast("double")
+            present = present.where(weights.isNull() | (weights != 0))
+        lengths = present.select(F.size(features).alias("length"))
         first = lengths.first()
         expected = 0 if first is None else int(first["length"])
         if expected < 1:

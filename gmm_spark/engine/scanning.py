@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.engine.blocks import (
     MOST_LABEL,
+    NO_WEIGHT,
     Block,
     Roles,
     bad_membership,
@@ -32,7 +33,8 @@ _MAX_LABELS = 10_000
 
 @dataclass(frozen=True)
 class Scan:
-    """What the first scan found; `num_rows` are those a fit uses, `num_skipped` the others."""
+    """What the first scan found; `num_rows` are those a fit uses, `num_skipped` those left out for
+    their gaps. Rows of weight 0 are neither: they are counted, and nothing else is of them."""
 
     num_rows: int
     num_skipped: int
@@ -46,6 +48,7 @@ class Scan:
     sample_weights: Array | None
     sample_memberships: NDArray[np.int64] | None  # bits; -1 is not known
     memberships: tuple[int, ...] = ()  # rows that may be of component 0, 1, ...
+    num_weightless: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class _ScanWork:
         found: list[Unusable] = []
         lowest, highest = np.full(inputs, np.inf), np.full(inputs, -np.inf)
         counts = slice(inputs - len(self.roles.counts), inputs)
-        rows = skipped = negative = 0
+        rows = skipped = weightless = negative = 0
         first_negative: float | None = None
         weight, fingerprint = 0.0, 0
         labels: set[float] = set()
@@ -77,6 +80,9 @@ class _ScanWork:
         kept: list[tuple[Any, Array]] = []
         for block in blocks:
             fingerprint = (fingerprint + block.fingerprint) % 2**64
+            weightless += block.weightless
+            if block.values.shape[1] == 0:
+                continue
             nulls += block.nulls
             gaps = np.isnan(block.values)
             nans += gaps.sum(axis=1) - block.nulls
@@ -128,6 +134,7 @@ class _ScanWork:
                 "highest": highest,
                 "rows": rows,
                 "skipped": skipped,
+                "weightless": weightless,
                 "negative": negative,
                 "first_negative": first_negative,
                 "weight": weight if self.roles.weight is not None else float(rows),
@@ -194,12 +201,15 @@ def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Sc
         sample_weights=chosen.weights,
         sample_memberships=as_memberships(chosen.memberships),
         memberships=tuple(int(n) for n in np.trim_zeros(members, "b")),
+        num_weightless=sum(part["weightless"] for part in parts),
     )
 
 
 def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: int) -> None:
     total = rows + sum(part["skipped"] for part in parts)
     if total == 0:
+        if sum(part["weightless"] for part in parts):
+            raise InputDataError(NO_WEIGHT.format(name=roles.weight))
         raise InputDataError("there are no rows in the data")
     d = len(roles.inputs)
     wrong = refusal(together([part["unusable"] for part in parts]), roles.names, total)
@@ -235,7 +245,7 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
             f"{first}); a weight is 0 or more"
         )
     if sum(part["weight"] for part in parts) <= 0:
-        raise InputDataError(f"weight column {roles.weight!r}: the weights of all rows sum to 0")
+        raise InputDataError(NO_WEIGHT.format(name=roles.weight))
     bad = [p["bad_label"] for p in parts if p["bad_label"] is not None]
     if bad:
         raise InputDataError(
