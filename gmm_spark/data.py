@@ -119,6 +119,7 @@ class DataParams(EstimatorParams):
                 missing=self.getMissing(),  # type: ignore[arg-type]
                 seed=self.getSeed() & (2**63 - 1),
                 sample_size=self._sample_rows(plans, source.roles),
+                weight_kind=self.getWeightKind(),  # type: ignore[arg-type]
             )
             self._check_labels(scanned, plans)
             say(

@@ -19,7 +19,7 @@ from gmm_spark.data import Data, DataParams, Plan
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
-from gmm_spark.engine.scanning import MISSING
+from gmm_spark.engine.scanning import MISSING, WEIGHT_KINDS
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
@@ -72,6 +72,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         aggregationDepth: int = 2,
         weightCol: str | None = None,
         inputCols: list[str] | None = None,
+        weightKind: str = "frequency",
         covarianceType: str = "full",
         initMode: str = "k-means",
         numInit: int = 16,
@@ -116,6 +117,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         aggregationDepth: int = 2,
         weightCol: str | None = None,
         inputCols: list[str] | None = None,
+        weightKind: str = "frequency",
         covarianceType: str = "full",
         initMode: str = "k-means",
         numInit: int = 16,
@@ -329,6 +331,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
         require(self.getMissing() in MISSING, "missing", f"one of {', '.join(MISSING)}")
         require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
+        require(
+            self.getWeightKind() in WEIGHT_KINDS, "weightKind", f"one of {', '.join(WEIGHT_KINDS)}"
+        )
         require(self.getCategoryPrior() >= 0, "categoryPrior", "at least 0")
         require(0 <= self.getContamination() < 0.5, "contamination", "in [0, 0.5)")
         require(self.getPrior() in PRIORS, "prior", f"one of {', '.join(PRIORS)}")
@@ -425,7 +430,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         self, model: GaussianMixtureModel, data: Data, sample: Sample, plan: Plan
     ) -> Parameters:
         """The parameters of a model to start from, with or without noise as it is asked for."""
-        shares = frequencies(sample.codes, sample.levels)
+        shares = frequencies(sample.codes, sample.levels, sample.weights)
         given, notes = matched(model, self._input_columns(), data.source.roles, shares)
         data.notes.extend(notes)
         start = as_structure(given, plan.structure).standardised(sample.standardisation)

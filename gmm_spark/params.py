@@ -91,6 +91,11 @@ class GaussianMixtureParams(
         "diag (k, d), spherical (k,)",
         _numbers_converter,
     )
+    weightKind = _own(
+        "weightKind",
+        "what weights are: frequency (a row of weight 2 is the row twice, and the sum of weights "
+        "is the number of rows), or importance (they are scaled to sum to the number of rows)",
+    )
     covarianceFloor = _own(
         "covarianceFloor",
         "smallest standard deviation of a component along any direction, as a fraction of the "
@@ -188,6 +193,7 @@ class GaussianMixtureParams(
         "initMode": "k-means",
         "numInit": 16,
         "seed": 0,
+        "weightKind": "frequency",
         "covarianceFloor": "auto",
         "acceleration": "anderson",
         "missing": "error",
@@ -268,6 +274,10 @@ class GaussianMixtureParams(
         """Gets the covariances to start from, or None."""
         is_set = self.isSet(self.initialCovariances)
         return self.getOrDefault(self.initialCovariances) if is_set else None
+
+    def getWeightKind(self) -> str:
+        """Gets the value of weightKind or its default."""
+        return self.getOrDefault(self.weightKind)
 
     def getCovarianceFloor(self) -> str | float:
         """Gets the value of covarianceFloor or its default."""
@@ -447,6 +457,10 @@ class EstimatorParams(GaussianMixtureParams):
     def setWeightCol(self: _Self, value: str | None) -> _Self:
         """Sets the column of row weights."""
         return self._set(weightCol=value)
+
+    def setWeightKind(self: _Self, value: str) -> _Self:
+        """Sets what weights are: frequency or importance."""
+        return self._set(weightKind=value)
 
     def setAggregationDepth(self: _Self, value: int) -> _Self:
         """Sets the number of stages large statistics are merged in."""

@@ -74,6 +74,7 @@ class GaussianMixtureSearch(GaussianMixture):
         aggregationDepth: int = 2,
         weightCol: str | None = None,
         inputCols: list[str] | None = None,
+        weightKind: str = "frequency",
         covarianceType: Sequence[str] = ("full",),
         criterion: str = "bic",
         initMode: str = "k-means",

@@ -30,7 +30,8 @@ class GaussianMixtureSummary:
     ----------
     k : components
     numFeatures : numeric columns
-    logLikelihood : total, of the returned model, weighted
+    logLikelihood : total, of the returned model, weighted: where weightKind is "importance", by
+        weights scaled to sum to the number of rows, as everything but the sums of weights is
     meanLogLikelihood : per unit weight
     numPasses : full passes over the data, that of the start included
     numIter : passes after that one, of any kind; what maxIter bounds
@@ -53,7 +54,9 @@ class GaussianMixtureSummary:
     numRows, numSkipped : rows used, and left out for their gaps
     numZeroWeight : rows of weight 0, which are absent from all of this
     numGaps : of the rows used, how many have none, by column; only columns that have any
-    weightSum : of the rows used
+    weightSum : of the rows used, as the weights stand in the table
+    effectiveNumRows : Kish's effective sample size, the square of the sum of weights by the sum of
+        their squares: numRows where all are equal; None for a model saved by a release without it
     numParameters : free parameters
     """
 
@@ -83,6 +86,7 @@ class GaussianMixtureSummary:
     numZeroWeight: int = 0
     clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    effectiveNumRows: float | None = None
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
     _predictions: Callable[[], DataFrame] | None = field(default=None, repr=False, compare=False)
@@ -218,15 +222,18 @@ def summarise(
         bic=bic,
         icl=bic - 2 * found.log_assignment,
         clusterSizes=[round(rows) for rows in found.cluster_sizes[order].tolist()],
-        clusterWeights=found.cluster_weights[order].tolist(),
+        clusterWeights=(found.cluster_weights[order] / scanned.weight_scale).tolist(),
         noiseSize=None if noise is None else round(float(found.cluster_sizes[-1])),
-        noiseWeightSum=None if noise is None else float(found.cluster_weights[-1]),
-        warnings=[*notes, *_warnings(found, scanned, columns, order, roles.features)],
+        noiseWeightSum=None
+        if noise is None
+        else float(found.cluster_weights[-1]) / scanned.weight_scale,
+        warnings=[*notes, *_warnings(found, scanned, columns, order, roles)],
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
         numZeroWeight=scanned.num_weightless,
         numGaps={n: g for n, g in zip(roles.inputs, scanned.gaps, strict=True) if g},
-        weightSum=found.weight,
+        weightSum=found.weight / scanned.weight_scale,
+        effectiveNumRows=scanned.effective_rows,
         numParameters=p,
         parameterHistory=[
             record.parameters.restored(columns.standardisation).taken(order)
@@ -250,10 +257,11 @@ def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
 
 
 def _warnings(
-    found: Fit, scanned: Scan, columns: Columns, order: NDArray[np.intp], names: tuple[str, ...]
+    found: Fit, scanned: Scan, columns: Columns, order: NDArray[np.intp], roles: Roles
 ) -> list[str]:
     position = {int(old): new for new, old in enumerate(order)}
     weights = found.parameters.weights
+    names = roles.features
     shared = found.parameters.structure.shared
     warnings = []
     if scanned.num_skipped:

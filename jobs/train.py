@@ -52,6 +52,7 @@ def train(run: Run[TrainSettings]) -> str:
             "zero_weight": summary.numZeroWeight,
             "gaps": summary.numGaps,
             "weight_sum": summary.weightSum,
+            "effective": summary.effectiveNumRows,
         },
         metrics={
             "k": summary.k,
@@ -121,6 +122,7 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
         maxIter=settings.max_iter,
         covarianceFloor=settings.covariance_floor,
         acceleration=settings.acceleration,
+        weightKind=settings.weight_kind,
         missing=settings.missing,
         maxCategories=settings.max_categories,
         categoryPrior=settings.category_prior,

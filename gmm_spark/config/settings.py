@@ -190,6 +190,11 @@ class TrainSettings(JobSettings):
         1.0, ge=0, description="rows that categories and counts have seen before, over all segments"
     )
     weight_column: Text | None = Field(None, description="weight of a row")
+    weight_kind: Literal["frequency", "importance"] = Field(
+        "frequency",
+        description="importance scales weights to sum to the number of rows, as survey weights "
+        "need it; frequency: weight 2 is the row twice",
+    )
     k: Components = Field(2, description="number of segments, or several to choose from: --k 2,3,4")
     covariance_type: Covariances = Field(
         "full", description="structure of the covariances, or several to choose from"

@@ -25,6 +25,7 @@ class _PassWork:
     evaluators: Shared
     labels: tuple[float, ...] | None
     gaps: bool
+    weight_scale: float
 
     def __call__(self, blocks: Iterator[Block]) -> bytes:
         kernels = [BlockKernel(evaluator) for evaluator in self.evaluators.value]
@@ -34,6 +35,8 @@ class _PassWork:
             if self.gaps:
                 block = block.complete()
             weights, labels = block.weights, block.labels
+            if weights is not None and self.weight_scale != 1.0:
+                weights = self.weight_scale * weights
             for kernel in kernels:
                 if self.labels is None:
                     kernel.add(block.inputs, weights, as_memberships(block.memberships))
@@ -88,7 +91,7 @@ class SparkEngine:
         try:
             payloads = run_job(
                 self._source,
-                _PassWork(shared, labels, self._scan.num_skipped > 0),
+                _PassWork(shared, labels, self._scan.num_skipped > 0, self._scan.weight_scale),
                 description,
                 merge=merge_payloads,
                 payload_bytes=num_bytes,

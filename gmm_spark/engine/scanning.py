@@ -26,6 +26,8 @@ from gmm_spark.mixture.usable import Unusable, extremes, refusal, together, unus
 
 Missing = Literal["error", "skip", "marginalize"]
 MISSING: tuple[Missing, ...] = get_args(Missing)
+WeightKind = Literal["frequency", "importance"]
+WEIGHT_KINDS: tuple[WeightKind, ...] = get_args(WeightKind)
 
 # Labels of a given start beyond this many distinct values are not counted on.
 _MAX_LABELS = 10_000
@@ -39,16 +41,19 @@ class Scan:
     num_rows: int
     num_skipped: int
     gaps: tuple[int, ...]  # (d + q,) of the rows used: how many have none in that column
-    weight: float
+    weight: float  # sum of the weights, scaled as a fit takes them
     lowest: Array  # (d + q + c,)
     highest: Array  # (d + q + c,)
     fingerprint: int
     labels: tuple[float, ...]
     sample: Array  # (d + q, n), in the order of the rows' hashes
-    sample_weights: Array | None
+    sample_weights: Array | None  # scaled
     sample_memberships: NDArray[np.int64] | None  # bits; -1 is not known
     memberships: tuple[int, ...] = ()  # rows that may be of component 0, 1, ...
     num_weightless: int = 0
+    weight_scale: float = 1.0  # what the table's weights are multiplied by
+    fractional_weights: bool = False
+    effective_rows: float = 0.0  # Kish's: the square of the weights' sum by the sum of squares
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class _ScanWork:
         counts = slice(inputs - len(self.roles.counts), inputs)
         rows = skipped = weightless = negative = 0
         first_negative: float | None = None
-        weight, fingerprint = 0.0, 0
+        weight, fingerprint, norm, fractional_weights = 0.0, 0, 0.0, False
         labels: set[float] = set()
         bad_label: float | None = None
         members = np.zeros(MOST_LABEL + 1, dtype=np.int64)
@@ -107,6 +112,9 @@ class _ScanWork:
                     negative += int(below.sum())
                     first_negative = float(values[inputs][below][0])
                 weight += float(values[inputs].sum())
+                norm = float(np.hypot(norm, _norm(values[inputs])))
+                with np.errstate(invalid="ignore"):  # infinities are refused below
+                    fractional_weights |= bool((values[inputs] % 1 != 0).any())
             whole = replace(block, values=values)
             if whole.labels is not None and len(labels) < _MAX_LABELS:
                 labels.update(np.unique(whole.labels).tolist())
@@ -138,6 +146,8 @@ class _ScanWork:
                 "negative": negative,
                 "first_negative": first_negative,
                 "weight": weight if self.roles.weight is not None else float(rows),
+                "norm": norm,
+                "fractional": fractional_weights,
                 "fingerprint": fingerprint,
                 "labels": labels,
                 "bad_label": bad_label,
@@ -150,12 +160,28 @@ class _ScanWork:
         )
 
 
-def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Scan:
+def _norm(values: Array) -> float:
+    """The root of the sum of squares, which themselves might underflow."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * float(np.sqrt(((values / largest) ** 2).sum()))
+
+
+def scan(
+    source: Source,
+    *,
+    missing: Missing,
+    seed: int,
+    sample_size: int,
+    weight_kind: WeightKind = "frequency",
+) -> Scan:
     """Look at every row once; again only where many rows are left out and the sample is short.
 
     The sample holds every row with the same probability, by a hash of its content and the seed:
     it does not depend on partitioning, file layout or the order of tasks (but for exact
-    duplicates of a whole row, where more than `sample_size` rows are sampled from).
+    duplicates of a whole row, where more than `sample_size` rows are sampled from). Weights of
+    the kind "importance" are scaled to sum to the number of rows.
 
     Raises InputDataError for what cannot be used: gaps (where `missing` is "error"),
     infinities, negative weights, a total weight of 0, no rows.
@@ -186,22 +212,32 @@ def scan(source: Source, *, missing: Missing, seed: int, sample_size: int) -> Sc
     sample = np.ascontiguousarray(sample[:, order])
     chosen = Block(sample, np.zeros(0, dtype=np.int64), source.roles)
     members = np.sum([part["members"] for part in parts], axis=0)
+    weight = sum(part["weight"] for part in parts)
+    effective, scale, weights = float(rows), 1.0, chosen.weights
+    if weights is not None:
+        effective = float((weight / np.hypot.reduce([part["norm"] for part in parts])) ** 2)
+        if weight_kind == "importance":
+            scale, weight = rows / weight, float(rows)
+            weights = scale * weights
     return Scan(
         num_rows=rows,
         num_skipped=sum(part["skipped"] for part in parts),
         gaps=tuple(int(n) for n in np.sum([p["nulls"] + p["nans"] for p in parts], axis=0)[:inputs])
         if missing == "marginalize"
         else (0,) * inputs,
-        weight=sum(part["weight"] for part in parts),
+        weight=weight,
         lowest=np.min([part["lowest"] for part in parts], axis=0),
         highest=np.max([part["highest"] for part in parts], axis=0),
         fingerprint=sum(part["fingerprint"] for part in parts) % 2**64,
         labels=tuple(sorted(set().union(*(part["labels"] for part in parts)))),
         sample=chosen.inputs,
-        sample_weights=chosen.weights,
+        sample_weights=weights,
         sample_memberships=as_memberships(chosen.memberships),
         memberships=tuple(int(n) for n in np.trim_zeros(members, "b")),
         num_weightless=sum(part["weightless"] for part in parts),
+        weight_scale=scale,
+        fractional_weights=any(part["fractional"] for part in parts),
+        effective_rows=effective,
     )
 
 

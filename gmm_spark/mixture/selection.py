@@ -158,7 +158,7 @@ def grid(
             densities.append(density)
             if listener is not None:
                 listener(cells[-1])
-    return _with_errors(cells, densities, weight)
+    return _with_errors(cells, densities, judged_on.weights, weight)
 
 
 def _telling(tell: Callable[[str], None], which: str) -> Callable[[str], None]:
@@ -199,7 +199,14 @@ def _densities(parameters: Parameters, sample: Sample, criterion: Criterion) -> 
     return np.asarray(found - sample.standardisation.log_volume)
 
 
-def _with_errors(cells: list[Cell], densities: list[Array], weight: float) -> list[Cell]:
+def _with_errors(
+    cells: list[Cell], densities: list[Array], weights: Array | None, weight: float
+) -> list[Cell]:
+    """The cells with the standard errors of their differences to the best, which is first.
+
+    `densities` are of rows of weight 1 or `weights`, the same for all; `weight` is that of all
+    rows they are a sample of.
+    """
     order = sorted(range(len(cells)), key=lambda i: (cells[i].criterion, cells[i].k))
     best = densities[order[0]]
     found = []
@@ -207,6 +214,14 @@ def _with_errors(cells: list[Cell], densities: list[Array], weight: float) -> li
         cell, error = cells[index], np.inf
         if cell.parameters is not None:
             difference = densities[index] - best
-            error = 2 * weight * float(difference.std()) / np.sqrt(difference.size)
+            error = 2 * weight * _standard_error(difference, weights)
         found.append(replace(cell, error=error))
     return found
+
+
+def _standard_error(values: Array, weights: Array | None) -> float:
+    """Of the mean of values (n,), of weight 1 or `weights`."""
+    if weights is None:
+        return float(values.std()) / float(np.sqrt(values.size))
+    deviations = weights * (values - np.average(values, weights=weights))
+    return float(np.sqrt((deviations**2).sum()) / weights.sum())

@@ -356,8 +356,9 @@ def test_what_was_loaded_can_be_saved_again(saved, tmp_path) -> None:
 def test_a_summary_from_before_rows_and_weights_were_told_apart_is_read(model) -> None:
     old = model.summary.to_json()
     sizes = old["clusterSizes"]
-    for name in ("clusterWeights", "noiseWeightSum"):
+    for name in ("clusterWeights", "noiseWeightSum", "numZeroWeight", "effectiveNumRows"):
         del old[name]
     loaded = GaussianMixtureSummary.from_json(old | {"noiseSize": 7})
     assert loaded.clusterWeights == sizes
     assert (loaded.noiseSize, loaded.noiseWeightSum) == (7, 7.0)
+    assert (loaded.numZeroWeight, loaded.effectiveNumRows) == (0, None)

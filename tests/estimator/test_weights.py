@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from pyspark.ml.linalg import Vectors
 
 from gmm_spark import GaussianMixture, GaussianMixtureSearch, ParquetTable
 from gmm_spark.engine.blocks import PackedReader, Packer, ParquetReader, Roles
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
+from tests.estimator.helpers import assert_same_model
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,74 @@ def test_blocks_hold_no_row_of_weight_0_and_keep_those_of_none(source) -> None:
 def test_rows_of_weight_0_alone_are_counted_too() -> None:
     (block,) = of_frame([BATCH.slice(1, 2)])
     assert (block.values.shape, block.weightless) == ((3, 0), 2)
+
+
+# --- weights that are no counts of rows --------------------------------------------------------
+
+MIXED = GaussianMixture(
+    k=2, inputCols=["x", "y"], categoricalCols=["plan"], countCols=["calls"],
+    prior="conjugate", priorShrinkage=0.5, weightConcentration=3.0, categoryPrior=2.0,
+    weightCol="w", numInit=2, seed=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uneven(rows: pd.DataFrame) -> pd.DataFrame:
+    """Weights that sum to the number of rows."""
+    weights = np.random.default_rng(4).uniform(0.2, 3, len(rows))
+    return rows.assign(w=weights * len(rows) / weights.sum()).drop(columns="known")
+
+
+@pytest.mark.parametrize("total", [1.0, 1e9])
+def test_importance_weights_of_any_sum_are_as_if_they_summed_to_the_rows(
+    spark, uneven, total
+) -> None:
+    """In the mixture with its priors, the criteria, and the search with its errors."""
+    scaled = spark.createDataFrame(uneven.assign(w=uneven["w"] * total / len(uneven)))
+    important = {MIXED.weightKind: "importance"}
+    of_rows, model = MIXED.fit(spark.createDataFrame(uneven)), MIXED.fit(scaled, important)
+    assert_same_model(model, of_rows)
+    assert_allclose(model.rates, of_rows.rates)
+    assert_allclose(model.probabilities("plan"), of_rows.probabilities("plan"))
+    found, expected = model.summary, of_rows.summary
+    for name in ("logLikelihood", "aic", "bic", "icl", "effectiveNumRows"):
+        assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9)
+    assert found.clusterSizes == expected.clusterSizes
+    assert_allclose(found.weightSum, total)
+    assert_allclose(sum(found.clusterWeights), total)
+    assert found.warnings == []
+    (said,) = MIXED.copy({MIXED.k: 1}).fit(scaled).summary.warnings
+    assert said.startswith(f"weights_sum: the weights in w sum to {total:g} over 240 rows")
+
+
+def test_a_search_takes_importance_weights_as_if_they_summed_to_the_rows(spark, uneven) -> None:
+    search = GaussianMixtureSearch(
+        k=[1, 2, 3], inputCols=["x"], weightCol="w", numInit=2, seed=3, sampleSize=150
+    )
+    tables = [
+        search.fit(spark.createDataFrame(frame), {search.weightKind: kind}).summary.candidates
+        for frame, kind in (
+            (uneven, "frequency"),
+            (uneven.assign(w=uneven["w"] / 240), "importance"),
+        )
+    ]
+    for a, b in zip(*tables, strict=True):
+        assert a["k"] == b["k"]
+        for name in ("criterion", "meanLogLikelihood", "standardError"):
+            assert_allclose(b[name], a[name], rtol=1e-6, atol=1e-9)
+
+
+def test_effective_rows_are_kishs(spark, uneven) -> None:
+    weights = uneven["w"].to_numpy()
+    expected = weights.sum() ** 2 / (weights**2).sum()
+    mixture = GaussianMixture(k=1, inputCols=["x"], weightCol="w")
+    for scale in (1.0, 1e-170):  # whose square underflows
+        data = spark.createDataFrame(uneven.assign(w=scale * weights)).repartition(3)
+        found = mixture.fit(data, {mixture.weightKind: "importance"}).summary.effectiveNumRows
+        assert_allclose(found, expected, rtol=1e-12)
+    assert mixture.fit(data, {mixture.weightCol: None}).summary.effectiveNumRows == 240.0
+
+
+def test_an_unknown_kind_of_weights_is_refused(spark) -> None:
+    with pytest.raises(ConfigurationError, match="weightKind is 'survey'; it must be one of freq"):
+        GaussianMixture(weightKind="survey").fit(spark.range(3))
