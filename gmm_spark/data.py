@@ -35,9 +35,10 @@ from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Crew, Sample
 from gmm_spark.mixture.kernel import SingularCovarianceError
+from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
 from gmm_spark.mixture.parameters import Noise, Structure, structure_named
 from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
-from gmm_spark.mixture.scaling import Columns, describe_columns
+from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
 from gmm_spark.params import EstimatorParams, refuse_taken
@@ -122,6 +123,7 @@ class DataParams(EstimatorParams):
                 weight_kind=self.getWeightKind(),  # type: ignore[arg-type]
             )
             self._check_labels(scanned, plans)
+            notes += _odd_counts(source.roles, scanned)
             say(
                 "%d rows of %d columns, %d left out for their gaps, %d of weight 0; sample of %d",
                 scanned.num_rows,
@@ -341,8 +343,10 @@ class DataParams(EstimatorParams):
         if self.getPrior() == "conjugate" and sample.d > 0:
             plain = replace(sample, floor=np.zeros(sample.d), levels=(), noise=None)
             plain = replace(plain, values=sample.values[: sample.d], allowed=None)
+            plain = _without_far_rows(plain)
             whole = one_component(plain, structure_named("full"))
-            unbiased = sample.num_rows / max(1, sample.num_rows - 1)
+            # Of less than a row in all, n / (n - 1) is no correction.
+            unbiased = plain.weight / max(plain.weight / 2, plain.weight - 1)
             normal = FraleyRaftery(
                 plan.structure,
                 whole.means[0],
@@ -352,6 +356,33 @@ class DataParams(EstimatorParams):
             )
         if rows == 0 and concentration == 1 and normal is None:
             return None
-        means = np.array([np.nanmean(row) if (row >= 0).any() else 1.0 for row in sample.counts])
-        shares = frequencies(sample.codes, sample.levels)
+        means = np.array([usual_mean(row, sample.weights) for row in sample.counts])
+        shares = frequencies(sample.codes, sample.levels, sample.weights)
         return Priors(concentration, rows, shares, means, normal, share)
+
+
+def _without_far_rows(sample: Sample) -> Sample:
+    """The rows that say what is usual: a code for "not known" a million deviations away would
+    make a prior that no row outweighs."""
+    near = ~(np.abs(sample.z) >= FAR).any(axis=0)  # gaps are near
+    if near.all() or not near.any():
+        return sample
+    weights = None if sample.weights is None else sample.weights[near]
+    return replace(sample, values=sample.values[:, near], weights=weights)
+
+
+def _odd_counts(roles: Roles, scanned: Scan) -> list[str]:
+    """Warnings of values that are no counts of the rest of their column."""
+    notes = []
+    first = len(roles.inputs) - len(roles.counts)
+    for place, name in enumerate(roles.counts, first):
+        row, highest = scanned.sample[place], float(scanned.highest[place])
+        odd = odd_counts(row, scanned.sample_weights, highest, scanned.num_rows)
+        if odd is not None:
+            part = f" ({100 * odd.share:.2g} % of rows)" if odd.share else ""
+            notes.append(
+                f"odd_count: {name} holds {odd.value:.0f}{part}, the others are {odd.usual:.0f} at "
+                "most; if it stands for something else, put null there and set "
+                "missing='marginalize'"
+            )
+    return notes

@@ -121,8 +121,8 @@ class Priors:
     rows : the levels of a category, and counts, have been seen this often before, over all
         components
     frequencies, means : (L,) how often each level was it, and (c,) the counts' mean then; the
-        data's own (the Bayes constants of Vermunt and Magidson 2016, Technical Guide for Latent
-        GOLD, section 7.3)
+        data's own, by weight, counts without those that are far beyond the rest (the Bayes
+        constants of Vermunt and Magidson 2016, Technical Guide for Latent GOLD, section 7.3)
     normal : hyperparameters of mean and covariance, None where these are maximum likelihood
     share : of all rows, beside which the prior stands
     """
@@ -145,13 +145,16 @@ class Priors:
         return replace(self, share=self.share * share)
 
 
-def frequencies(codes: Array, levels: tuple[int, ...]) -> Array:
-    """How frequent the levels of categories are in codes (q, n), NaN where one is not known."""
+def frequencies(codes: Array, levels: tuple[int, ...], weights: Array | None = None) -> Array:
+    """How frequent the levels of categories are in codes (q, n), NaN where one is not known, of
+    rows of weight 1 or `weights` (n,)."""
     found = even_table(levels)
     for part, row in zip(split_tables(found, levels), codes, strict=True):
-        known = row[row >= 0].astype(np.intp)
+        known = row >= 0
+        of_known = None if weights is None else weights[known]
         # A level the sample has not met is not impossible.
-        counts = np.bincount(known, minlength=part.size) + 1.0 / part.size
+        seen = np.bincount(row[known].astype(np.intp), of_known, minlength=part.size)
+        counts = seen + 1.0 / part.size
         part[:] = counts / counts.sum()
     return found
 
