@@ -15,6 +15,7 @@ from pyspark.ml.param import Param
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame
 
+from gmm_spark.advice import headlines
 from gmm_spark.data import Data, DataParams, Plan
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.outlying import density_quantile
@@ -71,8 +72,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         seed: int | None = None,
         aggregationDepth: int = 2,
         weightCol: str | None = None,
-        inputCols: list[str] | None = None,
         weightKind: str = "frequency",
+        inputCols: list[str] | None = None,
         covarianceType: str = "full",
         initMode: str = "k-means",
         numInit: int = 16,
@@ -116,8 +117,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         seed: int | None = None,
         aggregationDepth: int = 2,
         weightCol: str | None = None,
-        inputCols: list[str] | None = None,
         weightKind: str = "frequency",
+        inputCols: list[str] | None = None,
         covarianceType: str = "full",
         initMode: str = "k-means",
         numInit: int = 16,
@@ -262,8 +263,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
                 **more,
             )
         )
-        for warning in model.summary.warnings:
-            logger.warning(warning)
+        for line in headlines(model.summary.warnings):
+            logger.warning(line)
         return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
 
     def _has_numbers(self) -> bool:
@@ -330,10 +331,10 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         floor = self.getCovarianceFloor()
         require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
         require(self.getMissing() in MISSING, "missing", f"one of {', '.join(MISSING)}")
-        require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
         require(
             self.getWeightKind() in WEIGHT_KINDS, "weightKind", f"one of {', '.join(WEIGHT_KINDS)}"
         )
+        require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
         require(self.getCategoryPrior() >= 0, "categoryPrior", "at least 0")
         require(0 <= self.getContamination() < 0.5, "contamination", "in [0, 0.5)")
         require(self.getPrior() in PRIORS, "prior", f"one of {', '.join(PRIORS)}")

@@ -11,6 +11,7 @@ from pyspark import keyword_only
 from pyspark.ml.param import TypeConverters
 from pyspark.sql import DataFrame
 
+from gmm_spark.advice import edge_of_search
 from gmm_spark.data import Data, Plan
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -73,8 +74,8 @@ class GaussianMixtureSearch(GaussianMixture):
         seed: int | None = None,
         aggregationDepth: int = 2,
         weightCol: str | None = None,
-        inputCols: list[str] | None = None,
         weightKind: str = "frequency",
+        inputCols: list[str] | None = None,
         covarianceType: Sequence[str] = ("full",),
         criterion: str = "bic",
         initMode: str = "k-means",
@@ -134,6 +135,7 @@ class GaussianMixtureSearch(GaussianMixture):
             table, best = self._table(cells, trials, data)
             chosen = trials[best]
             threshold = self._threshold(data, chosen.plan, chosen.fit)
+        data.notes += edge_of_search(chosen.plan.k, self.getOrDefault(self.k), self.getCriterion())
         say("k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion())
         return self._model(
             dataset, data, chosen.plan, chosen.fit, chosen.seconds, threshold, candidates=table

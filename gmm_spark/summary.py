@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.advice import about_weights, heavy_rows, one_number, one_number_components
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
@@ -84,9 +86,9 @@ class GaussianMixtureSummary:
     noiseSize: int | None = None
     noiseWeightSum: float | None = None
     numZeroWeight: int = 0
+    effectiveNumRows: float | None = None
     clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
-    effectiveNumRows: float | None = None
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
     _predictions: Callable[[], DataFrame] | None = field(default=None, repr=False, compare=False)
@@ -259,14 +261,23 @@ def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
 def _warnings(
     found: Fit, scanned: Scan, columns: Columns, order: NDArray[np.intp], roles: Roles
 ) -> list[str]:
+    names = roles.features
     position = {int(old): new for new, old in enumerate(order)}
     weights = found.parameters.weights
-    names = roles.features
     shared = found.parameters.structure.shared
     warnings = []
     if scanned.num_skipped:
         total = scanned.num_rows + scanned.num_skipped
         warnings.append(f"rows_skipped: {scanned.num_skipped} of {total} rows have a gap")
+    heavy = heavy_rows(found, scanned, roles)
+    taken = one_number_components(found, scanned, columns, roles)
+    warnings += about_weights(scanned, roles)
+    for component in sorted(heavy, key=lambda component: -weights[component]):
+        warnings.append(
+            f"heavy_row: cluster {position[component]} ({weights[component]:.2%}) is "
+            f"{heavy[component]}; check the weight, or leave it out"
+        )
+    warnings += one_number(taken, found, scanned, columns, roles)
     for j in columns.constant:
         warnings.append(
             f"constant_column: {names[j]} is {scanned.lowest[j]:g} in every row; it cannot tell "
@@ -276,9 +287,12 @@ def _warnings(
     for group in columns.collinear:
         listed = ", ".join(names[j] for j in group)
         warnings.append(f"collinear_columns: {listed} are exactly collinear; leave one out")
-    for touched in found.floored:
-        along = [names[j] for j in touched.columns if j not in columns.constant]
-        if not along:
+    # The largest first: it is the one that is logged. What was said above is not said again.
+    for touched in sorted(found.floored, key=lambda one: -weights[one.component]):
+        known = {j for j, components in taken.items() if shared or touched.component in components}
+        known |= set(columns.constant)
+        along = [names[j] for j in touched.columns if j not in known]
+        if not along or (touched.component in heavy and not shared):
             continue
         who = "the shared covariance"
         if not shared:

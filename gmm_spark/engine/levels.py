@@ -107,7 +107,8 @@ def find_categories(
     parts = [counts for _, counts in sent]
     if weight is not None and not sum(count for count, _ in sent):
         raise InputDataError(NO_WEIGHT.format(name=weight))
-    categories, warnings = [], []
+    categories: list[Category] = []
+    lumped: list[tuple[float, str]] = []
     for place, name in enumerate(names):
         counts: dict[str, float] = {}
         for part in parts:
@@ -132,8 +133,10 @@ def find_categories(
         categories.append(Category(name, (*sorted(kept), OTHER), other=True))
         share = rest / (sum(counts.values()) or 1.0)
         of = "rows" if weight is None else "the weight"
-        warnings.append(
+        said = (
             f"rare_values: {name} has {len(ranked)} values; the {len(kept)} most frequent are told "
             f"apart, the others ({share:.2%} of {of}) count as one"
         )
-    return tuple(categories), warnings
+        lumped.append((share, said))
+    # Where most is lumped together first.
+    return tuple(categories), [said for _, said in sorted(lumped, key=lambda one: -one[0])]
