@@ -14,6 +14,9 @@ _PLAIN_PYTHON = {
     "spark.python.unix.domain.socket.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
+    "spark.driver.extraClassPath": "conf",
+    "spark.log.level": "WARN",
+    "spark.sql.debug.maxToStringFields": "1000",
 }
 
 
