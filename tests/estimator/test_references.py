@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture as PeerMixture
 
@@ -64,27 +63,6 @@ def sample(shared_data) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("k", "log_likelihood", "weights"),
-    [
-        (2, -7127.222695, [0.910657, 0.089343]),
-        (3, -6928.865334, [0.610656, 0.206392, 0.182953]),
-    ],
-)
-def test_from_k_means_sparks_sample_data_end_where_scikit_learn_does(
-    spark, sample, k, log_likelihood, weights
-) -> None:
-    """The figures of the README beside the data: the best of twenty runs, all from k-means."""
-    labels = KMeans(k, n_init=1, random_state=0).fit(sample).labels_
-    data = table(spark, np.column_stack([sample, labels]), ["a", "b", "label"])
-    start = {"initialLabelCol": "label", "covarianceFloor": 0.0, "tol": 1e-11, "maxIter": 500}
-    # Plain EM: longer steps find the better optimum of the next test.
-    model = GaussianMixture(k=k, inputCols=["a", "b"], acceleration="none", **start).fit(data)
-    assert model.summary.converged
-    assert_allclose(model.summary.logLikelihood, log_likelihood, rtol=0, atol=1e-3)
-    assert_allclose(model.weights, weights, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(
     ("k", "from_k_means", "best"),
     [(2, -7127.222695, -6403.327792), (3, -6928.865334, -6396.987329)],
 )
@@ -109,8 +87,8 @@ def mclust_run(shared_data: Any, dataset: str, code: str) -> dict[str, Any]:
     return run
 
 
-@pytest.mark.parametrize("code", ["VVV", "EEE"])
-@pytest.mark.parametrize("dataset", ["iris", "crabs"])
+# Every structure and set is replayed without Spark, in tests/mixture/test_mclust_reference.py.
+@pytest.mark.parametrize(("dataset", "code"), [("iris", "VVV"), ("crabs", "EEE")])
 def test_em_from_mclusts_start_ends_where_mclust_does(spark, shared_data, dataset, code) -> None:
     run = mclust_run(shared_data, dataset, code)
     data = numeric(classic(shared_data, dataset))

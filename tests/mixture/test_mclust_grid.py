@@ -46,7 +46,11 @@ def ours(block: np.ndarray, cells: pd.DataFrame) -> list[tuple[float, float]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["acidity", "crabs", "faithful", "iris", "thyroid", "wine13"])
+# The three that choose otherwise than mclust take minutes, of hundreds of fits on one core.
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ELSEWHERE]
+
+
+@pytest.mark.parametrize("name", ["acidity", "faithful", "iris", *LONG])
 def test_no_cell_is_below_mclust_and_the_choice_is_as_good(name, shared_data) -> None:
     grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
     grid = grid[grid["dataset"] == name].assign(code=lambda t: t["model"].replace(CODES))
