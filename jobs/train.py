@@ -49,10 +49,9 @@ def train(run: Run[TrainSettings]) -> str:
             "read": summary.numRows + summary.numSkipped + summary.numZeroWeight,
             "used": summary.numRows,
             "skipped": summary.numSkipped,
-            "zero_weight": summary.numZeroWeight,
             "gaps": summary.numGaps,
             "weight_sum": summary.weightSum,
-            "effective": summary.effectiveNumRows,
+            **_weighted(model, settings),
         },
         metrics={
             "k": summary.k,
@@ -138,6 +137,14 @@ def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
 
 def _name(column: str | None) -> str | None:
     return None if column is None else column_name(column)
+
+
+def _weighted(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, Any]:
+    """Of the rows' weights, where there are any."""
+    if settings.weight_column is None:
+        return {}
+    summary = model.summary
+    return {"zero_weight": summary.numZeroWeight, "effective": summary.effectiveNumRows}
 
 
 def _special(model: GaussianMixtureModel) -> dict[str, Any]:
