@@ -335,11 +335,12 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             self.getWeightKind() in WEIGHT_KINDS, "weightKind", f"one of {', '.join(WEIGHT_KINDS)}"
         )
         require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
-        require(self.getCategoryPrior() >= 0, "categoryPrior", "at least 0")
+        require(0 <= self.getCategoryPrior() < np.inf, "categoryPrior", "at least 0, and finite")
         require(0 <= self.getContamination() < 0.5, "contamination", "in [0, 0.5)")
         require(self.getPrior() in PRIORS, "prior", f"one of {', '.join(PRIORS)}")
-        require(self.getPriorShrinkage() > 0, "priorShrinkage", "more than 0")
-        require(self.getWeightConcentration() >= 1, "weightConcentration", "at least 1")
+        require(0 < self.getPriorShrinkage() < np.inf, "priorShrinkage", "more than 0, and finite")
+        concentration = self.getWeightConcentration()
+        require(1 <= concentration < np.inf, "weightConcentration", "at least 1, and finite")
         names, categories = self._input_columns(), self.getCategoricalCols()
         counts = self.getCountCols()
         nothing = names == [] and not categories and not counts

@@ -47,7 +47,7 @@ from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.expressions import column_name
 from gmm_spark.given_parameters import assembled
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
-from gmm_spark.params import GaussianMixtureParams, _own, refuse_taken
+from gmm_spark.params import GaussianMixtureParams, _own, refuse_taken, taken_names, whole
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.summary import GaussianMixtureSummary
 
@@ -113,7 +113,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
         Raises ConfigurationError where they are not a mixture.
         """
-        counts = list(countCols or ())
+        counts, covarianceType = list(countCols or ()), covarianceType or "full"
         parameters, found = assembled(
             weights,
             means,
@@ -329,20 +329,19 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         Parameters
         ----------
         draws : how many times every row is drawn, 0 for the means
-        seed : of the draws; the same seed and partitioning give the same values
+        seed : of the draws, at least 0; the same seed and partitioning give the same values
 
-        Raises ConfigurationError where an output column exists or the model has no inputCols,
-        InputDataError where an input column is missing or not numeric.
+        Raises ConfigurationError where an output column exists, the model has no inputCols, or
+        draws or seed is no such number, InputDataError where an input column is missing or not
+        numeric.
         """
         check_data(dataset, (DataFrame, ParquetTable), "impute")
-        draws, seed = draws or 0, seed or 0
+        draws, seed = whole("draws", draws), whole("seed", seed)
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
             frame = table_frame(needed_session(), dataset)
             return self.impute(frame, draws=draws, seed=seed)
-        if draws < 0:
-            raise ConfigurationError(f"draws is {draws}; it must be at least 0")
         names = self._input_columns()
         if names is None:
             raise ConfigurationError(
@@ -355,7 +354,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if draws == 0:
             outputs = [f"{name}_sd" for name in names]
             outputs += [f"{name}_probability" for name in self.categories]
-        taken = sorted(set(outputs) & set(columns))
+        taken = taken_names(outputs, columns)
         if taken:
             raise ConfigurationError(
                 f"output column {taken[0]} exists already; rename it or leave it out"
@@ -378,7 +377,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             )
         return filled.toDF(*columns, *outputs)
 
-    def sample(self, n: int, seed: int = 0) -> DataFrame:
+    def sample(self, n: int, seed: int | None = 0) -> DataFrame:
         """Rows drawn from the mixture, on the executors.
 
         Numeric columns are double, as inputCols names them, or one vector column, featuresCol;
@@ -391,11 +390,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         n : how many rows, at least 0
         seed : at least 0
 
-        Raises ConfigurationError where n or seed is negative, a column is called component, or
-        the model was saved by a release that did not keep where the noise's box lies.
+        Raises ConfigurationError where n or seed is no such number, a column is called component,
+        or the model was saved by a release that did not keep where the noise's box lies.
         """
-        if n < 0 or seed < 0:
-            raise ConfigurationError(f"n is {n} and seed {seed}; both must be at least 0")
+        n, seed = whole("n", n), whole("seed", seed)
         parameters, names = self.parameters, self._input_columns()
         if parameters.noise is not None and parameters.noise.lowest is None:
             raise ConfigurationError(
@@ -412,9 +410,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         ]
         refuse_taken(["component"], [name for name, _ in columns])
         columns.append(("component", T.IntegerType()))
-        work = Sampling(parameters, self._categories, names is None, int(n), int(seed))
+        work = Sampling(parameters, self._categories, names is None, n, seed)
         fields = [T.StructField(str(i), kind) for i, (_, kind) in enumerate(columns)]
-        blocks = needed_session().range(-(-int(n) // BLOCK))
+        blocks = needed_session().range(-(-n // BLOCK))
         drawn = blocks.mapInArrow(work, T.StructType(fields))
         return drawn.toDF(*(name for name, _ in columns))
 

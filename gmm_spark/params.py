@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from gmm_spark.engine.dataframe import is_case_sensitive
+from gmm_spark.engine.jobs import current_session
 from gmm_spark.errors import ConfigurationError
 
 _Self = TypeVar("_Self", bound=Params)
@@ -26,6 +29,13 @@ _Self = TypeVar("_Self", bound=Params)
 
 def _floor_converter(value: Any) -> Any:
     return "auto" if value == "auto" else TypeConverters.toFloat(value)
+
+
+def _threshold_converter(value: Any) -> Any:
+    threshold = TypeConverters.toFloat(value)
+    if np.isnan(threshold):
+        raise ConfigurationError("outlierThreshold is nan; it must be a number, a log density")
+    return threshold
 
 
 def _model_converter(value: Any) -> Any:
@@ -39,6 +49,28 @@ def _numbers_converter(value: Any) -> Any:
         return np.asarray(value, dtype=float).tolist()
     except ValueError:
         raise TypeError(f"{value!r} is no array of numbers") from None
+
+
+class _OrNone:
+    """A type converter that lets None through, which means not set: grids of Params convert
+    their values before any of them is set."""
+
+    def __init__(self, convert: Any) -> None:
+        self._convert = convert
+
+    def __call__(self, value: Any) -> Any:
+        return None if value is None else self._convert(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number from 0 on, 0 for None; ConfigurationError for anything else."""
+    try:
+        found = 0 if value is None else operator.index(value)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, at least 0")
+    return found
 
 
 def _own(name: str, doc: str, converter: Any = TypeConverters.toString) -> Param[Any]:
@@ -156,7 +188,7 @@ class GaussianMixtureParams(
     outlierThreshold = _own(
         "outlierThreshold",
         "log density under which a row is an outlier; a fit with contamination sets it",
-        TypeConverters.toFloat,
+        _threshold_converter,
     )
     prior = _own(
         "prior",
@@ -213,6 +245,11 @@ class GaussianMixtureParams(
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(**self._DEFAULTS)
+
+    def _copy_params(self) -> None:
+        super()._copy_params()  # type: ignore[misc]
+        for param in self.params:
+            param.typeConverter = _OrNone(param.typeConverter)
 
     def __getstate__(self) -> dict[str, Any]:
         # What keyword_only leaves behind is in the Params already, converted.
@@ -377,16 +414,34 @@ class GaussianMixtureParams(
         )
 
 
+def taken_names(outputs: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Which of the output columns are among `columns`, by Spark's rule for the case of names."""
+    spelling = _spelling()
+    known = {spelling(name): name for name in columns}
+    found = ((name, known.get(spelling(name))) for name in dict.fromkeys(outputs))
+    return sorted(
+        name if name == there else f"{name} (as {there})"
+        for name, there in found
+        if there is not None
+    )
+
+
 def refuse_taken(outputs: Sequence[str], columns: Sequence[str]) -> None:
     """Raise ConfigurationError where an output column is among `columns`, or named twice."""
     outputs = [name for name in outputs if name]
-    taken = sorted({name for name in outputs if name in columns})
-    if taken or len(set(outputs)) < len(outputs):
+    taken, spelling = taken_names(outputs, columns), _spelling()
+    if taken or len(set(map(spelling, outputs))) < len(outputs):
         raise ConfigurationError(
             f"output columns {', '.join(outputs)}: "
             + (f"{', '.join(taken)} exist already" if taken else "two have the same name")
             + "; choose other names"
         )
+
+
+def _spelling() -> Callable[[str], str]:
+    """What is equal of two names that are one name to Spark."""
+    spark = current_session()
+    return str if spark is not None and is_case_sensitive(spark) else str.lower
 
 
 class EstimatorParams(GaussianMixtureParams):

@@ -247,6 +247,8 @@ TAKEN: dict[str, tuple[dict[str, Any], str]] = {
     "uncertainty": ({"uncertaintyCol": "y"}, "y exist already"),
     "outlier": ({"outlierCol": "note", "contamination": 0.1}, "note exist already"),
     "outlier by threshold": ({"outlierCol": "note", "outlierThreshold": -9.0}, "note exist"),
+    "but for the case": ({"predictionCol": "NOTE"}, r"NOTE \(as note\) exist already"),
+    "one name but for the case": ({"probabilityCol": "Prediction"}, "two have the same name"),
     "one name": ({"predictionCol": "p", "probabilityCol": "p"}, "two have the same name"),
     "one name of ours": ({"uncertaintyCol": "u", "logLikelihoodCol": "u"}, "the same name"),
 }
@@ -260,6 +262,20 @@ def test_output_columns_that_are_taken_are_refused_before_a_row_is_read(spark, c
     assert re.search(expected, refusal(spark, unread, ConfigurationError, **given))
     with pytest.raises(ConfigurationError, match=expected):
         GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], **given).fit(unread)
+
+
+def test_case_alone_tells_output_columns_apart_where_spark_does(spark, rows) -> None:
+    data = table(spark, [(*row, 1.0) for row in rows], ["x", "y", "Prediction"])
+    given = {"numInit": 1, "maxIter": 1}
+    with pytest.raises(ConfigurationError, match=r"prediction \(as Prediction\) exist already"):
+        mixture(**given).fit(data)
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        model = mixture(**given).fit(data)
+        found = model.transform(data).agg(F.max("Prediction"), F.max("prediction")).first()
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+    assert tuple(found) == (1.0, 1)
 
 
 def test_output_columns_of_a_table_must_not_be_what_is_read_of_it(spark, rows, tmp_path) -> None:

@@ -179,12 +179,20 @@ class TestImpute:
     @pytest.mark.parametrize(
         ("change", "options", "message"),
         [
-            (lambda data: data, {"draws": -1}, "^draws is -1; it must be at least 0$"),
+            (lambda data: data, {"draws": -1}, "^draws is -1; it must be a whole number, at"),
+            (lambda data: data, {"draws": 1.5}, "^draws is 1.5; it must be a whole number, at"),
+            (lambda data: data, {"draws": 1, "seed": -1}, "^seed is -1; it must be a whole"),
+            (lambda data: data, {"seed": "a"}, "^seed is 'a'; it must be a whole number"),
             (lambda data: data.withColumn("y_sd", F.lit(1)), {}, "^output column y_sd exists"),
             (
                 lambda data: data.withColumn("imputation", F.lit(1)),
                 {"draws": 2},
                 "^output column imputation exists",
+            ),
+            (
+                lambda data: data.withColumn("Y_SD", F.lit(1)),
+                {},
+                r"^output column y_sd \(as Y_SD\) exists",
             ),
         ],
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from numpy.testing import assert_array_equal
+from pyspark.ml.tuning import ParamGridBuilder
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
 
@@ -208,6 +209,17 @@ def test_none_is_not_set_whatever_the_param_and_the_way(name) -> None:
         assert not found.isSet(name)
         assert found.explainParam(name) == plain.explainParam(name)
     assert given.isSet(name)
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, GaussianMixtureSearch])
+def test_a_grid_of_params_may_have_none(kind) -> None:
+    estimator = kind()
+    for param in estimator.params:
+        builder = ParamGridBuilder().addGrid(param, [None]).baseOn({estimator.tol: None})
+        found = estimator.copy(builder.build()[0])
+        assert not found.isSet(param.name)
+    with pytest.raises(TypeError, match="string"):
+        ParamGridBuilder().addGrid(estimator.weightCol, [7]).build()
 
 
 def test_none_is_not_set_in_a_search_and_in_a_model() -> None:

@@ -44,9 +44,14 @@ def test_rows_of_vectors_and_what_cannot_be_drawn(spark) -> None:
     assert drawn.columns == ["features", "component"]
     assert given.transform(drawn).count() == 20
     assert given.sample(0).count() == 0
-    for n, seed in ((-1, 0), (1, -1)):
-        with pytest.raises(ConfigurationError, match=f"n is {n} and seed {seed}"):
+    assert given.sample(np.int64(2), seed=None).collect() == given.sample(2).collect()
+    for n, seed, said in ((-1, 0, "n is -1"), (1, -1, "seed is -1"), (2.5, 0, "n is 2.5"),
+                          ("3", 0, "n is '3'"), (1, 0.5, "seed is 0.5")):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=f"^{said}; it must be a whole number"):
             given.sample(n, seed)
     clash = GaussianMixtureModel.fromParameters([1.0], [[1.0]], [[[1.0]]], inputCols=["component"])
     with pytest.raises(ConfigurationError, match="component exist already"):
+        clash.sample(1)
+    clash.setInputCols(["Component"])
+    with pytest.raises(ConfigurationError, match=r"component \(as Component\) exist already"):
         clash.sample(1)
