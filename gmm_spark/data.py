@@ -21,6 +21,7 @@ from gmm_spark.engine.dataframe import (
     feature_column,
     quoted,
 )
+from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.jobs import Source, needed_session
 from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
@@ -150,6 +151,7 @@ class DataParams(EstimatorParams):
 
     def check(self, dataset: DataFrame | ParquetTable) -> None:
         """Raise what `fit` would raise before it reads a row: of settings, columns, their types."""
+        check_data(dataset, (DataFrame, ParquetTable), "check")
         self._check_settings()
         self._check_outputs(dataset)
         names, categories = self._input_columns(), self.getCategoricalCols()

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 from pyarrow import fs
 
+from gmm_spark.engine.inputs import type_of
 from gmm_spark.errors import ConfigurationError
 
 # Hadoop's names of stores that pyarrow knows by another.
@@ -41,8 +42,10 @@ def as_text(path: Any) -> str:
         text = os.fspath(path)
     except TypeError:
         text = None
-    if not isinstance(text, str) or not text:
-        raise ConfigurationError(f"{path!r} is no path; give text or a pathlib.Path")
+    if text == "":
+        raise ConfigurationError("'' is no path; give text or a pathlib.Path")
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{type_of(path)} is no path; give text or a pathlib.Path")
     # pathlib makes s3:/bucket of s3://bucket.
     return _ONE_SLASH.sub(r"\1://", text)
 

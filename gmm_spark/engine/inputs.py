@@ -42,15 +42,25 @@ def kind_of(data: Any) -> str:
         if len(path) > 200 or not path.isprintable():
             return "a text"
         return f"a path: use ParquetTable({path!r}), or spark.read"
-    kind = type(data)
-    name = kind.__name__
     if isinstance(data, list | tuple | dict):
-        return f"a {name}: {_CREATE}"
-    for module, family, cure in _KINDS:
+        return f"{type_of(data)}: {_CREATE}"
+    module = type(data).__module__
+    for known, _, cure in _KINDS:
+        if module == known or module.startswith(f"{known}."):
+            return f"{type_of(data)}: {cure}"
+    return type_of(data)
+
+
+def type_of(data: Any) -> str:
+    """What somebody handed in, by its type: data themselves are long."""
+    if data is None:
+        return "None"
+    kind = type(data)
+    for module, family, _ in _KINDS:
         if kind.__module__ == module or kind.__module__.startswith(f"{module}."):
-            return f"a {family} {name}: {cure}"
+            return f"a {family} {kind.__name__}"
     package = kind.__module__.partition(".")[0]
-    return f"a {name}" if package == "builtins" else f"a {package} {name}"
+    return f"a {kind.__name__}" if package == "builtins" else f"a {package} {kind.__name__}"
 
 
 def no_column(

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
+from gmm_spark.engine.addresses import as_text
 from gmm_spark.engine.blocks import (
     FileVersion,
     ParquetReader,
@@ -72,6 +73,27 @@ class ParquetTable:
     columns: tuple[str, ...] | None = None
     cached: bool | None = None
     filesystem: fs.FileSystem | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.path, DataFrame):
+            raise ConfigurationError(
+                "ParquetTable takes the path of a table; hand a DataFrame itself to fit, transform "
+                "and impute"
+            )
+        as_text(self.path)
+        if isinstance(self.columns, str):
+            raise ConfigurationError(
+                f"columns is {self.columns!r}; it must be a list of names: [{self.columns!r}]"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        what = f"'ParquetTable' object has no attribute {name!r}"
+        if not name.startswith("_") and hasattr(DataFrame, name):
+            what += (
+                ", it is no DataFrame: give CrossValidator, and what else needs one, "
+                "spark.read.parquet(path)"
+            )
+        raise AttributeError(what)
 
     def files(self) -> TableFiles:
         """The files as they are now, their footers read.

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from gmm_spark.engine.addresses import Address, address, is_hidden
 from gmm_spark.engine.blocks import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, FileVersion
 from gmm_spark.engine.dataframe import is_case_sensitive, same_names, several_columns
-from gmm_spark.engine.inputs import no_column
+from gmm_spark.engine.inputs import no_column, type_of
 from gmm_spark.engine.jobs import current_session
 from gmm_spark.errors import ConfigurationError, InputDataError
 
@@ -34,6 +34,10 @@ STREAM = "stream"
 _LOGS = {"_delta_log": "delta", ".hoodie": "hudi", "_spark_metadata": STREAM}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError
+
+
+class FiltersError(ConfigurationError):
+    """The filters of a table cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ def open_files(
     """The files of the table at a path or pattern, their footers read.
 
     Raises ConfigurationError where nothing is there, or where what is there is a table of
-    another format; InputDataError for what is no Parquet.
+    another format, and for filters that cannot be used; InputDataError for what is no Parquet.
     """
     where = address(path, filesystem)
     try:
@@ -249,9 +253,7 @@ def open_files(
         FileVersion(info.path, info.size, info.mtime_ns, _typed(found, partitions))
         for info, found in zip(infos, keys, strict=True)
     ]
-    expression = filters
-    if filters is not None and not isinstance(filters, ds.Expression):
-        expression = pq.filters_to_expression(filters)
+    expression = _as_condition(filters)
     files = _opened(where.filesystem, versions, partitions, expression)
     schema = _united(_telling(files), partitions)
     names = tuple(partitions.names)
@@ -428,9 +430,37 @@ def _opened(
         files = tuple(pool.map(footer, chosen))
         if expression is not None:
             schema = _united(_telling(files or (first,)), partitions)
+            _check_condition(expression, schema)
             kept = set(within(paths, schema))
             files = tuple(pool.map(parts, (f for f in files if f.version.path in kept)))
     return files or (TableFile(first.version, first.schema, first.num_rows, ()),)
+
+
+def _as_condition(filters: Any) -> Any:
+    """The filters as an expression; FiltersError where they are none."""
+    if filters is None or isinstance(filters, ds.Expression):
+        return filters
+    try:
+        return pq.filters_to_expression(filters)
+    except (TypeError, ValueError, LookupError, pa.ArrowException) as error:
+        shown = repr(filters) if isinstance(filters, str | list | tuple) else type_of(filters)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        raise FiltersError(
+            f"filters: found {shown} ({str(error).splitlines()[0]}); they are a list of "
+            "(column, operator, value), a list of such lists, or a pyarrow.compute.Expression"
+        ) from None
+
+
+def _check_condition(expression: Any, schema: pa.Schema) -> None:
+    """Raise FiltersError where the columns are not there, or cannot be compared so."""
+    try:
+        schema.empty_table().filter(expression)
+    except pa.ArrowException as error:
+        said = str(error).splitlines()[0]
+        absent = re.search(r"^No match for FieldRef\.Name\((.*)\) in ", said)
+        if absent:
+            said = str(no_column(absent[1], schema.names, "the table"))
+        raise FiltersError(f"filters: {said}") from None
 
 
 def _as_expression(file: FileVersion, partitions: pa.Schema) -> Any:

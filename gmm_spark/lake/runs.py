@@ -28,6 +28,7 @@ from pyspark.sql import SparkSession
 
 from gmm_spark.config import JobSettings, load_settings, without_secrets
 from gmm_spark.engine.jobs import current_session
+from gmm_spark.engine.table_files import FiltersError
 from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
 from gmm_spark.lake import evaluation, files, manifest, tables
 from gmm_spark.lake.results import Result
@@ -165,7 +166,9 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
 
 
 def _ours(error: BaseException) -> BaseException:
-    """The error of this package behind an error of Spark, when a worker raised it."""
+    """The error of this package behind an error of Spark, when a worker raised it; by its key."""
+    if isinstance(error, FiltersError):
+        return ConfigurationError(f"input.{error}")
     if evaluation.is_data_exception(error):
         return evaluation.in_short(error, "a value")
     if isinstance(error, PySparkException):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from pyarrow import fs
 
@@ -63,10 +66,23 @@ def test_what_does_not_exist_is_a_pattern(tmp_path, pattern) -> None:
     assert address(pattern, below).found() == PATTERNS[pattern]
 
 
-@pytest.mark.parametrize("path", [None, 3, b"bytes", "", ["a"]])
-def test_what_is_no_path_is_said_so(path) -> None:
-    with pytest.raises(ConfigurationError, match="is no path"):
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (None, "None"),
+        (3, "a int"),
+        (b"bytes", "a bytes"),
+        ("", "''"),
+        (["a"], "a list"),
+        (np.zeros((99, 99)), "a numpy ndarray"),
+        (pd.DataFrame({"x": range(99)}), "a pandas DataFrame"),
+        (pa.table({"x": range(99)}), "a pyarrow Table"),
+    ],
+)
+def test_what_is_no_path_is_said_so(path, found) -> None:
+    with pytest.raises(ConfigurationError) as caught:
         address(path)
+    assert str(caught.value) == f"{found} is no path; give text or a pathlib.Path"
 
 
 def test_addresses_that_lead_nowhere() -> None:

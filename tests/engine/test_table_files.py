@@ -208,8 +208,29 @@ class TestColumnsThatDiffer:
         write(tmp_path / "1.parquet", {"a": [1.0], "c": [5]})
         found = open_files(tmp_path, filters=[("c", ">", 3)])
         assert sum(rows for file in found.files for _, rows in file.groups) >= 1
-        with pytest.raises(pa.ArrowException, match="nope"):
-            open_files(tmp_path, filters=[("nope", ">", 3)])
+
+    @pytest.mark.parametrize(
+        ("filters", "said"),
+        [
+            ([("bb", ">", 3)], "there is no column 'bb' in the table, did you mean 'b'?; it has: "),
+            ([[("a", ">", 3)], [("nope", "=", 1)]], "there is no column 'nope' in the table; it"),
+            (pc.field("nope") > 3, "there is no column 'nope' in the table; it has: a, b"),
+            ([("a", ">", "x")], "Function 'greater' has no kernel matching input types (double"),
+            ([("b", "in", [1])], "Array type doesn't match type of values set: string vs int64"),
+            ([("a", "~", 3)], "found [('a', '~', 3)] (\"~\" is not a valid operator"),
+            ("a > 3", "found 'a > 3' ("),
+            (("a", ">", 3), "found ('a', '>', 3) ("),
+            ([], "found [] ("),
+            ({"a": 3}, "found a dict ("),
+            (3, "found a int ("),
+        ],
+    )
+    def test_filters_that_cannot_be_used_are_one_line(self, tmp_path, filters, said) -> None:
+        write(tmp_path / "0.parquet", {"a": [1.0], "b": ["x"]})
+        with pytest.raises(ConfigurationError) as caught:
+            open_files(tmp_path, filters=filters)
+        assert str(caught.value).startswith(f"filters: {said}")
+        assert "\n" not in str(caught.value)
 
     def test_common_types(self) -> None:
         assert common_type([pa.int32(), pa.int64()]) == pa.int64()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyspark.ml.evaluation import ClusteringEvaluator
+from pyspark.ml.tuning import CrossValidator
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
 from gmm_spark.engine.inputs import kind_of, no_column
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 
 CREATE = "use spark.createDataFrame(...)"
 PANDAS = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
@@ -59,6 +63,7 @@ def test_data_of_another_kind_are_one_line_wherever_data_are_taken(kind) -> None
             lambda given: estimator.fit(given, [{estimator.k: 1}, {estimator.k: 2}]),
         ),
         "transform": (model.transform, lambda given: model.transform(given, {model.k: 1})),
+        "check": (estimator.check,),
         "impute": (model.impute, lambda given: model.impute(given, draws=2)),
     }
     for name, several in calls.items():
@@ -153,3 +158,18 @@ def test_neither_input_columns_nor_a_vector(spark, frame, tmp_path, source) -> N
         )
     said = refusal(GaussianMixture(k=1, featuresCol="xx").fit, data)
     assert said.startswith("there is no column 'xx' in the data, did you mean 'x'?; set inputCols")
+
+
+def test_a_table_is_of_a_path_and_no_dataframe(spark) -> None:
+    frame = spark.range(3)
+    with pytest.raises(ConfigurationError, match=r"takes the path .* a DataFrame itself to fit"):
+        ParquetTable(frame)
+    with pytest.raises(ConfigurationError, match=r"columns is 'age'; .* list of names: \['age'\]"):
+        ParquetTable("lake", columns="age")
+    validator = CrossValidator(estimator=GaussianMixture(), estimatorParamMaps=[{}])
+    validator.setEvaluator(ClusteringEvaluator())
+    with pytest.raises(AttributeError, match=r"no DataFrame: .* spark.read.parquet\(path\)$"):
+        validator.fit(ParquetTable("lake"))
+    assert not hasattr(ParquetTable("lake"), "nothing_of_the_kind")
+    given = ParquetTable("lake", filters=[("x", ">", 1)])
+    assert pickle.loads(pickle.dumps(given)) == copy.deepcopy(given) == given
