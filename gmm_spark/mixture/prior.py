@@ -79,7 +79,8 @@ class Prior:
         total = 0.0
         alive = parameters.weights > 0
         if self.weight:
-            total += self.weight * float(np.log(parameters.weights[alive]).sum())
+            weights = parameters.all_weights
+            total += self.weight * float(np.log(weights[weights > 0]).sum())
         seen = self.tables > 0
         if seen.any():
             log_tables = np.log(np.maximum(parameters.tables[alive][:, seen], 1e-300))

@@ -345,6 +345,18 @@ class TestPriors:
         assert found.log_likelihood < maximum.log_likelihood - 0.1
         assert found.objective > found.history[0].objective * 60
 
+    @pytest.mark.parametrize("code", ["VVV", "EEE"])
+    def test_noise_has_the_prior_of_the_other_weights(self, code: str) -> None:
+        truth = parameters_of(code, noise=True)
+        block = rows_of(truth, 300)
+        prior = replace(Prior.none(LEVELS, 2), weight=40.0)
+        found, at = fitted(truth, block, prior=prior, acceleration="none", tol=1e-9)
+        assert found.converged
+        # The mode of a Dirichlet posterior: (rows + 40) / (300 + 4 * 40).
+        joint = np.array([mixed_joint(at, row) for row in block.T])
+        rows = (joint / joint.sum(axis=1, keepdims=True)).sum(axis=0)
+        assert_allclose(at.all_weights, (rows + 40) / 460, atol=1e-6)
+
     def test_smoothing_is_the_levels_own_frequency(self) -> None:
         codes = np.array([[0.0, 0, 0, 1, np.nan], [1.0, 1, 1, 1, 1]])
         found = Priors(1.0, 8.0, frequencies(codes, (2, 2))).of(4).tables
