@@ -22,7 +22,7 @@ from gmm_spark.engine.blocks import (
 from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.usable import Unusable, extremes, refusal, together, unusable
+from gmm_spark.mixture.usable import MOST_COUNT, Unusable, extremes, refusal, together, unusable
 
 Missing = Literal["error", "skip", "marginalize"]
 MISSING: tuple[Missing, ...] = get_args(Missing)
@@ -118,9 +118,9 @@ class _ScanWork:
             whole = replace(block, values=values)
             if whole.labels is not None and len(labels) < _MAX_LABELS:
                 labels.update(np.unique(whole.labels).tolist())
-                fractional = whole.labels % 1 != 0
-                if fractional.any():
-                    bad_label = float(whole.labels[fractional][0])
+                wrong = (whole.labels % 1 != 0) | (np.abs(whole.labels) >= MOST_COUNT)
+                if wrong.any():
+                    bad_label = float(whole.labels[wrong][0])
             if whole.memberships is not None:
                 wrong = whole.memberships < 0
                 if wrong.any():
@@ -284,9 +284,12 @@ def _check(parts: list[dict[str, Any]], roles: Roles, missing: Missing, rows: in
         raise InputDataError(NO_WEIGHT.format(name=roles.weight))
     bad = [p["bad_label"] for p in parts if p["bad_label"] is not None]
     if bad:
-        raise InputDataError(
-            f"label column {roles.label!r}: {bad[0]} is not a whole number; labels are integers"
-        )
+        why = "is not a whole number; labels are integers"
+        if abs(bad[0]) >= MOST_COUNT:
+            why = (
+                "is not under 2^53, from where on neighbours are one number; number them from 0 on"
+            )
+        raise InputDataError(f"label column {roles.label!r}: {bad[0]:.17g} {why}")
     not_members = sum(part["not_members"] for part in parts)
     if not_members:
         first = next(p["bad_member"] for p in parts if p["bad_member"] is not None)

@@ -118,6 +118,9 @@ def test_whole_numbers_beyond_what_float64_holds(spark) -> None:
     labelled = table(spark, [(float(i % 7), 2**53 + 1 + i) for i in range(20)], "x double, id long")
     said = refusal(spark, labelled, inputCols=["x"], labelCol="id")
     assert re.match(r"label column 'id': 20 of 20 rows hold .* \(one: 9.0\d+e\+15\)", said)
+    # As labels of a start two of these would be one, and any number of them is taken.
+    said = refusal(spark, labelled, inputCols=["x"], initialLabelCol="id")
+    assert re.match(r"label column 'id': 90071992547\d+ is not under 2\^53, from where on", said)
 
 
 WEIGHTS: dict[str, tuple[list[Any], str]] = {
