@@ -284,8 +284,22 @@ def _listed(where: Address, roots: list[str]) -> tuple[list[Any], list[dict[str,
             found.setdefault(entry.path, (entry, keys))
     if not found:
         raise InputDataError(f"there is no file in {where.written}")
+    _require_same_keys({path: keys for path, (_, keys) in found.items()})
     ordered = sorted(found.items())
     return [info for _, (info, _) in ordered], [keys for _, (_, keys) in ordered]
+
+
+def _require_same_keys(found: dict[str, dict[str, str]]) -> None:
+    """Raise InputDataError for a file beside the partitions of others: Spark leaves it out."""
+    most = max(found, key=lambda path: len(found[path]))
+    for path, keys in found.items():
+        lacking = [key for key in found[most] if key not in keys]
+        if lacking:
+            raise InputDataError(
+                f"{path} does not lie in a partition of {', '.join(lacking)}, as {most} does; "
+                "Spark's readers leave one of them out, or refuse both: move it into a partition, "
+                "or elsewhere"
+            )
 
 
 def _marked(parts: list[str]) -> tuple[str | None, int]:

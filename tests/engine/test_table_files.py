@@ -118,6 +118,23 @@ def test_partitions_are_below_the_path_as_for_spark(tmp_path) -> None:
     assert len(open_files(tmp_path, filters=pc.field("_kind") == "x z").files) == 1
 
 
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("k=1/0.parquet", "0.parquet"), "/0.parquet does not lie in a partition of k, as .*k=1"),
+        (("k=1/0.parquet", "j=1/0.parquet"), "j=1/0.parquet does not lie in a partition of k"),
+        (("k=1/j=2/0.parquet", "k=1/0.parquet"), "k=1/0.parquet does not lie .* of j, as .*j=2"),
+    ],
+)
+def test_files_beside_the_partitions_are_refused(tmp_path, paths, said) -> None:
+    for path in paths:
+        write(tmp_path / path, NUMBERS)
+    with pytest.raises(InputDataError, match=said):
+        open_files(tmp_path)
+    (tmp_path / paths[1]).rename(tmp_path / "_not_a_part.parquet")
+    assert len(open_files(tmp_path).files) == 1
+
+
 def test_a_partition_wins_over_a_stored_column_of_its_name(tmp_path) -> None:
     write(tmp_path / "month=1" / "0.parquet", {**NUMBERS, "month": ["one", "one"]})
     found = open_files(tmp_path)
