@@ -14,6 +14,8 @@ from gmm_spark.mixture.kernel import BlockKernel, Evaluator
 from gmm_spark.mixture.parameters import Array
 
 _BINS = 4096
+# Sums of weights are right to this, relative.
+_ROUNDING = 1e-12
 # Where the quantile is looked for: so many of the sample's standard errors around the sample's.
 _ERRORS = 8.0
 
@@ -59,7 +61,7 @@ def density_quantile(source: Source, scan: Scan, evaluator: Evaluator, share: fl
     order = np.argsort(sampled)
     sampled, cumulated = sampled[order], np.cumsum(weights[order]) / weights.sum()
     if sampled.size == scan.num_rows:
-        return float(sampled[np.searchsorted(cumulated, share)])
+        return float(sampled[np.searchsorted(cumulated, share * (1 - _ROUNDING))])
     error = _ERRORS * np.sqrt(share * (1 - share) / sampled.size) + 1 / sampled.size
     low, high = (
         float(sampled[min(np.searchsorted(cumulated, at), sampled.size - 1)])
