@@ -11,6 +11,7 @@ from gmm_spark.engine.blocks import Category
 from gmm_spark.engine.levels import OTHER
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, structure_named
+from gmm_spark.mixture.usable import MOST_COUNT
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -44,6 +45,15 @@ def assembled(
 
     Raises ConfigurationError, which names the first thing that is wrong.
     """
+    for name, columns in (("inputCols", inputCols), ("countCols", countCols)):
+        if isinstance(columns, str):
+            raise ConfigurationError(f"{name} is {columns!r}; it must be a list of column names")
+    if not isinstance(categories, Mapping):
+        raise ConfigurationError(
+            f"categories is {_shown(categories)}; it must be a dictionary of columns, each with "
+            "its values and their probabilities"
+        )
+    pairs = {name: _pair(name, given) for name, given in categories.items()}
     weights = np.atleast_1d(numbers("weights", weights))
     k = weights.shape[0]
     means = np.zeros((k, 0)) if means is None else numbers("means", means)
@@ -65,11 +75,14 @@ def assembled(
     if d and covariances is None:
         raise ConfigurationError("mixture parameters: there are means, but no covariances")
     spread = numbers("covariances", covariances) if d else np.zeros((k, 0))
-    found = tuple(_category(name, given) for name, given in categories.items())
-    tables = [_table(name, given, k) for name, given in categories.items()]
+    found = tuple(_category(name, given) for name, given in pairs.items())
+    tables = [_table(name, given, k) for name, given in pairs.items()]
     means_of_counts, noise = _rates(rates, countCols, k), None
     if noiseWeight:
-        noise = _noise(float(noiseWeight), noiseBox, inputCols, d, countCols)
+        weight = numbers("noiseWeight", noiseWeight)
+        if weight.ndim:
+            raise ConfigurationError(f"noiseWeight is {_shown(noiseWeight)}; it must be a number")
+        noise = _noise(float(weight), noiseBox, inputCols, d, countCols)
         total = float(weights.sum()) + noise.weight
         if not abs(total - 1) <= 1e-6:
             raise ConfigurationError(
@@ -91,14 +104,26 @@ def assembled(
     return parameters.validated(), found
 
 
-def _category(name: str, given: Any) -> Category:
+def _pair(name: str, given: Any) -> tuple[list[Any], Any]:
+    """The values of a category, and their probabilities."""
     try:
-        levels, _ = given
+        levels, table = given
+        if isinstance(given, Mapping | str) or isinstance(levels, Mapping | str):
+            raise TypeError
+        return list(levels), table
     except (TypeError, ValueError):
         raise ConfigurationError(
             f"categories: {name!r} is {_shown(given)}; it must be a pair, values and their "
             "probabilities"
         ) from None
+
+
+def _category(name: str, given: tuple[list[Any], Any]) -> Category:
+    levels, _ = given
+    if any(level is None for level in levels):
+        raise ConfigurationError(
+            f"categories: {name!r} has the value None; null is a gap, and no value: leave it out"
+        )
     texts = tuple(_as_text(level) for level in levels)
     twice = next((text for text in texts if texts.count(text) > 1), None)
     if twice is not None or not texts:
@@ -108,9 +133,11 @@ def _category(name: str, given: Any) -> Category:
 
 
 def _as_text(level: Any) -> str:
-    """A value as the columns' own are compared: True is "true", 3 is "3"."""
+    """A value as the columns' own are compared: True is "true", 3 and 3.0 are "3"."""
     if isinstance(level, bool | np.bool_):
         return str(bool(level)).lower()
+    if isinstance(level, float | np.floating) and float(level).is_integer():
+        return str(int(level))  # a column of whole numbers, as pandas has it where there are gaps
     return str(level)
 
 
@@ -144,12 +171,12 @@ def _rates(rates: Any, names: Sequence[str], k: int) -> Array:
             f"rates have shape {found.shape}, expected {(k, len(names))}: a row a component, a "
             "column a count"
         )
-    bad = np.argwhere(~(np.isfinite(found) & (found >= 0)))
+    bad = np.argwhere(~((found >= 0) & (found < MOST_COUNT)))
     if bad.size:
         component, place = (int(i) for i in bad[0])
         raise ConfigurationError(
             f"rates: {names[place]!r} has {found[component, place]:g} in component {component}; a "
-            "rate is finite and at least 0"
+            "rate is at least 0 and, as counts are, under 2^53"
         )
     return found
 
@@ -174,11 +201,11 @@ def _noise(
                 + f"; expected {', '.join(names) or 'none'}"
             )
         box = [box[name] for name in names]
-    found = numbers("noiseBox", box).reshape(-1, 2) if len(names) else np.zeros((0, 2))
-    if len(found) != len(names):
+    found = numbers("noiseBox", box) if len(names) else np.zeros((0, 2))
+    if found.shape != (len(names), 2):
         raise ConfigurationError(
-            f"noiseBox has {len(found)} pairs, expected {len(names)}: the lowest and the highest "
-            f"value of {', '.join(names)}"
+            f"noiseBox has shape {found.shape}, expected {(len(names), 2)}: the lowest and the "
+            f"highest value of {', '.join(names)}"
         )
     widths = found[:, 1] - found[:, 0]
     widths[d:] += 1  # counts are whole numbers: how many there are

@@ -113,15 +113,15 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
         Raises ConfigurationError where they are not a mixture.
         """
-        counts, covarianceType = list(countCols or ()), covarianceType or "full"
+        covarianceType = covarianceType or "full"
         parameters, found = assembled(
             weights,
             means,
             covariances,
             covarianceType,
             inputCols,
-            categories or {},
-            counts,
+            {} if categories is None else categories,
+            countCols or (),
             rates,
             noiseWeight,
             noiseBox,
@@ -133,8 +133,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             model._set(inputCols=list(inputCols))
         if found:
             model._set(categoricalCols=[category.name for category in found])
-        if counts:
-            model._set(countCols=counts)
+        if countCols:
+            model._set(countCols=list(countCols))
         return model
 
     @property

@@ -62,6 +62,10 @@ class BatchImputing:
             if self.draws == 0:
                 filled, deviations = imputer.expected(values)
                 more = [pa.array(row) for row in deviations[order]]
+                # A value that the model has not seen is a gap to it, and stays.
+                for place, name in enumerate(categories, len(self.inputs)):
+                    here = named.column(name).is_valid()
+                    more[place] = pc.if_else(here, 1.0, more[place])
                 yield self._batch(batch, filled[order], more)
                 continue
             for number in range(self.draws):
@@ -82,6 +86,23 @@ class BatchImputing:
             texts = pa.array(category.levels, pa.string()).take(codes)
             missing = arrays[place].is_null()
             found = pc.if_else(missing, texts, as_text(arrays[place]))
-            arrays[place] = found.cast(arrays[place].type)
+            try:
+                arrays[place] = found.cast(arrays[place].type)
+            except pa.ArrowInvalid:
+                raise InputDataError(
+                    f"column {category.name!r} has type {arrays[place].type}, and a gap in it "
+                    f"would be filled by a value of the model, {_no_such(texts, arrays[place])!r}; "
+                    "cast the column to text"
+                ) from None
         arrays += more
         return pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
+
+
+def _no_such(texts: pa.Array, like: pa.Array) -> str:
+    """The first text that is no value of a column's type."""
+    for text in texts.unique().to_pylist():
+        try:
+            pa.scalar(text).cast(like.type)
+        except pa.ArrowInvalid:
+            return str(text)
+    return ""

@@ -295,7 +295,9 @@ class Parameters:
             ("spherical", True): (),
         }[self.structure.shape, self.structure.shared]
         problem = None
-        if k < 1 or self.means.shape != (k, d) or not (d or self.levels or self.counts):
+        if not (d or self.levels or self.counts):
+            problem = "there are no means, no categories and no counts: nothing to tell rows by"
+        elif k < 1 or self.means.shape != (k, d):
             problem = f"weights {self.weights.shape} and means {self.means.shape} do not match"
         elif self.covariances.shape != expected:
             problem = f"covariances have shape {self.covariances.shape}, expected {expected}"

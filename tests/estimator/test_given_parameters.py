@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from pyspark.errors import PySparkException
 from scipy.stats import norm, poisson
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
@@ -87,7 +88,30 @@ def test_categories_and_counts_alone_are_a_model_too(tmp_path) -> None:
     )
     assert (model.numFeatures, model.getK()) == (0, 2)
     assert model.categories == {"seats": ["1", "2"]}
+    for levels in (np.array([1.0, 2.0]), (seats for seats in (1, 2))):
+        again = GaussianMixtureModel.fromParameters(
+            [0.5, 0.5], categories={"seats": (levels, [[0.9, 0.1], [0.1, 0.9]])}
+        )
+        assert again.categories == model.categories
     assert json.dumps(model.getCategoricalCols()) == '["seats"]'
+
+
+def test_impute_leaves_values_the_model_does_not_know(spark) -> None:
+    rows = [(1, 0.5, "new", True, 3), (2, 9.0, None, True, 8)]
+    filled = {row["id"]: row for row in given().impute(table(spark, rows, SCHEMA)).collect()}
+    assert (filled[1]["plan"], filled[1]["plan_probability"]) == ("new", 1.0)
+    assert filled[2]["plan"] == "old"
+    assert 0.4 < filled[2]["plan_probability"] < 0.51
+
+
+def test_a_gap_that_no_value_of_the_column_fills_is_named(spark) -> None:
+    schema = SCHEMA.replace("plan string", "plan int")
+    known = given().impute(table(spark, [(1, 0.5, 7, True, 3)], schema)).first()
+    assert (known["plan"], known["plan_probability"]) == (7, 1.0)
+    wrong = given().impute(table(spark, [(1, 0.5, None, True, 3)], schema))
+    said = "'plan' has type int32, .* by a value of the model, 'basic'; cast the column to text"
+    with pytest.raises(PySparkException, match=said):
+        wrong.collect()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +139,18 @@ def test_categories_and_counts_alone_are_a_model_too(tmp_path) -> None:
         ({"noiseBox": None}, "noiseWeight is given without noiseBox"),
         ({"noiseWeight": 0.0, "weights": [0.4, 0.6]}, "noiseBox is given, but noiseWeight is 0"),
         ({"noiseBox": {"x": (0, 1)}}, "'calls' is missing; expected x, calls"),
-        ({"noiseBox": [(0, 1)]}, "1 pairs, expected 2"),
+        ({"noiseBox": [(0, 1)]}, r"shape \(1, 2\), expected \(2, 2\): the lowest and the highest"),
+        ({"noiseBox": [0, 1, 0, 9, 5]}, r"shape \(5,\), expected \(2, 2\)"),
+        ({"noiseBox": {"x": 1, "calls": 2}}, r"shape \(2,\), expected \(2, 2\)"),
+        ({"noiseWeight": "a bit"}, "noiseWeight is 'a bit'"),
+        ({"noiseWeight": [0.05]}, r"noiseWeight is \[0.05\]; it must be a number"),
+        ({"inputCols": "x"}, "inputCols is 'x'; it must be a list"),
+        ({"countCols": "calls"}, "countCols is 'calls'; it must be a list"),
+        ({"categories": [("plan", PLAN)]}, r"categories is \[.*; it must be a dictionary"),
+        ({"categories": {"plan": (3, PLAN)}}, "'plan' is .*; it must be a pair, values and their"),
+        ({"categories": {"plan": ("abc", PLAN)}}, "'plan' is .*; it must be a pair"),
+        ({"categories": {"plan": ([None, "a", "b"], PLAN)}}, "has the value None; null is a gap"),
+        ({"rates": [[2.0], [1e17]]}, r"'calls' has 1e\+17 in component 1.*under 2\^53"),
         ({"noiseBox": [(3, 3), (0, 9)]}, "'x' goes from 3 to 3"),
     ],
 )
