@@ -67,7 +67,7 @@ SHAPES: dict[str, Any] = {
 @pytest.mark.parametrize("code", STRUCTURES)
 def test_parameters_of_every_structure_come_back_to_the_bit(spark, tmp_path, code) -> None:
     given = GaussianMixtureModel.fromParameters(
-        [2 / 3, 1 / 3], [[0.1, 1e300], [1 / 3, -5e-324]], SHAPES[code], covarianceType=code
+        [2 / 3, 1 / 3], [[0.1, 1e150], [1 / 3, -5e-324]], SHAPES[code], covarianceType=code
     )
     given.save(str(tmp_path / "m"))
     loaded = GaussianMixtureModel.load(str(tmp_path / "m"))
