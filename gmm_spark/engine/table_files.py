@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ _PARENTS = 4
 # The folders in which formats keep which files count.
 STREAM = "stream"
 _LOGS = {"_delta_log": "delta", ".hoodie": "hudi", "_spark_metadata": STREAM}
+# And the file that Hudi keeps in every partition.
+_MARKS = {**_LOGS, ".hoodie_partition_metadata": "hudi"}
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError
 
@@ -305,7 +308,7 @@ def _require_same_keys(found: dict[str, dict[str, str]]) -> None:
 def _marked(parts: list[str]) -> tuple[str | None, int]:
     """The format of a table whose log a path below a root belongs to, and how deep the table is."""
     for place, part in enumerate(parts):
-        format_ = _LOGS.get(part)
+        format_ = _MARKS.get(part)
         if format_ is not None:
             return format_, place
         if place and part.endswith(".metadata.json") and parts[place - 1] == "metadata":
@@ -319,24 +322,37 @@ def other_format(
     """The table of another format that a file or folder is (part of): its format and folder."""
     asked = set() if asked is None else asked
     is_file = where.filesystem.get_file_info(path).type == fs.FileType.File
-    folder = path.rpartition("/")[0] if is_file else path
-    for _ in range(_PARENTS + 1):
-        if folder in asked:
-            return None
+    paths = [path]
+    if isinstance(where.filesystem, fs.LocalFileSystem) and os.path.realpath(path) != path:
+        paths.append(os.path.realpath(path))  # a link into a table
+    for one in paths:
+        found = _above(where.filesystem, one.rpartition("/")[0] if is_file else one, asked)
+        if found is not None:
+            return found
+    return None
+
+
+def _above(filesystem: fs.FileSystem, folder: str, asked: set[str]) -> tuple[str, str] | None:
+    """The format of the table that a folder or one above it is, and which of them."""
+    parents = 0
+    while folder and folder not in asked:
         asked.add(folder)
-        format_ = _format_of(where.filesystem, folder)
+        format_ = _format_of(filesystem, folder)
         if format_ is not None:
             return format_, folder
-        folder, slash, _ = folder.rpartition("/")
-        if not slash or not folder:
-            return None
+        above, _, name = folder.rpartition("/")
+        parents += "=" not in name  # a partition, of which there may be many
+        if parents > _PARENTS:
+            break
+        folder = above
     return None
 
 
 def _format_of(filesystem: fs.FileSystem, folder: str) -> str | None:
-    names = {f"{folder}/{name}": format_ for name, format_ in _LOGS.items()}
+    names = {f"{folder}/{name}": format_ for name, format_ in _MARKS.items()}
     for info in filesystem.get_file_info(list(names)):
-        if info.type == fs.FileType.Directory:
+        is_log = info.base_name in _LOGS
+        if info.type == (fs.FileType.Directory if is_log else fs.FileType.File):
             return names[info.path]
     metadata = fs.FileSelector(f"{folder}/metadata", allow_not_found=True)
     try:

@@ -92,6 +92,28 @@ def test_a_file_of_such_a_table_and_a_folder_above_it_are_refused_too(tmp_path, 
     assert len(open_files(folder.parent / "plain.parquet").files) == 1
 
 
+@pytest.mark.parametrize("made", [delta, hudi, stream])
+def test_so_are_deep_partitions_and_links_into_such_a_table(tmp_path, made) -> None:
+    folder = tmp_path / "lake" / "customers"
+    made(folder)
+    deep = folder.joinpath(*(f"key{i}=1" for i in range(7)))
+    file = write(deep / "0.parquet", NUMBERS)
+    (tmp_path / "a").symlink_to(deep)
+    (tmp_path / "b").symlink_to(folder)
+    (tmp_path / "c.parquet").symlink_to(file)
+    for path in (deep, file, tmp_path / "a", tmp_path / "b", tmp_path / "c.parquet"):
+        with pytest.raises(ConfigurationError, match=FORMATS[made]):
+            open_files(path)
+
+
+def test_a_partition_of_hudi_says_what_it_is(tmp_path) -> None:
+    file = write(tmp_path.joinpath("t", *"20261125", "0.parquet"), NUMBERS)
+    (file.parent / ".hoodie_partition_metadata").write_text("")
+    for path in (file, file.parent, file.parent.parent, tmp_path / "t"):
+        with pytest.raises(ConfigurationError, match=FORMATS[hudi]):
+            open_files(path)
+
+
 def test_folders_that_only_look_like_such_a_table_are_read(tmp_path) -> None:
     write(tmp_path / "t" / "0.parquet", NUMBERS)
     (tmp_path / "t" / "metadata").mkdir()
