@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from gmm_spark.mixture.candidates import Sample, log_joint_densities
 from gmm_spark.mixture.edges import with_weight
+from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, Structure
 from gmm_spark.mixture.starting import start_from_groups
 
@@ -34,6 +35,10 @@ class PartialStart:
             d = 1 if self.means is None else self.means.shape[-1]
             if self.means is None and self.covariances is not None and self.covariances.ndim:
                 d = self.covariances.shape[-1]
+        if self.means is not None and self.means.shape != (k, d):
+            raise SettingError(f"the means have shape {self.means.shape}, expected {(k, d)}")
+        if self.means is None and self.covariances is None:
+            d = max(d, 1)  # weights may stand beside categories and counts alone
         self._filled(Parameters.unit(structure, k, d)).validated()
         return self
 

@@ -113,7 +113,8 @@ def test_categories_are_those_of_the_rows_nearest(sample) -> None:
     [
         ({"weights": [0.5, 0.5, 0.5]}, "sum to 1, they sum to 1.5"),
         ({"weights": [0.5, 0.5]}, "do not match"),
-        ({"means": [[0.0], [1.0], [2.0]]}, "covariances have shape|do not match"),
+        ({"means": [[0.0], [1.0], [2.0]]}, r"means have shape \(3, 1\), expected \(3, 2\)"),
+        ({"means": CENTRES[:2]}, r"means have shape \(2, 2\), expected \(3, 2\)"),
         ({"means": [[0.0, np.nan]] * 3}, "not finite"),
         ({"covariances": [[1.0, 1.0]] * 3}, "covariances have shape"),
         ({"covariances": [np.zeros((2, 2))] * 3}, "a variance is not positive"),
@@ -122,3 +123,16 @@ def test_categories_are_those_of_the_rows_nearest(sample) -> None:
 def test_parts_of_no_mixture_are_refused(sample, parts, said) -> None:
     with pytest.raises(SettingError, match=said):
         completed(sample, **parts)
+
+
+def test_weights_may_stand_beside_categories_alone() -> None:
+    rows = np.random.default_rng(4).random(400) < 0.2
+    codes = np.array([rows, rows, rows]).astype(float)
+    by = Standardisation(np.zeros(0), np.ones(0))
+    mixed = Sample(codes, None, by, np.zeros(0), levels=(2, 2, 2))
+    structure = STRUCTURES["VVI"]
+    start = PartialStart(weights=np.array([0.1, 0.9])).checked(structure, 2, 0)
+    found = start.completed(
+        mixed, 2, structure, lambda: Parameters.unit(structure, 2, 0, (2, 2, 2))
+    )
+    assert_allclose(found.weights, [0.1, 0.9])
