@@ -14,6 +14,8 @@ from gmm_spark.mixture.parameters import Array
 # money, bytes, purchases) the largest jump between neighbouring values is tenfold.
 _JUMP = 30.0
 _ENLARGED = 10.0
+# Such a jump is none of counts, however many rows are above it: "not known" may be the rule.
+_SURE_JUMP = 1000.0
 # Odd values are as few as this, or in such a share of the rows.
 _FEW_VALUES = 2
 _FEW_ROWS = 0.01
@@ -48,9 +50,10 @@ def odd_counts(
     above = np.cumsum(sums[::-1])[::-1] / sums.sum()
     # Between neighbours, the upper one first; the widest gap is the one that counts.
     jumps = (distinct[1:] + 1) / (distinct[:-1] + _ENLARGED)
-    few = (np.arange(distinct.size)[::-1] < _FEW_VALUES) & (above < 0.5)
+    last = np.arange(distinct.size)[::-1] < _FEW_VALUES
+    few = last & (above < 0.5)
     few |= (above <= _FEW_ROWS) & (distinct > _bound(distinct, sums))
-    gaps = np.flatnonzero((jumps >= _JUMP) & few[1:])
+    gaps = np.flatnonzero((jumps >= _JUMP) & few[1:] | (jumps >= _SURE_JUMP) & last[1:])
     if gaps.size:
         place = int(gaps[0])
         return OddCounts(

@@ -45,6 +45,18 @@ def test_rows_count_by_their_weight() -> None:
     np.testing.assert_allclose(usual_mean(USUAL, uneven), np.average(USUAL, weights=uneven))
 
 
+@pytest.mark.parametrize("codes", [[2.0**31 - 1], [999_998.0, 999_999.0]])
+def test_a_code_in_most_rows_is_no_count_either(codes) -> None:
+    few = USUAL[:500]
+    values = np.append(few, np.repeat(codes, 4000))
+    found = odd_counts(values)
+    assert (found.value, found.usual) == (codes[0], few.max())
+    np.testing.assert_allclose(found.share, 1 - 500 / values.size)
+    np.testing.assert_allclose(usual_mean(values), few.mean())
+    weights = np.append(np.full(500, 1e-3), np.full(values.size - 500, 7.0))
+    np.testing.assert_allclose(usual_mean(values, weights), few.mean())
+
+
 def test_the_mean_of_counts_that_are_usual_is_the_plain_mean_to_the_bit() -> None:
     with_gaps = np.where(np.arange(10_000) % 7 == 0, np.nan, USUAL)
     for values in (USUAL, with_gaps, np.zeros(9), np.full(9, 4.0)):
