@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,10 @@ _PATIENCE = 5.0
 def say(message: str, *values: object) -> None:
     """One line of progress."""
     logger.info(message, *values)
-    if _is_watched():
-        print(message % values, file=sys.stderr, flush=True)
+    # A terminal that went away ends no fit: BrokenPipeError, EIO, or a file that is closed.
+    with suppress(OSError, ValueError):
+        if _is_watched():
+            print(message % values, file=sys.stderr, flush=True)
 
 
 def _is_watched() -> bool:
@@ -51,8 +53,11 @@ def _chain() -> Iterator[logging.Logger]:
 
 
 def _is_quiet() -> bool:
-    """Whether this package's logger, not that of everything, was told to say less."""
-    return any(one.level > logging.INFO for one in _chain() if one.name.startswith("gmm_spark"))
+    """Whether this package's logger, not that of everything, was told to say less, or all
+    logging is off."""
+    return logger.manager.disable >= logging.INFO or any(
+        one.level > logging.INFO for one in _chain() if one.name.startswith("gmm_spark")
+    )
 
 
 def _is_logged() -> bool:

@@ -90,6 +90,26 @@ def test_a_level_above_info_is_a_request_for_none(terminal, logger, name, level)
     assert terminal.getvalue() == "pass 2\n"
 
 
+def test_all_logging_switched_off_is_a_request_for_none(terminal) -> None:
+    logging.disable(logging.INFO)
+    try:
+        say("pass 1")
+    finally:
+        logging.disable(logging.NOTSET)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(5, "no terminal")])
+def test_a_terminal_that_went_away_ends_no_fit(monkeypatch, error) -> None:
+    def gone(text: str) -> None:
+        raise error
+
+    monkeypatch.setattr(watch(monkeypatch, Terminal()), "write", gone)
+    say("pass 1")
+    watch(monkeypatch, Terminal()).close()
+    say("pass 2")
+
+
 def test_what_a_handler_shows_is_not_said_twice(terminal, logger) -> None:
     """As of the jobs, and of logging.basicConfig(level="INFO")."""
     logger.addHandler(logging.StreamHandler(terminal))
