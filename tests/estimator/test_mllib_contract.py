@@ -221,8 +221,8 @@ PROBES: dict[str, Callable[[Probes], Any]] = {
     "a copy has the summary": lambda p: p.model.copy().hasSummary,
     "figures of the summary": lambda p: [p.model.summary.k, p.model.summary.numIter],
     "sizes of the summary": lambda p: [
-        {type(size) for size in p.paired.summary.clusterSizes},
-        sum(p.paired.summary.clusterSizes), len(p.paired.summary.clusterSizes),
+        {type(size) for size in p.model.summary.clusterSizes},
+        sum(p.model.summary.clusterSizes), len(p.model.summary.clusterSizes),
     ],
     "type of the log-likelihood": lambda p: type(p.model.summary.logLikelihood),
     "columns of the summary": lambda p: [
