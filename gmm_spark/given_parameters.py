@@ -129,6 +129,11 @@ def _category(name: str, given: tuple[list[Any], Any]) -> Category:
     if twice is not None or not texts:
         what = "no value" if twice is None else f"the value {twice!r} twice"
         raise ConfigurationError(f"categories: {name!r} has {what}; name each once")
+    if OTHER in texts[:-1]:
+        raise ConfigurationError(
+            f"categories: {name!r} has {OTHER!r} before its last value; it stands for all that "
+            "are not named, and comes last"
+        )
     return Category(name, texts, other=texts[-1] == OTHER)
 
 

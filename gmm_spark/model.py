@@ -522,6 +522,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         )
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
+        # What the fit found: in the params of a search, which CrossValidator hands to `transform`
+        # too, these are lists.
+        found = ("k", "covarianceType")
+        extra = {p: value for p, value in (extra or {}).items() if p.name not in found}
         copied: GaussianMixtureModel = super().copy(extra)
         return copied
 

@@ -68,7 +68,7 @@ STRUCTURES = {
 
 def structure_named(name: str) -> Structure:
     """The structure called `name`, an mclust code or one of full, tied, diag, spherical."""
-    code = _ALIASES.get(name, name.upper())
+    code = _ALIASES.get(name, str(name).upper())
     if code not in STRUCTURES:
         known = ", ".join([*_ALIASES, *STRUCTURES])
         raise SettingError(f"covarianceType: {name!r} is not known; use one of {known}")

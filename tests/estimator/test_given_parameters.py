@@ -151,6 +151,8 @@ def test_a_gap_that_no_value_of_the_column_fills_is_named(spark) -> None:
         ({"categories": {"plan": ("abc", PLAN)}}, "'plan' is .*; it must be a pair"),
         ({"categories": {"plan": ([None, "a", "b"], PLAN)}}, "has the value None; null is a gap"),
         ({"rates": [[2.0], [1e17]]}, r"'calls' has 1e\+17 in component 1.*under 2\^53"),
+        ({"categories": {"plan": (["a", "(other)", "b"], PLAN)}}, "before its last value"),
+        ({"covarianceType": 3}, "covarianceType: 3 is not known; use one of full"),
         ({"noiseBox": [(3, 3), (0, 9)]}, "'x' goes from 3 to 3"),
     ],
 )

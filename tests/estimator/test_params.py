@@ -249,3 +249,12 @@ def test_none_in_the_params_of_one_fit_or_one_transform(spark, frame) -> None:
     assert estimator.getWeightCol() == "absent"
     again = fitted.impute(frame.limit(3), draws=None, seed=None)
     assert again.columns == fitted.impute(frame.limit(3)).columns
+
+
+def test_the_params_of_a_search_may_be_given_to_its_model(frame) -> None:
+    """As CrossValidator does, in `transform`."""
+    search = GaussianMixtureSearch(inputCols=["x", "y"], maxIter=1, numInit=1)
+    given = {search.k: [2], search.covarianceType: ["diag"], search.predictionCol: "p"}
+    fitted = search.fit(frame, given)
+    assert (fitted.getK(), fitted.getCovarianceType()) == (2, "diag")
+    assert fitted.transform(frame, given).columns == ["x", "y", "probability", "p"]
