@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
-from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -233,6 +232,9 @@ class DataFrameSource:
 
     def _refuse_lengths(self) -> None:
         """Raise for rows of different lengths; counts them, in another look at the data."""
+        # Here and not at the top: it takes scipy along.
+        from pyspark.ml.functions import vector_to_array
+
         features = feature_column(self._frame, self._features)
         if is_vector(self._frame.schema[self._features].dataType):
             features = vector_to_array(features)
