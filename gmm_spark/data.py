@@ -126,11 +126,8 @@ class DataParams(EstimatorParams):
             self._check_labels(scanned, plans)
             notes += _odd_counts(source.roles, scanned)
             say(
-                "%d rows of %d columns, %d left out for their gaps, %d of weight 0; sample of %d",
-                scanned.num_rows,
-                len(source.roles.inputs),
-                scanned.num_skipped,
-                scanned.num_weightless,
+                "%s; sample of %d",
+                _scanned_rows(scanned, len(source.roles.inputs)),
                 scanned.sample.shape[1],
             )
             engine = SparkEngine(source, scanned, self.getOrDefault("aggregationDepth"))
@@ -371,6 +368,16 @@ def _without_far_rows(sample: Sample) -> Sample:
         return sample
     weights = None if sample.weights is None else sample.weights[near]
     return replace(sample, values=sample.values[:, near], weights=weights)
+
+
+def _scanned_rows(scanned: Scan, num_columns: int) -> str:
+    """How many rows there are, and how many are not used where there are such."""
+    parts = [f"{scanned.num_rows} rows of {num_columns} columns"]
+    if scanned.num_skipped:
+        parts.append(f"{scanned.num_skipped} left out for their gaps")
+    if scanned.num_weightless:
+        parts.append(f"{scanned.num_weightless} of weight 0")
+    return ", ".join(parts)
 
 
 def _odd_counts(roles: Roles, scanned: Scan) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from pyspark.sql import SparkSession
 
-from gmm_spark.engine.jobs import current_session
+from gmm_spark.engine.jobs import current_session, is_connect
 
 # What conf/spark-defaults.conf says, for a job started by plain python. The reasons are there.
 _PLAIN_PYTHON = {
@@ -18,6 +21,13 @@ _PLAIN_PYTHON = {
     "spark.log.level": "WARN",
     "spark.sql.debug.maxToStringFields": "1000",
 }
+
+# What tells of a task that failed, with its stack trace, up to five times.
+_LOGS_OF_TASKS = (
+    "org.apache.spark.executor.Executor",
+    "org.apache.spark.scheduler.TaskSetManager",
+    "org.apache.spark.storage.BlockManager",
+)
 
 
 def get_session(app_name: str) -> SparkSession:
@@ -50,3 +60,25 @@ def _settings_come_from_outside() -> bool:
             "PYSPARK_SUBMIT_ARGS",
         )
     )
+
+
+@contextmanager
+def failed_tasks_unlogged(spark: SparkSession) -> Iterator[None]:
+    """On one machine, Spark's log says nothing of a failed task: the caller says what it was.
+
+    On a cluster it does, since there it tells of machines that are lost.
+    """
+    if is_connect(spark) or not str(spark.sparkContext.master).startswith("local"):
+        yield
+        return
+    jvm: Any = spark.sparkContext._jvm
+    log4j = jvm.org.apache.logging.log4j
+    before = {name: log4j.LogManager.getLogger(name).getLevel() for name in _LOGS_OF_TASKS}
+    configurator = log4j.core.config.Configurator
+    for name in before:
+        configurator.setLevel(name, log4j.Level.OFF)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            configurator.setLevel(name, level)

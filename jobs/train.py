@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
-from gmm_spark.config import TrainSettings
+from gmm_spark.config import TrainSettings, in_keys
 from gmm_spark.description import segment_rows
 from gmm_spark.expressions import column_name
 from gmm_spark.lake import evaluation, tables
@@ -73,7 +73,7 @@ def train(run: Run[TrainSettings]) -> str:
             **_choice(model, settings),
         },
         passes=[_pass(entry) for entry in summary.history],
-        warnings=list(summary.warnings),
+        warnings=[in_keys(warning) for warning in summary.warnings],
     )
     if settings.fail_if_not_converged and not summary.converged:
         raise NotConvergedError(

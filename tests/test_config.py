@@ -16,6 +16,7 @@ from gmm_spark.config import (
     ScoreSettings,
     TrainSettings,
     expression_name,
+    in_keys,
     load_settings,
     without_secrets,
 )
@@ -280,7 +281,8 @@ def test_a_key_of_the_other_job_in_the_environment_is_no_mistake(monkeypatch) ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("k: [1,\n", "is not YAML"),
+        ("k: [1,\n", "is not YAML, line 2: expected the node content, but"),
+        ("seed: 1\n\tk: 2\n", "is not YAML, line 2: found character '\\t'"),
         ("- k\n", "expected lines of the form key: value"),
         ("\x00", "is not YAML"),
     ],
@@ -289,6 +291,22 @@ def test_a_file_that_is_no_settings(config, text, expected) -> None:
     found = problem(["--config", config(text)])
     assert expected in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("said", "of_keys"),
+    [
+        ("k is 2, but initialModel has 4 components", "k is 2, but initial_model has 4 components"),
+        ("'a' is in inputCols and in countCols", "'a' is in columns and in count_columns"),
+        ("raise numInit, maxIter or tol", "raise num_init, max_iter or tol"),
+        ("null, and set missing='marginalize'", "null, and set missing: marginalize"),
+        ("(1 more of this kind in summary.warnings)", "(1 more of this kind in manifest.json)"),
+        ("no column 'maxIter'; it has: numInit, b", "no column 'maxIter'; it has: numInit, b"),
+        ("tenure='abc', aColumn, /a/maxIter", "tenure='abc', aColumn, /a/maxIter"),
+    ],
+)
+def test_params_of_the_library_are_said_by_their_keys(said, of_keys) -> None:
+    assert in_keys(said) == of_keys
 
 
 def test_no_file_and_a_directory_for_a_file(tmp_path: Path) -> None:

@@ -316,6 +316,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"config: found no readable file {path} ({error.strerror})"
         ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ConfigurationError(f"config: {path} is not YAML{line}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"config: {path} is not YAML: {' '.join(str(error).split())}"
@@ -345,6 +349,36 @@ def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = 
         return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("\n".join(problems(kind, error.errors()))) from None
+
+
+# What the library calls otherwise than by its key in other letters, as numInit and num_init.
+_OF_PARAMS = {
+    "inputCols": "columns",
+    "categoricalCols": "categorical_columns",
+    "countCols": "count_columns",
+    "featuresCol": "vector_column",
+    "weightCol": "weight_column",
+    "labelCol": "label_column",
+    "initialLabelCol": "initial_label_column",
+    "summary.warnings": "manifest.json",
+}
+_PARAM = re.compile(r"(?<!['\"`\w./])(summary\.warnings|[a-z]+[A-Z]\w*)(?!\w)")
+_GIVEN = re.compile(r"(?<!['\"`\w.])([a-z_]+)=(['\"])([\w-]+)\2")
+
+
+def in_keys(text: str) -> str:
+    """What the library says of its Params, said of the settings of a job."""
+    said, lists, columns = text.partition("; it has: ")
+    fields = {**TrainSettings.model_fields, **ScoreSettings.model_fields}
+
+    def key(found: re.Match[str]) -> str:
+        other = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", found[1])
+        return _OF_PARAMS.get(found[1]) or (other if other in fields else found[1])
+
+    def given(found: re.Match[str]) -> str:
+        return f"{found[1]}: {found[3]}" if found[1] in fields else found[0]
+
+    return _GIVEN.sub(given, _PARAM.sub(key, said)) + lists + columns
 
 
 def _check_environment() -> None:

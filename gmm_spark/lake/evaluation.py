@@ -115,7 +115,7 @@ def scoring_steps(
         else:
             logger.info("%s is taken as it stands, not by %r: %s", name, text, problem)
     for one in wanted:
-        logger.info("%s is %s", one.name, one.text)
+        logger.info("computed: %s", one.text)
     return [(frame, before), (defined, wanted)], with_expressions(defined, wanted)
 
 

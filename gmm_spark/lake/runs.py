@@ -26,13 +26,13 @@ from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from gmm_spark.config import JobSettings, load_settings, without_secrets
+from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.engine.jobs import current_session
 from gmm_spark.engine.table_files import FiltersError
 from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
 from gmm_spark.lake import evaluation, files, manifest, tables
 from gmm_spark.lake.results import Result
-from gmm_spark.session import get_session
+from gmm_spark.session import failed_tasks_unlogged, get_session
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,11 @@ def run_job(job: Job[Settings], argv: Sequence[str]) -> int:
         return _say(error)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    with _logging(), _session(f"gmm_spark {job.name}") as spark:
+    with (
+        _logging(),
+        _session(f"gmm_spark {job.name}") as spark,
+        failed_tasks_unlogged(spark),
+    ):
         try:
             directory = files.qualified(spark, settings.output)
             run_id = uuid.uuid4().hex[:12]
@@ -198,7 +202,7 @@ _PREFIXES = {
 def _reason(error: BaseException) -> str:
     for kind, prefix in _PREFIXES.items():
         if isinstance(error, kind):
-            return "\n".join(f"{prefix}: {line}" for line in str(error).splitlines())
+            return "\n".join(f"{prefix}: {line}" for line in in_keys(str(error)).splitlines())
     lines = [line for line in str(error).splitlines() if line.strip()]
     # An error from a worker is a traceback whose last unindented line says what it was.
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
@@ -230,12 +234,20 @@ def _session(name: str) -> Iterator[SparkSession]:
             spark.stop()
 
 
+class _Formatter(logging.Formatter):
+    """Warnings speak of the keys of the settings."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        text = super().formatMessage(record)
+        return in_keys(text) if record.levelno == logging.WARNING else text
+
+
 @contextmanager
 def _logging() -> Iterator[None]:
     """The library's log to stderr for the time of the job."""
     library = logging.getLogger("gmm_spark")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     level = library.level
     # pyspark prints a JSON line of its own for an error in a query; the job has said it by then.
     queries = [PySparkLogger.getLogger(name) for name in _QUERY_LOGGERS]
