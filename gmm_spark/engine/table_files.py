@@ -39,6 +39,10 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError
 
 
+# What pyarrow says of a comparison, and of a list, that are of another type than the column.
+_TWO_TYPES = re.compile(r"(?:input types \(|values set: )([\w\[\]]+)(?:,| vs) ([\w\[\]]+)")
+
+
 class FiltersError(ConfigurationError):
     """The filters of a table cannot be used."""
 
@@ -490,6 +494,9 @@ def _check_condition(expression: Any, schema: pa.Schema) -> None:
         absent = re.search(r"^No match for FieldRef\.Name\((.*)\) in ", said)
         if absent:
             said = str(no_column(absent[1], schema.names, "the table"))
+        elif kinds := _TWO_TYPES.search(said):
+            said = f"a column of {kinds[1]} cannot be compared with a value of {kinds[2]}"
+            said += f" (in {' '.join(str(expression).split())})"
         raise FiltersError(f"filters: {said}") from None
 
 
