@@ -22,11 +22,15 @@ _PLAIN_PYTHON = {
     "spark.sql.debug.maxToStringFields": "1000",
 }
 
-# What tells of a task that failed, with its stack trace, up to five times.
+# What tells of a task that failed, with its stack trace, and of a write that it ended.
 _LOGS_OF_TASKS = (
     "org.apache.spark.executor.Executor",
     "org.apache.spark.scheduler.TaskSetManager",
     "org.apache.spark.storage.BlockManager",
+    "org.apache.spark.util.Utils",
+    "org.apache.spark.util.SparkErrorUtils",
+    "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+    "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitter",
 )
 
 

@@ -176,6 +176,10 @@ def spark_message(error: Exception) -> tuple[str, str]:
     if found:
         return found[1], found[2].split(" SQLSTATE:")[0].strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
+        # Java's own words, without the name of the error where there is more.
+        java = re.match(r":\s*(?:[\w$]+\.)*([\w$]+)(?:: (.+))?$", lines[1])
+        return "", (java[2] or java[1]) if java else lines[1]
     return "", lines[0] if lines else type(error).__name__
 
 

@@ -98,6 +98,12 @@ def test_train_then_score_the_sample_customers(submit, tmp_path) -> None:
     assert table.num_rows == 7043
     assert table["prediction"].null_count == 0
 
+    gaps = [*sample, "--missing", "error", "--output", tmp_path / "none"]
+    ended = submit("score.py", "--config", ROOT / "conf" / "score.yaml", *gaps)
+    assert ended.returncode == 3
+    _, after = not_ours(ended.stdout)
+    assert after == []
+
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     ended = submit("train.py", *train, "--no-overwrite")
     assert ended.returncode == 2
