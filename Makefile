@@ -67,7 +67,7 @@ test: java check $(ZIP) ## Run the checks, then the tests (some ten minutes)
 
 .PHONY: test-long
 test-long: java $(ZIP) ## Run the tests that take long, or need a cluster or a browser
-	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m pytest -m long
+	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m pytest $(IN_TWO) -m long
 
 .PHONY: check
 check: $(SETUP) ## Format, lint, types, directions of imports

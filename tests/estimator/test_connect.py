@@ -23,7 +23,7 @@ needs_connect = pytest.mark.skipif(
 SIZES = [40, 60]
 MEANS = [[0.0, 0.0], [9.0, 2.0]]
 
-pytestmark = needs_connect
+pytestmark = [needs_connect, pytest.mark.long]  # a server of its own
 
 
 @pytest.fixture(scope="module")

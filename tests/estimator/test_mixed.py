@@ -353,6 +353,7 @@ def test_priors_draw_means_and_weights(spark) -> None:
     assert_allclose(even.weights, 0.5, atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_search_knows_categories_noise_and_labels(frame) -> None:
     search = GaussianMixtureSearch(
         k=[2, 3, 4],

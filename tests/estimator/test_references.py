@@ -88,6 +88,7 @@ def mclust_run(shared_data: Any, dataset: str, code: str) -> dict[str, Any]:
 
 
 # Every structure and set is replayed without Spark, in tests/mixture/test_mclust_reference.py.
+@pytest.mark.long
 @pytest.mark.parametrize(("dataset", "code"), [("iris", "VVV"), ("crabs", "EEE")])
 def test_em_from_mclusts_start_ends_where_mclust_does(spark, shared_data, dataset, code) -> None:
     run = mclust_run(shared_data, dataset, code)

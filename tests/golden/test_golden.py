@@ -14,8 +14,18 @@ from tests.golden.cases import TABLES, estimator, kept
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("source", ["table", "frame"])
-@pytest.mark.parametrize("case", TABLES)
+# Of most kinds one source is enough to see that something moved; `make test-long` has the others.
+_FRAMES = ("full", "categories")
+CASES = [
+    pytest.param(
+        case, source, marks=pytest.mark.long if source == "frame" and case not in _FRAMES else ()
+    )
+    for case in TABLES
+    for source in ("table", "frame")
+]
+
+
+@pytest.mark.parametrize(("case", "source"), CASES)
 def test_a_fit_ends_where_it_did(spark: Any, tmp_path: Path, case: str, source: str) -> None:
     from gmm_spark import ParquetTable
 

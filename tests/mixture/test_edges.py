@@ -209,7 +209,9 @@ def test_a_start_from_labels_has_every_value_that_rows_have() -> None:
     assert_allclose(start.rates, [[2 * 0.95 + 0.05], [0.05]])
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 7))]
+)
 @pytest.mark.parametrize(("k", "published"), [(2, -504.4677), (3, -503.3011)])
 def test_latent_classes_reach_the_published_maximum(shared_data, k, published, seed) -> None:
     """Goodman (1974), as poLCA reports it."""

@@ -46,11 +46,11 @@ def ours(block: np.ndarray, cells: pd.DataFrame) -> list[tuple[float, float]]:
     return found
 
 
-# The three that choose otherwise than mclust take minutes, of hundreds of fits on one core.
-LONG = [pytest.param(name, marks=pytest.mark.long) for name in ELSEWHERE]
+# Of more than one column they take minutes, of hundreds of fits on one core.
+LONG = [pytest.param(n, marks=pytest.mark.long) for n in ("faithful", "iris", *ELSEWHERE)]
 
 
-@pytest.mark.parametrize("name", ["acidity", "faithful", "iris", *LONG])
+@pytest.mark.parametrize("name", ["acidity", *LONG])
 def test_no_cell_is_below_mclust_and_the_choice_is_as_good(name, shared_data) -> None:
     grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
     grid = grid[grid["dataset"] == name].assign(code=lambda t: t["model"].replace(CODES))

@@ -11,6 +11,8 @@ from gmm_spark.mixture import fitting
 from gmm_spark.mixture.parameters import STRUCTURES
 from tests.mixture.reference import plain_scales, start_from_labels
 
+pytestmark = pytest.mark.long  # hundreds of steps of plain EM
+
 
 @pytest.mark.parametrize(
     ("k", "log_likelihood", "weights"),
