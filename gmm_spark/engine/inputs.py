@@ -63,6 +63,14 @@ def type_of(data: Any) -> str:
     return f"a {kind.__name__}" if package == "builtins" else f"a {package} {kind.__name__}"
 
 
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The name among those known that is most like this one, whatever the case; None where none
+    is."""
+    by_lower = {other.lower(): other for other in reversed(known)}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
 def no_column(
     name: str, known: Sequence[str], where: str = "the data", cure: str = ""
 ) -> InputDataError:
@@ -71,10 +79,9 @@ def no_column(
     `cure` is said before the names, where something else than another name would do too.
     """
     message = f"there is no column {name!r} in {where}"
-    by_lower = {other.lower(): other for other in reversed(known)}
-    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
-    if near:
-        message += f", did you mean {by_lower[near[0]]!r}?"
+    near = nearest(name, known)
+    if near is not None:
+        message += f", did you mean {near!r}?"
     if cure:
         message += f"; {cure}"
     listed = ", ".join(known[:_LISTED])

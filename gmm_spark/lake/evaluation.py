@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark.config import InputSettings, JobSettings, ScoreSettings, TrainSettings
+from gmm_spark.engine.inputs import nearest
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.lake import tables
@@ -177,9 +177,8 @@ def unreadable(frame: DataFrame, text: str) -> str | None:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    folded = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
-    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean {near!r}?"
 
 
 def _functions(spark: SparkSession) -> list[str]:
