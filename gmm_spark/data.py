@@ -13,7 +13,6 @@ from pyspark.storagelevel import StorageLevel
 from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Category, Roles
-from gmm_spark.engine.crew import SparkCrew
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
     check_category,
@@ -32,9 +31,10 @@ from gmm_spark.engine.parquet import (
     task_numbers,
 )
 from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.sample_executor import SparkSampleExecutor
 from gmm_spark.engine.scanning import Scan, scan
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.mixture.candidates import Crew, Sample
+from gmm_spark.mixture.candidates import Sample, SampleExecutor
 from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
 from gmm_spark.mixture.parameters import Noise, Structure, structure_named
@@ -75,7 +75,7 @@ class Data:
     opening: tuple[str, float]  # what the first scan was, and its seconds
     notes: list[str]  # warnings about categories
     _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
-    _crews: list[SparkCrew] = field(default_factory=list)
+    _executors: list[SparkSampleExecutor] = field(default_factory=list)
 
     def columns(self, plan: Plan) -> Columns:
         """The columns as a plan sees them; spherical structures have one scale for all."""
@@ -92,15 +92,15 @@ class Data:
             self._described[key] = found
         return self._described[key]
 
-    def crew(self, sample: Sample) -> Crew:
+    def sample_executor(self, sample: Sample) -> SampleExecutor:
         """Who searches on a sample: the cluster, where there is enough to do."""
-        self._crews.append(SparkCrew(self.source.spark, sample))
-        return self._crews[-1]
+        self._executors.append(SparkSampleExecutor(self.source.spark, sample))
+        return self._executors[-1]
 
     def close(self) -> None:
         """Give back what the cluster holds."""
-        for crew in self._crews:
-            crew.close()
+        for executor in self._executors:
+            executor.close()
         self.source.close()
 
 

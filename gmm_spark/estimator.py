@@ -424,7 +424,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
                 num_init=self.getNumInit(),
                 seed=self.getSeed() & (2**63 - 1),
                 tol=self.getTol(),
-                crew=data.crew(sample),
+                executor=data.sample_executor(sample),
                 tell=tell,
             )
 

@@ -187,7 +187,7 @@ class GaussianMixtureSearch(GaussianMixture):
                 seed=self.getSeed() & (2**63 - 1),
                 tol=self.getTol(),
                 listener=_log_cell,
-                crew_of=data.crew,
+                executor_for=data.sample_executor,
                 tell=tell,
             )
 

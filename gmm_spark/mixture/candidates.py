@@ -127,7 +127,7 @@ class Candidate:
         return self.score - self.previous_score if np.isfinite(self.previous_score) else np.inf
 
 
-class Crew(Protocol):
+class SampleExecutor(Protocol):
     """Does the same work for several items, each with the sample at hand, in their order; maybe
     in several places at once. What is found does not depend on how many there are."""
 
@@ -135,8 +135,8 @@ class Crew(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
-    """The crew of one: all the work here, one item after the other."""
+class InProcess:
+    """The sample executor without Spark: all the work here, one item after the other."""
 
     sample: Sample
 
@@ -185,11 +185,11 @@ def advance(
 
 
 def advance_all(
-    crew: Crew, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
+    executor: SampleExecutor, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
 ) -> list[Candidate]:
-    """`advance` on a part of the crew's sample (`Sample.part`), a few candidates in a scan."""
+    """`advance` on a part of the executor's sample (`Sample.part`), a few candidates in a scan."""
     groups = [candidates[a : a + _STACKED] for a in range(0, len(candidates), _STACKED)]
-    found = crew(_advance_group, [(rows, group, steps, tol) for group in groups])
+    found = executor(_advance_group, [(rows, group, steps, tol) for group in groups])
     return [candidate for group in found for candidate in group]
 
 
@@ -201,11 +201,11 @@ def _advance_group(
 
 
 def climb_all(
-    crew: Crew, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
+    executor: SampleExecutor, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
 ) -> list[Candidate]:
     """Every candidate alone, by accelerated EM: a step costs more than stacked, and is worth
     several. Singular ones are dropped."""
-    found = crew(_climb, [(rows, candidate, steps, tol) for candidate in candidates])
+    found = executor(_climb, [(rows, candidate, steps, tol) for candidate in candidates])
     return [candidate for candidate in found if candidate is not None]
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from gmm_spark.mixture.candidates import (
     Candidate,
-    Crew,
     Sample,
+    SampleExecutor,
     advance_all,
     climb_all,
     lead,
@@ -61,7 +61,7 @@ _LEAST_GAIN = 1e-4
 
 def improved(
     candidate: Candidate,
-    crew: Crew,
+    executor: SampleExecutor,
     sample: Sample,
     rows: int,
     tell: Callable[[str], None] = lambda text: None,
@@ -76,7 +76,7 @@ def improved(
 
     Parameters
     ----------
-    crew : shares out the work; its sample is `sample`
+    executor : shares out the work; its sample is `sample`
     tell : called with what is tried, whenever that is something else
     """
     others: list[Candidate] = []
@@ -89,7 +89,7 @@ def improved(
         sizes = [_limited(rows * factor * size, sample.num_rows) for size in _SIZES]
         if abs(sizes[-1]) < sample.num_rows:
             sizes.append(sample.num_rows)
-        candidate, moved, undecided = _best_move(candidate, crew, sample, sizes, batch)
+        candidate, moved, undecided = _best_move(candidate, executor, sample, sizes, batch)
         others += undecided
         if moved is not None:
             others.append(candidate)
@@ -110,7 +110,7 @@ def _limited(rows: int, most: int) -> int:
 
 
 def _best_move(
-    candidate: Candidate, crew: Crew, sample: Sample, sizes: list[int], batch: int
+    candidate: Candidate, executor: SampleExecutor, sample: Sample, sizes: list[int], batch: int
 ) -> tuple[Candidate, Candidate | None, list[Candidate]]:
     """The candidate some steps on, the move that is better than that, if one is, and those
     that are hardly worse."""
@@ -122,7 +122,7 @@ def _best_move(
         fresh += [Candidate(c.parameters) for c in field]
         steps, keep = _STEPS[min(stage, 2)], _KEPT[min(stage, 2)]
         through = advance_all if stage == 0 else climb_all
-        field = through(crew, rows, fresh, steps=steps, tol=_LEAST_GAIN / 10)
+        field = through(executor, rows, fresh, steps=steps, tol=_LEAST_GAIN / 10)
         stays = [c for c in field if c.mark == _STAYS]
         if not stays:
             break

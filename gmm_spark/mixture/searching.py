@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain, repeat
 
 from gmm_spark.mixture.candidates import (
-    Alone,
     Candidate,
-    Crew,
+    InProcess,
     Sample,
+    SampleExecutor,
     advance_all,
     climb_all,
     lead,
@@ -45,7 +45,7 @@ def search(
     seed: int = 0,
     tol: float = 1e-6,
     given: Sequence[Parameters] = (),
-    crew: Crew | None = None,
+    executor: SampleExecutor | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Parameters]:
     """The best of `num_init` starts, advanced by EM on the sample, in standardised coordinates.
@@ -62,7 +62,7 @@ def search(
     ----------
     seed : the same sample and seed give the same start
     given : starts that are tried beside these, in standardised coordinates
-    crew : shares out the work where there is much; its sample is `sample`. None does all here.
+    executor : shares out the work where there is much; its sample is `sample`. None does all here.
     tell : called with what is tried, whenever that is something else
 
     Raises DataError where the sample has fewer distinct rows than k, and
@@ -78,7 +78,7 @@ def search(
         starting_values(shown, k, structure, init_mode, index, seed) for index in range(num_init)
     )
     candidates = [Candidate(start) for start in (*given, *starts) if start is not None]
-    crew, many = crew or Alone(sample), len(candidates)
+    executor, many = executor or InProcess(sample), len(candidates)
     rounds = chain(_ROUNDS, repeat(_ROUNDS[-1]))
     while len(candidates) > 1:
         steps, factor = next(rounds)
@@ -86,17 +86,17 @@ def search(
         tell(f"{len(candidates)} of {many} starts, {part.num_rows:,} rows")
         # Scores of earlier rounds are of other rows: not to be compared with.
         fresh = [Candidate(c.parameters) for c in candidates]
-        candidates = ranked(part, advance_all(crew, part.num_rows, fresh, steps=steps, tol=tol))
+        candidates = ranked(part, advance_all(executor, part.num_rows, fresh, steps=steps, tol=tol))
         candidates = candidates[: max(1, len(fresh) // 2)]
     if not candidates:
         raise SingularCovarianceError(0)
     best, others = candidates[0], candidates[1:]
     if k > 1 and num_init + len(given) > 1:
-        best, others = improved(best, crew, sample, rows, tell)
+        best, others = improved(best, executor, sample, rows, tell)
     if can_vanish(best.parameters, sample.prior_of(k)):
         tol = _FLAT_PRECISION * tol
     tell(f"the best, {sample.num_rows:,} rows")
-    climbed = climb_all(crew, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
+    climbed = climb_all(executor, sample.num_rows, [best, *others], steps=_CLIMB_STEPS, tol=tol)
     first, *rest = ranked(sample, climbed or [best])
     rivals = [c for c in rest if _is_rival(c, first, sample)]
     return [c.parameters for c in (first, *rivals[:_RIVALS])]

@@ -16,9 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from gmm_spark.mixture.candidates import (
-    Alone,
-    Crew,
+    InProcess,
     Sample,
+    SampleExecutor,
     log_densities,
     log_joint_densities,
 )
@@ -85,7 +85,7 @@ def grid(
     seed: int = 0,
     tol: float = 1e-6,
     listener: Callable[[Cell], None] | None = None,
-    crew_of: Callable[[Sample], Crew] = Alone,
+    executor_for: Callable[[Sample], SampleExecutor] = InProcess,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Cell]:
     """Every cell fitted on the sample, best first.
@@ -95,7 +95,7 @@ def grid(
     samples : by the code of the structure
     weight : of all the rows
     listener : called with every cell; its error is not known yet
-    crew_of : who shares out the work on a sample
+    executor_for : who shares out the work on a sample
     tell : called with what is tried, whenever that is something else
     """
     cells: list[Cell] = []
@@ -104,7 +104,7 @@ def grid(
     for structure in structures:
         sample = samples[structure.code]
         fitted_on, judged_on = _parted(sample, criterion, weight)
-        exact, crew = judged_on is fitted_on, crew_of(fitted_on)
+        exact, executor = judged_on is fitted_on, executor_for(fitted_on)
         smaller: Parameters | None = None
         for k in sorted(set(ks)):
             which = f"mixture {len(cells) + 1} of {many}, k = {k}, {structure.name}"
@@ -122,7 +122,7 @@ def grid(
                     seed=seed,
                     tol=max(tol, _GRID_TOL),
                     given=given,
-                    crew=crew,
+                    executor=executor,
                     tell=_telling(tell, which),
                 )
                 density = _densities(smaller, judged_on, criterion)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import moving
-from gmm_spark.mixture.candidates import Alone, Candidate, Sample, ranked, soundness
+from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, soundness
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.moving import grown, improved, moves
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
@@ -43,7 +43,7 @@ def caught(code: str = "VVV") -> tuple[Sample, Parameters, float]:
 @pytest.mark.parametrize("code", CODES)
 def test_a_component_is_carried_to_where_it_is_missed(code) -> None:
     sample, trapped, goal = caught(code)
-    found, _ = improved(Candidate(trapped), Alone(sample), sample, 1000)
+    found, _ = improved(Candidate(trapped), InProcess(sample), sample, 1000)
     by = sample.standardisation
     settled = fit(sample.run_pass, found.parameters, by, floor=sample.floor, tol=1e-8)
     assert_allclose(settled.log_likelihood / settled.weight + by.log_volume, goal, atol=1e-5)
@@ -151,13 +151,13 @@ def test_the_last_rows_are_tried_where_there_was_something_to_try(monkeypatch, d
     sample, trapped, _ = caught()
     tried: list[tuple[int, int]] = []
 
-    def best_move(candidate, crew, sample, sizes, batch):
+    def best_move(candidate, executor, sample, sizes, batch):
         tried.append((sizes[0], batch))
         # The same candidate comes back where there were no moves.
         there_were = sizes[0] == 1000 or doubtful
         return Candidate(candidate.parameters) if there_were else candidate, None, []
 
     monkeypatch.setattr(moving, "_best_move", best_move)
-    improved(Candidate(trapped), Alone(sample), sample, 1000)
+    improved(Candidate(trapped), InProcess(sample), sample, 1000)
     on_first = [(1000, 0), (1000, 1), (4000, 0)]
     assert tried == ([*on_first, (4000, 1), (-4000, 0)] if doubtful else on_first)

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from gmm_spark.engine import crew as module
-from gmm_spark.engine.crew import SparkCrew
-from gmm_spark.mixture.candidates import Alone, Candidate, Sample, advance_all, climb_all
+from gmm_spark.engine import sample_executor as module
+from gmm_spark.engine.sample_executor import SparkSampleExecutor
+from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance_all, climb_all
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 
@@ -22,9 +22,9 @@ def sample() -> Sample:
 
 
 @pytest.fixture
-def crew(spark, sample, monkeypatch):
+def executor(spark, sample, monkeypatch):
     monkeypatch.setattr(module, "_WORTH_A_JOB", 0.0)
-    made = SparkCrew(spark, sample)
+    made = SparkSampleExecutor(spark, sample)
     yield made
     made.close()
 
@@ -52,30 +52,30 @@ def process_of(sample: Sample, item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
-def test_the_work_is_done_in_other_processes_and_comes_back_in_order(crew) -> None:
-    found = crew(process_of, list(range(7)))
+def test_the_work_is_done_in_other_processes_and_comes_back_in_order(executor) -> None:
+    found = executor(process_of, list(range(7)))
     assert [item for item, _ in found] == list(range(7))
     assert found[0][1] == os.getpid()
     assert os.getpid() not in {process for _, process in found[1:]}
 
 
 def test_what_is_soon_done_is_done_here(spark, sample) -> None:
-    crew = SparkCrew(spark, sample)
-    assert {process for _, process in crew(process_of, list(range(7)))} == {os.getpid()}
-    assert crew(process_of, []) == []
-    crew.close()
+    executor = SparkSampleExecutor(spark, sample)
+    assert {process for _, process in executor(process_of, list(range(7)))} == {os.getpid()}
+    assert executor(process_of, []) == []
+    executor.close()
 
 
 @pytest.mark.parametrize("through", [advance_all, climb_all])
-def test_the_bits_are_those_of_one_alone(through, crew, sample) -> None:
-    shared = through(crew, 3000, starts(6), steps=5, tol=0.0)
-    alone = through(Alone(sample), 3000, starts(6), steps=5, tol=0.0)
+def test_the_bits_are_those_of_one_alone(through, executor, sample) -> None:
+    shared = through(executor, 3000, starts(6), steps=5, tol=0.0)
+    alone = through(InProcess(sample), 3000, starts(6), steps=5, tol=0.0)
     assert len(shared) == len(alone) == 6
     assert all(same(a, b) for a, b in zip(shared, alone, strict=True))
 
 
-def test_a_search_ends_where_it_ends_alone(crew, sample) -> None:
+def test_a_search_ends_where_it_ends_alone(executor, sample) -> None:
     structure = STRUCTURES["VVV"]
-    shared = search(sample, 4, structure, num_init=4, crew=crew)
+    shared = search(sample, 4, structure, num_init=4, executor=executor)
     alone = search(sample, 4, structure, num_init=4)
     assert all((a.means == b.means).all() for a, b in zip(shared, alone, strict=True))

@@ -17,8 +17,8 @@ _TASKS_PER_CORE = 3
 _WORTH_A_JOB = 0.8
 
 
-class SparkCrew:
-    """Does work for several items as tasks of one job; see `mixture.candidates.Crew`.
+class SparkSampleExecutor:
+    """The `mixture.candidates.SampleExecutor` of a cluster: several items are tasks of one job.
 
     The first item is worked on here, and so are the others where they would take less time than
     a job is worth. The sample is sent to the workers once; on Spark Connect, which would send it
