@@ -5,20 +5,21 @@ environment variable (`GMM_K`, `GMM_INPUT__PATH`). A flag wins over the environm
 environment over the file, the file over the default.
 """
 
+from gmm_spark.config.loading import load_settings
+from gmm_spark.config.redaction import without_secrets
 from gmm_spark.config.settings import (
+    JOBS,
     Filter,
     InputSettings,
     JobSettings,
     ScoreSettings,
     TrainSettings,
-    in_keys,
-    load_settings,
-    without_secrets,
-    without_userinfo,
 )
+from gmm_spark.config.translation import in_keys
 from gmm_spark.expressions import expression_name
 
 __all__ = [
+    "JOBS",
     "Filter",
     "InputSettings",
     "JobSettings",
@@ -28,5 +29,4 @@ __all__ = [
     "in_keys",
     "load_settings",
     "without_secrets",
-    "without_userinfo",
 ]

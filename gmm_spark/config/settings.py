@@ -1,15 +1,10 @@
-"""The settings of each job, and how they are read."""
+"""The settings of each job."""
 
 from __future__ import annotations
 
 import datetime
-import os
-import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,19 +14,11 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
     model_validator,
 )
 
 from gmm_spark.config.filters import conditions
-from gmm_spark.config.messages import ENV_PREFIX, keys, problems, shown, suggestion
-from gmm_spark.config.words import (
-    from_command_line,
-    from_environment,
-    merged,
-    variable,
-)
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.config.messages import shown
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 # YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
@@ -306,110 +293,5 @@ class ScoreSettings(JobSettings):
         return self
 
 
-Settings = TypeVar("Settings", bound=JobSettings)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"config: found no readable file {path} ({error.strerror})"
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise ConfigurationError(f"config: {path} is not YAML{line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"config: {path} is not YAML: {' '.join(str(error).split())}"
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigurationError(
-            f"config: found {shown(content)} in {path}; expected lines of the form key: value"
-        )
-    content = {str(key): value for key, value in content.items()}
-    if "config" in content:
-        raise ConfigurationError(f"config: found in {path} itself; expected on the command line")
-    return content
-
-
-def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = None) -> Settings:
-    """The settings of a job from the command line, the environment and the file `--config` names.
-
-    Raises ConfigurationError with one line a problem, `key: what was found; what is expected`.
-    Raises SystemExit(0) after `--help`.
-    """
-    _check_environment()
-    given = merged(from_environment(kind), from_command_line(kind, argv, prog))
-    values = merged(_read_yaml(Path(given["config"])), given) if given.get("config") else given
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(problems(kind, error.errors()))) from None
-
-
-# What the library calls otherwise than by its key in other letters, as numInit and num_init.
-_OF_PARAMS = {
-    "inputCols": "columns",
-    "categoricalCols": "categorical_columns",
-    "countCols": "count_columns",
-    "featuresCol": "vector_column",
-    "weightCol": "weight_column",
-    "labelCol": "label_column",
-    "initialLabelCol": "initial_label_column",
-    "summary.warnings": "manifest.json",
-}
-_PARAM = re.compile(r"(?<!['\"`\w./])(summary\.warnings|[a-z]+[A-Z]\w*)(?!\w)")
-_GIVEN = re.compile(r"(?<!['\"`\w.])([a-z_]+)=(['\"])([\w-]+)\2")
-
-
-def in_keys(text: str) -> str:
-    """What the library says of its Params, said of the settings of a job."""
-    said, lists, columns = text.partition("; it has: ")
-    fields = {**TrainSettings.model_fields, **ScoreSettings.model_fields}
-
-    def key(found: re.Match[str]) -> str:
-        other = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", found[1])
-        return _OF_PARAMS.get(found[1]) or (other if other in fields else found[1])
-
-    def given(found: re.Match[str]) -> str:
-        return f"{found[1]}: {found[3]}" if found[1] in fields else found[0]
-
-    return _GIVEN.sub(given, _PARAM.sub(key, said)) + lists + columns
-
-
-def _check_environment() -> None:
-    """Refuse a GMM_ variable that no job knows: it is a key mistyped, and would be ignored."""
-    known = {variable(key) for kind in (TrainSettings, ScoreSettings) for key in keys(kind)}
-    unknown = [
-        f"{name}: unknown environment variable{suggestion(name, known)}"
-        for name in sorted(os.environ)
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
-    ]
-    if unknown:
-        raise ConfigurationError("\n".join(unknown))
-
-
-_SECRET = re.compile(r"secret|password|passwd|token|credential|account.?key|access.?key|sas", re.I)
-
-
-def without_secrets(settings: JobSettings) -> dict[str, Any]:
-    """The settings as plain values for the manifest, credentials blotted out."""
-    values = settings.model_dump(mode="json")
-    options = values["input"]["options"]
-    values["input"]["options"] = {
-        key: "***" if _SECRET.search(key) else value for key, value in options.items()
-    }
-    uris = ("output", "model", "initial_model")
-    for holder, key in ((values["input"], "path"), *((values, key) for key in uris)):
-        if isinstance(holder.get(key), str):
-            holder[key] = without_userinfo(holder[key])
-    return values
-
-
-def without_userinfo(uri: str) -> str:
-    """`s3://key:secret@bucket/x` without what stands before the colon's password."""
-    return re.sub(r"^(\w+://)[^/@]*:[^/@]*@", r"\1***@", uri)
+# The jobs there are: a further one is an entry here and a module of that name in gmm_spark.cli.
+JOBS: dict[str, type[JobSettings]] = {"train": TrainSettings, "score": ScoreSettings}

@@ -14,8 +14,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark import errors
-from gmm_spark.config import Filter, InputSettings, without_userinfo
-from gmm_spark.engine.addresses import Address, address, escaped
+from gmm_spark.config import Filter, InputSettings
+from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
 from gmm_spark.lake import files
