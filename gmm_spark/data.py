@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame
 from pyspark.storagelevel import StorageLevel
 from threadpoolctl import threadpool_limits
 
-from gmm_spark.engine.blocks import Category, Roles
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
     check_category,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.levels import OTHER
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, structure_named

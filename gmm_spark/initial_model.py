@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmm_spark.engine.blocks import Category, Roles
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 

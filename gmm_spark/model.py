@@ -20,7 +20,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.description import line, segments
 from gmm_spark.engine.beside import imputed_beside, is_carried, scored_beside
-from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.dataframe import (
     arrow_types,
     check_category,

@@ -23,7 +23,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 
 from gmm_spark import mllib
 from gmm_spark.engine.addresses import as_text, escaped, is_pattern
-from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, structure_named

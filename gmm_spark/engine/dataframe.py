@@ -12,19 +12,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
-from gmm_spark.engine.blocks import (
-    NO_CATEGORY,
-    NO_MEMBERSHIP,
-    NO_NUMBER,
-    NO_WEIGHT,
-    PACKED_SCHEMA,
-    Category,
-    PackedReader,
-    Packer,
-    Roles,
-)
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, NO_WEIGHT, Category
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.jobs import described, is_connect, parallelism
+from gmm_spark.engine.packing import PACKED_SCHEMA, PackedReader, Packer
 from gmm_spark.errors import InputDataError
 
 # Partitions beyond this many a core cost more to start than they balance.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 
-from gmm_spark.engine.blocks import Category, Encoder, as_text, batch_columns
+from gmm_spark.engine.columns import Category, Encoder, as_text, batch_columns
 from gmm_spark.engine.scoring import central
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.imputing import Imputer

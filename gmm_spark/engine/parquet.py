@@ -15,16 +15,16 @@ from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.addresses import as_text
-from gmm_spark.engine.blocks import (
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.dataframe import SPARK_TYPES, arrow_types, quoted
+from gmm_spark.engine.jobs import Reader, is_connect, parallelism
+from gmm_spark.engine.row_groups import (
     FileVersion,
     ParquetReader,
-    Roles,
     RowGroupReader,
     RowGroups,
     TableRows,
 )
-from gmm_spark.engine.dataframe import SPARK_TYPES, arrow_types, quoted
-from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.engine.table_files import TableFiles, open_files
 from gmm_spark.errors import ConfigurationError, InputDataError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.scoring import NOISE, dense_vectors
 from gmm_spark.mixture.parameters import Array, Parameters, even_table, split_tables
 

@@ -10,15 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import (
-    MOST_LABEL,
-    NO_WEIGHT,
-    Block,
-    Roles,
-    bad_membership,
-    occurrence_hashes,
-    row_hashes,
-)
+from gmm_spark.engine.blocks import Block, Roles
+from gmm_spark.engine.columns import MOST_LABEL, NO_WEIGHT, bad_membership
+from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array

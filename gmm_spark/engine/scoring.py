@@ -13,16 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmm_spark.engine.blocks import (
-    Category,
-    Encoder,
-    RowGroupReader,
-    TableRows,
-    array_features,
-    as_text,
-    batch_columns,
-    column_named,
-)
+from gmm_spark.engine.columns import Category, Encoder, as_text, batch_columns, column_named
+from gmm_spark.engine.row_groups import RowGroupReader, TableRows
+from gmm_spark.engine.vectors import array_features
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
 from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters

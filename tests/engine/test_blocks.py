@@ -10,14 +10,10 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from gmm_spark.engine.blocks import (
-    PackedReader,
-    Packer,
-    Roles,
-    batch_columns,
-    occurrence_hashes,
-    row_hashes,
-)
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import batch_columns
+from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
+from gmm_spark.engine.packing import PackedReader, Packer
 
 
 @pytest.fixture(scope="module")

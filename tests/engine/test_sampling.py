@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.engine.blocks import Category
+from gmm_spark.engine.columns import Category
 from gmm_spark.engine.sampling import BLOCK, Sampling, draw
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
 

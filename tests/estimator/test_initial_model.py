@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
-from gmm_spark.engine.blocks import Category, Roles
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.parameters import STRUCTURES

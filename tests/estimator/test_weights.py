@@ -14,7 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyspark.ml.linalg import Vectors
 
 from gmm_spark import GaussianMixture, GaussianMixtureSearch, ParquetTable
-from gmm_spark.engine.blocks import PackedReader, Packer, ParquetReader, Roles
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.packing import PackedReader, Packer
+from gmm_spark.engine.row_groups import ParquetReader
 from gmm_spark.errors import ConfigurationError, InputDataError
 from tests.estimator.helpers import assert_same_model
 
