@@ -33,7 +33,8 @@ from gmm_spark.engine.parquet import (
 )
 from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.sample_executor import SparkSampleExecutor
-from gmm_spark.engine.scanning import Scan, scan
+from gmm_spark.engine.scan import Scan
+from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Sample, SampleExecutor
 from gmm_spark.mixture.kernel import SingularCovarianceError

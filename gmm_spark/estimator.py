@@ -20,7 +20,7 @@ from gmm_spark.data import Data, DataParams, Plan
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
-from gmm_spark.engine.scanning import MISSING, WEIGHT_KINDS
+from gmm_spark.engine.scan import MISSING, WEIGHT_KINDS
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from gmm_spark.engine.blocks import Roles
-    from gmm_spark.engine.scanning import Scan
+    from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.fitting import Fit
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.scaling import Columns

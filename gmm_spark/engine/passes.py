@@ -10,7 +10,7 @@ import numpy as np
 
 from gmm_spark.engine.blocks import Block
 from gmm_spark.engine.jobs import Shared, Source, run_job
-from gmm_spark.engine.scanning import Scan, as_labels, as_memberships
+from gmm_spark.engine.scan import Scan, as_labels, as_memberships
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.kernel import BlockKernel, Evaluator
 from gmm_spark.mixture.parameters import Array

@@ -21,7 +21,8 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.passes import SparkEngine
-from gmm_spark.engine.scanning import Scan, scan
+from gmm_spark.engine.scan import Scan
+from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, FitError, InputDataError
 from gmm_spark.mixture.fitting import array_pass
 from gmm_spark.mixture.kernel import natural_parameters
