@@ -37,13 +37,13 @@ from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.candidates import Sample, SampleExecutor
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
 from gmm_spark.mixture.parameters import Noise, Structure, structure_named
 from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
 from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from gmm_spark.params import EstimatorParams, refuse_taken
 from gmm_spark.progress import say
 

@@ -28,7 +28,7 @@ from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
-from gmm_spark.mixture.kernel import Evaluator
+from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
 from gmm_spark.mixture.prior import Prior, frequencies
 from gmm_spark.mixture.searching import search

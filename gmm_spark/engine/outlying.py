@@ -10,7 +10,8 @@ import numpy as np
 from gmm_spark.engine.blocks import Block
 from gmm_spark.engine.jobs import Shared, Source, run_job
 from gmm_spark.engine.scan import Scan
-from gmm_spark.mixture.kernel import BlockKernel, Evaluator
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array
 
 _BINS = 4096

@@ -12,7 +12,8 @@ from gmm_spark.engine.blocks import Block
 from gmm_spark.engine.jobs import Shared, Source, run_job
 from gmm_spark.engine.scan import Scan, as_labels, as_memberships
 from gmm_spark.errors import FitError
-from gmm_spark.mixture.kernel import BlockKernel, Evaluator
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array
 from gmm_spark.mixture.sufficient import Statistics
 

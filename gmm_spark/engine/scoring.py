@@ -18,7 +18,9 @@ from gmm_spark.engine.row_groups import RowGroupReader, TableRows
 from gmm_spark.engine.vectors import array_features
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
-from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
+from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.usable import extremes, refusal, unusable
 
@@ -141,8 +143,7 @@ class Scorer:
         self, prediction: NDArray[np.intp], differences: Array, largest: Array
     ) -> Scores:
         """Scores from log joint densities, (K, m), less the largest of each row; in place."""
-        total = exponentials(differences).sum(axis=0)
-        differences /= total
+        total = softmax(differences)
         log_volume = self.kernel().evaluator.standardisation.log_volume
         return Scores(
             np.where(prediction == self.parameters.k, NOISE, prediction).astype(np.int32),

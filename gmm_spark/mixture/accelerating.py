@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.covariance import above_floor
-from gmm_spark.mixture.kernel import Evaluator, SingularCovarianceError
+from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 RunPass = Callable[[Evaluator], Statistics]
 

@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import (
-    BlockKernel,
-    Evaluator,
-    SingularCovarianceError,
-    natural_parameters,
-)
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior, Priors
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01

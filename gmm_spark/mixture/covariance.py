@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
 from gmm_spark.mixture.prior import Normal, Prior
 from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 # A component with less than this share of one average row is dead: its weight becomes 0.
 _DEAD = 1e-10

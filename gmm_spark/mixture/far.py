@@ -16,7 +16,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, structure_named
 from gmm_spark.mixture.whitening import inverse_factors
 

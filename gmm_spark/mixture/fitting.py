@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.accelerating import Anderson, RunPass, anchored
 from gmm_spark.mixture.covariance import Floored, m_step, scatter_about_origin
 from gmm_spark.mixture.edges import Edges, can_vanish, edges_to_leave, off_zero
-from gmm_spark.mixture.kernel import (
-    BlockKernel,
-    Evaluator,
-    SingularCovarianceError,
-    natural_parameters,
-)
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
 Acceleration = Literal["anderson", "none"]

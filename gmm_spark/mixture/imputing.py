@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.far import FAR, log_joint_far
 from gmm_spark.mixture.gaps import by_pattern
-from gmm_spark.mixture.kernel import BlockKernel, exponentials, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
+from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, split_tables
 
 
@@ -115,7 +117,8 @@ class Imputer:
             apart = apart[: self._parameters.k]
             joint = np.insert(joint, far - np.arange(far.size), apart, axis=1)
         joint -= joint.max(axis=0)
-        return np.asarray(exponentials(joint) / joint.sum(axis=0))
+        softmax(joint)
+        return joint
 
     def _categories(self, block: Array) -> Iterator[tuple[int, NDArray[np.intp], Array]]:
         """Category by category: its number, the rows where it is missing (n,), and the

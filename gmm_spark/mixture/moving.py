@@ -25,6 +25,7 @@ from gmm_spark.mixture.candidates import (
     same_basin,
     soundness,
 )
+from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters
 
 # Moves in a row, and moves tried at once.
@@ -213,9 +214,9 @@ def _with_a_dead_one(parameters: Parameters) -> Parameters:
 
 def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
     log_joint = log_joint_densities(parameters, sample)
-    joint = np.exp(log_joint - log_joint.max(axis=0))
-    joint /= joint.sum(axis=0)
-    return joint[: parameters.k]
+    log_joint -= log_joint.max(axis=0)
+    softmax(log_joint)
+    return log_joint[: parameters.k]
 
 
 def _misfits(parameters: Parameters, sample: Sample, responsibilities: Array) -> Array:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
+from gmm_spark.mixture.numerics import Array as Array
 
-Array = NDArray[np.float64]
 Shape = Literal["full", "diagonal", "spherical"]
 
 _ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}

@@ -16,10 +16,10 @@ from gmm_spark.mixture.candidates import (
     ranked,
 )
 from gmm_spark.mixture.edges import can_vanish
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import improved
 from gmm_spark.mixture.parameters import Parameters, Structure
 from gmm_spark.mixture.starting import InitMode, require_distinct_rows, starting_values
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 # Rows of the first round, at least, and for every coordinate of a mean.
 _FIRST_ROWS = 8192

@@ -23,11 +23,11 @@ from gmm_spark.mixture.candidates import (
     log_joint_densities,
 )
 from gmm_spark.mixture.errors import DataError
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.starting import InitMode
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 Criterion = Literal["bic", "aic", "icl", "heldout"]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)

@@ -17,15 +17,13 @@ from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.edges import can_vanish, smoothed
 from gmm_spark.mixture.errors import DataError
-from gmm_spark.mixture.kernel import (
-    BlockKernel,
-    Evaluator,
-    SingularCovarianceError,
-)
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
 from gmm_spark.mixture.sufficient import Statistics, indicate
+from gmm_spark.mixture.whitening import SingularCovarianceError
 
 InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
 INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gmm_spark.engine.outlying import density_quantile
-from gmm_spark.mixture.kernel import natural_parameters
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 
 

@@ -12,7 +12,8 @@ from scipy.stats import multivariate_normal, wishart
 
 from gmm_spark.mixture import candidates, fitting, scaling
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import (
     STRUCTURES,
     Parameters,

@@ -12,9 +12,10 @@ from gmm_spark.mixture import accelerating
 from gmm_spark.mixture import fitting as module
 from gmm_spark.mixture.accelerating import anchored
 from gmm_spark.mixture.fitting import Race, array_pass, fit, fit_together, passes
-from gmm_spark.mixture.kernel import SingularCovarianceError, natural_parameters
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.sufficient import pairs
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     log_likelihood,

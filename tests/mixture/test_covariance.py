@@ -10,12 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 from gmm_spark.mixture.covariance import Floored, m_step
-from gmm_spark.mixture.kernel import (
-    BlockKernel,
-    SingularCovarianceError,
-    natural_parameters,
-)
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import CODES, log_joint, random_parameters, statistics_of
 
 

@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     classic_set,

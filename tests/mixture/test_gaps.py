@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture import gaps as module
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from tests.mixture.reference import CODES, random_parameters, separate_groups, start_from_labels
 

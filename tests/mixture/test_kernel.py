@@ -9,14 +9,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.covariance import m_step, scatter_about_origin
-from gmm_spark.mixture.kernel import (
-    BlockKernel,
-    SingularCovarianceError,
-    aligned,
-    exponentials,
-    natural_parameters,
-)
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
+from gmm_spark.mixture.numerics import aligned, exponentials
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     dense_covariances,

@@ -14,7 +14,8 @@ from scipy.stats import multivariate_normal
 from gmm_spark.mixture.candidates import Sample, log_densities
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import (
     STRUCTURES,
     Noise,

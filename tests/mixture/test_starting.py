@@ -12,9 +12,9 @@ from gmm_spark.mixture import scaling, starting
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import SingularCovarianceError
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     assigned,

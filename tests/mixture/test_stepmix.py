@@ -12,7 +12,8 @@ from stepmix.stepmix import StepMix
 
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample" / "telco_churn"

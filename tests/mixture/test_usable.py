@@ -14,7 +14,8 @@ from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.far import log_joint_far
 from gmm_spark.mixture.imputing import Imputer
-from gmm_spark.mixture.kernel import BlockKernel, natural_parameters
+from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.usable import (
