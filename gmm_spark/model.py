@@ -7,48 +7,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from pyspark.ml import Model
-from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors, VectorUDT
+from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
 from pyspark.ml.param import TypeConverters
 from pyspark.ml.stat import MultivariateGaussian
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
 from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import DataFrame
-from pyspark.sql import types as T
 
 from gmm_spark.description import line, segments
-from gmm_spark.engine.beside import imputed_beside, is_carried, scored_beside
 from gmm_spark.engine.columns import Category
-from gmm_spark.engine.dataframe import (
-    arrow_types,
-    check_category,
-    check_numeric,
-    feature_column,
-    quoted,
-)
-from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import (
     ParquetTable,
-    absent_input,
-    kept_columns,
-    row_group_reader,
-    spark_fields,
     table_frame,
-    task_numbers,
 )
-from gmm_spark.engine.sampling import BLOCK, Sampling
-from gmm_spark.engine.scoring import BatchScoring, Scorer, TableScoring
-from gmm_spark.engine.table_files import TableFiles
-from gmm_spark.errors import ConfigurationError, InputDataError, refusals
-from gmm_spark.expressions import column_name
+from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
+from gmm_spark.imputation import imputed
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
-from gmm_spark.params import GaussianMixtureParams, _own, refuse_taken, taken_names, whole
+from gmm_spark.params import GaussianMixtureParams, _own, whole
 from gmm_spark.persistence import ModelReader, ModelWriter
+from gmm_spark.sampling import drawn_rows
+from gmm_spark.scoring import scored_row, transformed, transformed_table
 from gmm_spark.summary import GaussianMixtureSummary
 
 
@@ -247,33 +230,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     def predict(self, value: Vector) -> int:
         """The most probable component of one row; -1 is noise."""
-        return int(self._scored(value).prediction[0])
+        return int(scored_row(self, value).prediction[0])
 
     def predictProbability(self, value: Vector) -> DenseVector:
         """The probability of every component for one row, and of the noise, where there is one."""
-        return Vectors.dense(self._scored(value).probability[:, 0])
-
-    def _scored(self, value: Vector) -> Any:
-        if self._categories or self.parameters.counts:
-            raise ConfigurationError(
-                "a row of a model with categories or counts is no vector; use transform"
-            )
-        row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
-        if row.shape != (self.numFeatures,):
-            raise ConfigurationError(
-                f"the row has {row.size} entries, the model {self.numFeatures} columns"
-            )
-        features = self.getFeaturesCol()
-        names = self._input_columns() or [f"{features}[{i}]" for i in range(row.size)]
-        return Scorer(self.parameters, self._gaps(), tuple(names)).score(row[:, None])
-
-    def _gaps(self) -> Any:
-        missing = self.getMissing()
-        if missing not in ("error", "skip", "marginalize"):
-            raise ConfigurationError(
-                f"missing: {missing!r} is not known; use error, skip or marginalize"
-            )
-        return missing
+        return Vectors.dense(scored_row(self, value).probability[:, 0])
 
     def transform(self, dataset: DataFrame | ParquetTable, params: Any = None) -> DataFrame:
         """The rows of `dataset` with the output columns; works on streams too.
@@ -297,18 +258,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     def _transform(self, dataset: DataFrame | ParquetTable) -> DataFrame:
         if isinstance(dataset, ParquetTable):
-            return self._transform_table(dataset)
-        added = self._outputs(dataset.columns)
-        # mapInArrow asks for every column by its name, and does not quote it: numbers do.
-        width = len(dataset.columns)
-        numbered = dataset.toDF(*map(str, range(width)))
-        fields = [*numbered.schema.fields, *_numbered(added, width)]
-        scoring = self._scoring(dataset, dataset.columns, width)
-        if all(is_carried(field.dataType) for field in dataset.schema):
-            scored = numbered.mapInArrow(scoring, T.StructType(fields))
-        else:
-            scored = scored_beside(numbered, scoring, fields[width:])
-        return scored.toDF(*dataset.columns, *(field.name for field in added))
+            return transformed_table(self, dataset)
+        return transformed(self, dataset)
 
     def impute(
         self, dataset: DataFrame | ParquetTable, *, draws: int | None = 0, seed: int | None = 0
@@ -340,42 +291,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if isinstance(dataset, ParquetTable):
             if dataset.filters is not None:
                 raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
-            frame = table_frame(needed_session(), dataset)
-            return self.impute(frame, draws=draws, seed=seed)
-        names = self._input_columns()
-        if names is None:
-            raise ConfigurationError(
-                "impute fills columns of their own; fit with inputCols, or model.setInputCols"
-            )
-        self._check_inputs(dataset, names)
-        names = [*names, *self.getCountCols()]
-        columns = dataset.columns
-        outputs = ["imputation"]
-        if draws == 0:
-            outputs = [f"{name}_sd" for name in names]
-            outputs += [f"{name}_probability" for name in self.categories]
-        taken = taken_names(outputs, columns)
-        if taken:
-            raise ConfigurationError(
-                f"output column {taken[0]} exists already; rename it or leave it out"
-            )
-        numbered = dataset.toDF(*map(str, range(len(columns))))
-        kind: T.DataType = T.DoubleType() if draws == 0 else T.IntegerType()
-        fields = [
-            T.StructField(field.name, T.DoubleType()) if name in names else field
-            for field, name in zip(numbered.schema.fields, columns, strict=True)
-        ]
-        fields += _numbered([T.StructField(name, kind) for name in outputs], len(columns))
-        work = BatchImputing(
-            self.parameters, tuple(columns), tuple(names), draws, seed, self._categories
-        )
-        if all(is_carried(field.dataType) for field in dataset.schema):
-            filled = numbered.mapInArrow(work, T.StructType(fields))
-        else:
-            filled = imputed_beside(
-                numbered, work, [field.name for field in fields[len(columns) :]]
-            )
-        return filled.toDF(*columns, *outputs)
+            dataset = table_frame(needed_session(), dataset)
+        return imputed(self, dataset, draws, seed)
 
     def sample(self, n: int, seed: int | None = 0) -> DataFrame:
         """Rows drawn from the mixture, on the executors.
@@ -393,133 +310,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         Raises ConfigurationError where n or seed is no such number, a column is called component,
         or the model was saved by a release that did not keep where the noise's box lies.
         """
-        n, seed = whole("n", n), whole("seed", seed)
-        parameters, names = self.parameters, self._input_columns()
-        if parameters.noise is not None and parameters.noise.lowest is None:
-            raise ConfigurationError(
-                "the model does not say where the box of its noise lies; fit it again with this "
-                "release"
-            )
-        numbers: list[tuple[str, T.DataType]] = [(name, T.DoubleType()) for name in names or ()]
-        if names is None:
-            numbers = [(self.getFeaturesCol(), VectorUDT())]
-        columns = [
-            *numbers,
-            *((category.name, T.StringType()) for category in self._categories),
-            *((name, T.LongType()) for name in self.getCountCols()),
-        ]
-        refuse_taken(["component"], [name for name, _ in columns])
-        columns.append(("component", T.IntegerType()))
-        work = Sampling(parameters, self._categories, names is None, n, seed)
-        fields = [T.StructField(str(i), kind) for i, (_, kind) in enumerate(columns)]
-        blocks = needed_session().range(-(-n // BLOCK))
-        drawn = blocks.mapInArrow(work, T.StructType(fields))
-        return drawn.toDF(*(name for name, _ in columns))
-
-    def _row(self, names: list[str]) -> list[str]:
-        """The columns that a row is scored by, in the order of a block's rows."""
-        return [*names, *self.categories, *self.getCountCols()]
-
-    def _check_inputs(self, dataset: DataFrame | TableFiles, names: list[str]) -> None:
-        if len(names) != self.numFeatures:
-            raise ConfigurationError(
-                f"inputCols names {len(names)} columns, the model was fitted on {self.numFeatures}"
-            )
-        read = [*names, *self.getCountCols(), *self.categories]
-        if isinstance(dataset, TableFiles):
-            self._expect_made(dataset.schema.names, read)
-            absent = absent_input(self._gaps())
-            for name in [*names, *self.getCountCols()]:
-                dataset.check(name, "number", absent)
-            for name in self.categories:
-                dataset.check(name, "category", absent)
-            return
-        self._expect_made(dataset.columns, read)
-        for name in [*names, *self.getCountCols()]:
-            check_numeric(dataset, name)
-        for name in self.categories:
-            check_category(dataset, name)
-
-    def _expect_made(self, columns: list[str], names: list[str]) -> None:
-        """Raise where a column is absent that an expression made before the fit."""
-        made = {column_name(text): text for text in self.getInputExpressions()}
-        for name in names:
-            if name in made and name not in columns:
-                raise InputDataError(
-                    f"there is no column {name!r} in the data; the model was trained on "
-                    f"{made[name]!r}: add it, as with "
-                    "dataset.selectExpr('*', *model.getInputExpressions())"
-                )
-
-    def _transform_table(self, table: ParquetTable) -> DataFrame:
-        spark, files = needed_session(), table.files()
-        kept = kept_columns(table, files)
-        names = self._input_columns()
-        fields = spark_fields(spark, files, kept)
-        types = arrow_types(fields)
-        if types is None or names is None:
-            if table.filters is not None:
-                raise ConfigurationError(
-                    "filters need inputCols, and columns of numbers, text, booleans or dates; "
-                    "filter a DataFrame instead"
-                )
-            outputs = [field.name for field in self._outputs([])]
-            frame = files.frame(spark, [*kept, *self._row(names or [])])
-            return self._transform(frame).select(*map(quoted, [*kept, *outputs]))
-        added = self._outputs(kept)
-        names = self._row(names)
-        read = [*kept, *(name for name in names if name not in kept)]
-        scoring = self._scoring(files, read, len(kept))
-        reader, _ = row_group_reader(spark, files, tuple(read))
-        work = TableScoring(reader, types, scoring)
-        scored = task_numbers(spark, reader).mapInArrow(
-            work, T.StructType([*_numbered(fields, 0), *_numbered(added, len(kept))])
-        )
-        return scored.toDF(*kept, *(field.name for field in added))
-
-    def _outputs(self, columns: list[str]) -> list[T.StructField]:
-        """The output columns, with MLlib's attributes; ConfigurationError where one is taken."""
-        kinds: list[tuple[T.DataType, dict[str, Any]]] = [
-            (VectorUDT(), {"num_attrs": self.parameters.all_weights.size}),
-            # Noise, -1, is none of the values, as readers of MLlib's attributes want them.
-            (T.IntegerType(), {"num_vals": self.parameters.k, "type": "nominal"}),
-            (T.DoubleType(), {}),
-            (T.DoubleType(), {}),
-            (T.BooleanType(), {}),
-        ]
-        fields = [
-            T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
-            for name, (kind, attributes) in zip(
-                self._output_names(self.getOutlierThreshold() is not None), kinds, strict=True
-            )
-            if name
-        ]
-        refuse_taken([field.name for field in fields], columns)
-        return fields
-
-    def _scoring(
-        self, dataset: DataFrame | TableFiles, columns: list[str], kept: int
-    ) -> BatchScoring:
-        names = self._input_columns()
-        if names is not None:
-            self._check_inputs(dataset, names)
-            names = self._row(names)
-        elif isinstance(dataset, DataFrame):
-            self._expect_made(dataset.columns, [self.getFeaturesCol()])
-            feature_column(dataset, self.getFeaturesCol())
-        features = self.getFeaturesCol()
-        entries = names or [f"{features}[{i}]" for i in range(self.numFeatures)]
-        threshold = self.getOutlierThreshold()
-        return BatchScoring(
-            tuple(columns),
-            kept,
-            Scorer(self.parameters, self._gaps(), tuple(entries)),
-            None if names is None else tuple(names),
-            features,
-            self._output_names(self.getOutlierThreshold() is not None),
-            self._categories,
-            -np.inf if threshold is None else threshold,
-        )
+        return drawn_rows(self, whole("n", n), whole("seed", seed))
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
         # What the fit found: in the params of a search, which CrossValidator hands to `transform`
@@ -607,10 +398,3 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             fitted = self.copy()
             self._summary = replace(self._summary, _predictions=lambda: fitted.transform(dataset))
         return self
-
-
-def _numbered(fields: list[T.StructField], first: int) -> list[T.StructField]:
-    return [
-        T.StructField(str(first + i), field.dataType, metadata=field.metadata)
-        for i, field in enumerate(fields)
-    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -33,7 +35,7 @@ def block(rows: slice, **changes) -> Block:
 
 def scanned(*bounds: int, missing="marginalize", **changes) -> PartialScan:
     parts = []
-    for a, b in zip(bounds, bounds[1:], strict=False):
+    for a, b in itertools.pairwise(bounds):
         part = PartialScan(Looking(ROLES, missing, 3, EVERY_ROW))
         part.add(block(slice(a, b), **changes))
         parts.append(part)

@@ -1,0 +1,201 @@
+"""Transform, on the driver: what a model reads of the data, what it adds, and who computes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import DataFrame
+from pyspark.sql import types as T
+
+from gmm_spark.engine.beside import is_carried, scored_beside
+from gmm_spark.engine.dataframe import (
+    arrow_types,
+    check_category,
+    check_numeric,
+    feature_column,
+    quoted,
+)
+from gmm_spark.engine.jobs import needed_session
+from gmm_spark.engine.parquet import (
+    ParquetTable,
+    absent_input,
+    kept_columns,
+    row_group_reader,
+    spark_fields,
+    task_numbers,
+)
+from gmm_spark.engine.scan import MISSING, Missing
+from gmm_spark.engine.scoring import BatchScoring, Scorer, Scores, TableScoring
+from gmm_spark.engine.table_files import TableFiles
+from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.expressions import column_name
+from gmm_spark.params import refuse_taken
+
+if TYPE_CHECKING:
+    from gmm_spark.model import GaussianMixtureModel
+
+
+def transformed(model: GaussianMixtureModel, dataset: DataFrame) -> DataFrame:
+    """The rows of a DataFrame with the output columns."""
+    added = _outputs(model, dataset.columns)
+    # mapInArrow asks for every column by its name, and does not quote it: numbers do.
+    width = len(dataset.columns)
+    numbered = dataset.toDF(*map(str, range(width)))
+    fields = [*numbered.schema.fields, *numbered_fields(added, width)]
+    scoring = _scoring(model, dataset, dataset.columns, width)
+    if all(is_carried(field.dataType) for field in dataset.schema):
+        scored = numbered.mapInArrow(scoring, T.StructType(fields))
+    else:
+        scored = scored_beside(numbered, scoring, fields[width:])
+    return scored.toDF(*dataset.columns, *(field.name for field in added))
+
+
+def transformed_table(model: GaussianMixtureModel, table: ParquetTable) -> DataFrame:
+    """The rows of a Parquet table, which the workers read, with the output columns."""
+    spark, files = needed_session(), table.files()
+    kept = kept_columns(table, files)
+    names = model._input_columns()
+    fields = spark_fields(spark, files, kept)
+    types = arrow_types(fields)
+    if types is None or names is None:
+        if table.filters is not None:
+            raise ConfigurationError(
+                "filters need inputCols, and columns of numbers, text, booleans or dates; "
+                "filter a DataFrame instead"
+            )
+        outputs = [field.name for field in _outputs(model, [])]
+        frame = files.frame(spark, [*kept, *row_columns(model, names or [])])
+        return transformed(model, frame).select(*map(quoted, [*kept, *outputs]))
+    added = _outputs(model, kept)
+    names = row_columns(model, names)
+    read = [*kept, *(name for name in names if name not in kept)]
+    scoring = _scoring(model, files, read, len(kept))
+    reader, _ = row_group_reader(spark, files, tuple(read))
+    work = TableScoring(reader, types, scoring)
+    scored = task_numbers(spark, reader).mapInArrow(
+        work, T.StructType([*numbered_fields(fields, 0), *numbered_fields(added, len(kept))])
+    )
+    return scored.toDF(*kept, *(field.name for field in added))
+
+
+def scored_row(model: GaussianMixtureModel, value: Any) -> Scores:
+    """The scores of one row, a vector."""
+    if model._categories or model.parameters.counts:
+        raise ConfigurationError(
+            "a row of a model with categories or counts is no vector; use transform"
+        )
+    row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
+    if row.shape != (model.numFeatures,):
+        raise ConfigurationError(
+            f"the row has {row.size} entries, the model {model.numFeatures} columns"
+        )
+    features = model.getFeaturesCol()
+    names = model._input_columns() or [f"{features}[{i}]" for i in range(row.size)]
+    return Scorer(model.parameters, missing_values(model), tuple(names)).score(row[:, None])
+
+
+def missing_values(model: GaussianMixtureModel) -> Missing:
+    """What becomes of gaps; ConfigurationError where that is none of the choices."""
+    missing: Any = model.getMissing()
+    if missing not in MISSING:
+        raise ConfigurationError(
+            f"missing: {missing!r} is not known; use error, skip or marginalize"
+        )
+    found: Missing = missing
+    return found
+
+
+def row_columns(model: GaussianMixtureModel, names: list[str]) -> list[str]:
+    """The columns that a row is scored by, in the order of a block's rows."""
+    return [*names, *model.categories, *model.getCountCols()]
+
+
+def check_inputs(
+    model: GaussianMixtureModel, dataset: DataFrame | TableFiles, names: list[str]
+) -> None:
+    """Raise where the data lack an input column, or have it with another type."""
+    if len(names) != model.numFeatures:
+        raise ConfigurationError(
+            f"inputCols names {len(names)} columns, the model was fitted on {model.numFeatures}"
+        )
+    read = [*names, *model.getCountCols(), *model.categories]
+    if isinstance(dataset, TableFiles):
+        _expect_made(model, dataset.schema.names, read)
+        absent = absent_input(missing_values(model))
+        for name in [*names, *model.getCountCols()]:
+            dataset.check(name, "number", absent)
+        for name in model.categories:
+            dataset.check(name, "category", absent)
+        return
+    _expect_made(model, dataset.columns, read)
+    for name in [*names, *model.getCountCols()]:
+        check_numeric(dataset, name)
+    for name in model.categories:
+        check_category(dataset, name)
+
+
+def _expect_made(model: GaussianMixtureModel, columns: list[str], names: list[str]) -> None:
+    """Raise where a column is absent that an expression made before the fit."""
+    made = {column_name(text): text for text in model.getInputExpressions()}
+    for name in names:
+        if name in made and name not in columns:
+            raise InputDataError(
+                f"there is no column {name!r} in the data; the model was trained on "
+                f"{made[name]!r}: add it, as with "
+                "dataset.selectExpr('*', *model.getInputExpressions())"
+            )
+
+
+def _outputs(model: GaussianMixtureModel, columns: list[str]) -> list[T.StructField]:
+    """The output columns, with MLlib's attributes; ConfigurationError where one is taken."""
+    kinds: list[tuple[T.DataType, dict[str, Any]]] = [
+        (VectorUDT(), {"num_attrs": model.parameters.all_weights.size}),
+        # Noise, -1, is none of the values, as readers of MLlib's attributes want them.
+        (T.IntegerType(), {"num_vals": model.parameters.k, "type": "nominal"}),
+        (T.DoubleType(), {}),
+        (T.DoubleType(), {}),
+        (T.BooleanType(), {}),
+    ]
+    fields = [
+        T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
+        for name, (kind, attributes) in zip(
+            model._output_names(model.getOutlierThreshold() is not None), kinds, strict=True
+        )
+        if name
+    ]
+    refuse_taken([field.name for field in fields], columns)
+    return fields
+
+
+def _scoring(
+    model: GaussianMixtureModel, dataset: DataFrame | TableFiles, columns: list[str], kept: int
+) -> BatchScoring:
+    names = model._input_columns()
+    if names is not None:
+        check_inputs(model, dataset, names)
+        names = row_columns(model, names)
+    elif isinstance(dataset, DataFrame):
+        _expect_made(model, dataset.columns, [model.getFeaturesCol()])
+        feature_column(dataset, model.getFeaturesCol())
+    features = model.getFeaturesCol()
+    entries = names or [f"{features}[{i}]" for i in range(model.numFeatures)]
+    threshold = model.getOutlierThreshold()
+    return BatchScoring(
+        tuple(columns),
+        kept,
+        Scorer(model.parameters, missing_values(model), tuple(entries)),
+        None if names is None else tuple(names),
+        features,
+        model._output_names(model.getOutlierThreshold() is not None),
+        model._categories,
+        -np.inf if threshold is None else threshold,
+    )
+
+
+def numbered_fields(fields: list[T.StructField], first: int) -> list[T.StructField]:
+    return [
+        T.StructField(str(first + i), field.dataType, metadata=field.metadata)
+        for i, field in enumerate(fields)
+    ]
