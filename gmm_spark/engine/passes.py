@@ -15,7 +15,7 @@ from gmm_spark.errors import FitError
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.sufficient import Statistics, merged
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ class _PassWork:
 def merge_payloads(payloads: list[bytes]) -> bytes:
     """The payload of several tasks together, added in the order given."""
     fingerprint = sum(int.from_bytes(p[:8], "little") for p in payloads) % 2**64
-    values = np.frombuffer(payloads[0], offset=8).copy()
-    for payload in payloads[1:]:
-        values += np.frombuffer(payload, offset=8)
+    values = merged([np.frombuffer(payload, offset=8) for payload in payloads])
     return fingerprint.to_bytes(8, "little") + values.tobytes()
 
 
@@ -100,14 +98,14 @@ class SparkEngine:
             )
         finally:
             shared.destroy()
-        merged = merge_payloads(payloads)
-        values: Array = np.frombuffer(merged, offset=8)
+        whole = merge_payloads(payloads)
+        values: Array = np.frombuffer(whole, offset=8)
         parts = np.split(values, np.cumsum(sizes)[:-1])
         found = [
             Statistics(evaluator.layout, evaluator.origins, part.copy())
             for evaluator, part in zip(evaluators, parts, strict=True)
         ]
-        fingerprint = int.from_bytes(merged[:8], "little")
+        fingerprint = int.from_bytes(whole[:8], "little")
         num_rows = found[0].num_rows
         if num_rows != self._scan.num_rows or fingerprint != self._scan.fingerprint:
             raise FitError(

@@ -15,6 +15,7 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -136,7 +137,7 @@ def log_factorial(counts: Array) -> Array:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Sums over rows, in standardised coordinates; adding those of two sets of rows merges them.
+    """Sums over rows, in standardised coordinates; see `merged`.
 
     `origins` (K, d) are the points the moments are taken about: 0, or the mean of a centred
     component. They are the same for all blocks of a pass.
@@ -145,9 +146,6 @@ class Statistics:
     layout: Layout
     origins: Array
     values: Array
-
-    def __add__(self, other: Statistics) -> Statistics:
-        return Statistics(self.layout, self.origins, self.values + other.values)
 
     def replaced(
         self, layout: Layout, origins: Array, log_likelihood: float, moments: Array
@@ -240,3 +238,12 @@ class Statistics:
     def exposures(self) -> Array:
         """Weighted sum of r over the rows whose counts are known, (K, c)."""
         return self.moments[self.layout.known].T
+
+
+def merged(parts: Sequence[Array]) -> Array:
+    """The values of statistics of several sets of rows put together, added in the order given, so
+    that a rerun has the same bits."""
+    total = np.array(parts[0])
+    for part in parts[1:]:
+        total += part
+    return total

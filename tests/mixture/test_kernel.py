@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import aligned, exponentials
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.sufficient import merged
 from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
@@ -315,7 +317,7 @@ class TestStatistics:
         empty = statistics_of(parameters, rows[:0].T, unit(3))
         whole = statistics_of(parameters, rows.T, unit(3))
         assert_array_equal(empty.values, 0)
-        assert_array_equal((whole + empty).values, whole.values)
+        assert_array_equal(merged([whole.values, empty.values]), whole.values)
 
 
 class TestMerging:
@@ -331,18 +333,19 @@ class TestMerging:
                 statistics_of(parameters, rows[a:b].T, unit(4), weights[a:b])
                 for a, b in pairwise(edges)
             ]
-            merged = parts[0]
-            for part in parts[1:]:
-                merged = merged + part
-            assert merged.num_rows == 1000
-            assert_allclose(merged.values, whole.values, rtol=1e-11, atol=1e-9)
+            values = merged([part.values for part in parts])
+            assert replace(whole, values=values).num_rows == 1000
+            assert_allclose(values, whole.values, rtol=1e-11, atol=1e-9)
 
     def test_is_associative_and_commutative_to_rounding(self):
         parameters = random_parameters("VVV", 3, 4)
         rows = np.random.default_rng(3).normal(size=(900, 4))
-        a, b, c = (statistics_of(parameters, part.T, unit(4)) for part in np.split(rows, 3))
-        assert_allclose(((a + b) + c).values, (a + (b + c)).values, rtol=1e-13, atol=1e-12)
-        assert_array_equal((a + b).values, (b + a).values)
+        parts = np.split(rows, 3)
+        a, b, c = (statistics_of(parameters, part.T, unit(4)).values for part in parts)
+        first, last = merged([merged([a, b]), c]), merged([a, merged([b, c])])
+        assert_allclose(first, last, rtol=1e-13, atol=1e-12)
+        assert_array_equal(first, merged([a, b, c]))
+        assert_array_equal(merged([a, b]), merged([b, a]))
 
     @pytest.mark.parametrize("code", CODES)
     def test_a_row_of_weight_2_is_the_row_twice(self, code):
