@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pyspark.sql import DataFrame
-from pyspark.storagelevel import StorageLevel
 from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.cluster import cached, needed_session, released
 from gmm_spark.engine.columns import Category
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
@@ -22,7 +22,7 @@ from gmm_spark.engine.dataframe import (
     quoted,
 )
 from gmm_spark.engine.inputs import check_data
-from gmm_spark.engine.jobs import Source, needed_session
+from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
     ParquetSource,
@@ -224,7 +224,7 @@ class DataParams(EstimatorParams):
             read = [*(names or ()), *categories, *counts]
             read += [name for name in (weight, label, membership) if name is not None]
             dataset = dataset.select(*map(quoted, dict.fromkeys(read)))
-            dataset = kept = dataset.persist(StorageLevel.MEMORY_AND_DISK)
+            dataset = kept = cached(dataset)
         try:
             if categories:
                 columns = [quoted(name).alias(str(i)) for i, name in enumerate(categories)]
@@ -244,8 +244,7 @@ class DataParams(EstimatorParams):
             )
         finally:
             if kept is not None:
-                with suppress(Exception):
-                    kept.unpersist()
+                released(kept)
         return source, notes
 
     def _sample_rows(self, plans: Sequence[Plan], roles: Roles) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from gmm_spark.engine.jobs import needed_session
+from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.summary import few
 

@@ -17,9 +17,9 @@ from pyspark.mllib.linalg import DenseVector as OldVector
 from pyspark.sql import DataFrame
 
 from gmm_spark.description import line, segments
+from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.columns import Category
 from gmm_spark.engine.inputs import check_data
-from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import (
     ParquetTable,
     table_frame,

@@ -20,8 +20,8 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from gmm_spark.engine.cluster import current_session
 from gmm_spark.engine.dataframe import is_case_sensitive
-from gmm_spark.engine.jobs import current_session
 from gmm_spark.errors import ConfigurationError
 
 _Self = TypeVar("_Self", bound=Params)

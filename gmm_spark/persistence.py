@@ -17,14 +17,13 @@ import os
 from typing import Any
 
 import numpy as np
-from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
 from gmm_spark import mllib
 from gmm_spark.engine.addresses import as_text, escaped, is_pattern
+from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
 from gmm_spark.engine.columns import Category
-from gmm_spark.engine.jobs import is_connect, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, structure_named
 from gmm_spark.summary import GaussianMixtureSummary
@@ -49,14 +48,12 @@ class _Writer(MLWriter):
         )
         # Asked first: what is there may lack one of the directories written below, and would
         # end up with half a model in it.
-        if not self.shouldOverwrite and _exists(path):
+        if not self.shouldOverwrite and path_exists(needed_session(), path):
             raise exists
         try:
-            if self.shouldOverwrite and is_connect(needed_session()):
-                _emptied(path)
-                self.saveImpl(path)
-            else:
-                super().save(path)
+            if self.shouldOverwrite:
+                delete_path(needed_session(), path)
+            self.saveImpl(path)
         except AnalysisException as error:
             if "PATH_ALREADY_EXISTS" in str(error):
                 raise exists from None
@@ -249,56 +246,18 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
     return found.validated()
 
 
-def _exists(path: str) -> bool:
-    spark = needed_session()
-    if is_connect(spark):  # no file system from here; what reads a path looks whether it is there
-        try:
-            spark.read.text(escaped(path)).schema  # noqa: B018
-        except AnalysisException as error:
-            return "PATH_NOT_FOUND" not in str(error)
-        return True
-    filesystem, hadoop_path = _by_hadoop(path)
-    return bool(filesystem.exists(hadoop_path))
-
-
-def _by_hadoop(path: str) -> tuple[Any, Any]:
-    """Hadoop's file system of a path, and the path."""
-    spark: Any = needed_session()
-    hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)
-    configuration = spark._jsparkSession.sessionState().newHadoopConf()
-    return hadoop_path.getFileSystem(configuration), hadoop_path
-
-
 def _readable(path: str) -> str:
     """A path as Spark's readers find it: the one that is written, else the one that matches.
 
     Raises ModelFileError where several match. On Spark Connect, from which the file system is out
     of reach, a path is what is written.
     """
-    if not is_pattern(path) or is_connect(needed_session()) or _exists(path):
-        return escaped(path)
-    filesystem, hadoop_path = _by_hadoop(path)
-    try:
-        statuses = filesystem.globStatus(hadoop_path) or ()
-    except Py4JError:  # no pattern either
-        statuses = ()
-    found = sorted(status.getPath().toString() for status in statuses)
+    found = matching_paths(needed_session(), path) if is_pattern(path) else []
     if len(found) > 1:
         raise ModelFileError(
             f"{len(found)} paths match {path}, from {found[0]} to {found[-1]}; name one model"
         )
     return escaped(found[0] if found else path)
-
-
-def _emptied(path: str) -> None:
-    """On Spark Connect: take away what is at `path`, by a table of no rows written over it.
-
-    Spark deletes the directory first; of a partitioned table that has no rows it writes no file.
-    """
-    nothing = needed_session().createDataFrame([], "value string, partition string")
-    writer = nothing.write.mode("overwrite").partitionBy("partition")
-    writer = writer.option("partitionOverwriteMode", "static")
-    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").text(path)
 
 
 def _first_line(error: Exception) -> str:

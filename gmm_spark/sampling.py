@@ -8,7 +8,7 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from gmm_spark.engine.jobs import needed_session
+from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.sampling import BLOCK, Sampling
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.params import refuse_taken

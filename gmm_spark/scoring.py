@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.engine.beside import is_carried, scored_beside
+from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.dataframe import (
     arrow_types,
     check_category,
@@ -17,7 +18,6 @@ from gmm_spark.engine.dataframe import (
     feature_column,
     quoted,
 )
-from gmm_spark.engine.jobs import needed_session
 from gmm_spark.engine.parquet import (
     ParquetTable,
     absent_input,

@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pyspark.sql import SparkSession
 
-from gmm_spark.engine.jobs import current_session, is_connect
+from gmm_spark.engine.cluster import current_session, loggers_off_on_one_machine
 
 # What conf/spark-defaults.conf says, for a job started by plain python. The reasons are there.
 _PLAIN_PYTHON = {
@@ -72,17 +71,5 @@ def failed_tasks_unlogged(spark: SparkSession) -> Iterator[None]:
 
     On a cluster it does, since there it tells of machines that are lost.
     """
-    if is_connect(spark) or not str(spark.sparkContext.master).startswith("local"):
+    with loggers_off_on_one_machine(spark, _LOGS_OF_TASKS):
         yield
-        return
-    jvm: Any = spark.sparkContext._jvm
-    log4j = jvm.org.apache.logging.log4j
-    before = {name: log4j.LogManager.getLogger(name).getLevel() for name in _LOGS_OF_TASKS}
-    configurator = log4j.core.config.Configurator
-    for name in before:
-        configurator.setLevel(name, log4j.Level.OFF)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            configurator.setLevel(name, level)

@@ -132,7 +132,7 @@ class GaussianMixtureSummary:
         """What a `GaussianMixtureSearch` tried, best first: k, covarianceType, numParameters,
         criterion, meanLogLikelihood, standardError of the criterion's difference to the best,
         evaluatedOn ("all rows", "sample" or "held-out rows"), problem."""
-        from gmm_spark.engine.jobs import needed_session
+        from gmm_spark.engine.cluster import needed_session
 
         schema = (
             "k int, covarianceType string, numParameters int, criterion double, "

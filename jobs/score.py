@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
+from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.dataframe import arrow_types, same_names
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name
@@ -251,12 +252,11 @@ def _profiles(
     if any(outcome.is_text for outcome in outcomes):
         # A text is a pass of its own; where nothing can be cached the rows are scored for each.
         with suppress(PySparkException):
-            again.persist()
+            cached(again)
     try:
         return profile(again, PREDICTION, UNCERTAINTY, means, outcomes)
     finally:
-        with suppress(PySparkException):
-            again.unpersist()
+        released(again)
 
 
 def _outcomes(table: DataFrame, columns: dict[str, Column]) -> list[Outcome]:

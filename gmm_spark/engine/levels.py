@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from gmm_spark.engine.blocks import TaskProblemError
+from gmm_spark.engine.cluster import described
 from gmm_spark.engine.columns import NO_WEIGHT, Category, as_text, numbers, weighted_rows
-from gmm_spark.engine.jobs import described
 from gmm_spark.engine.row_groups import RowGroupReader
 from gmm_spark.errors import FitError, InputDataError
 from gmm_spark.mixture.parameters import Array

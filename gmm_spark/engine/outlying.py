@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmm_spark.engine.blocks import Block
-from gmm_spark.engine.jobs import Shared, Source, run_job
+from gmm_spark.engine.cluster import Shared
+from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.engine.scan import Scan
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator

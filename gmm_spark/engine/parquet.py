@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.addresses import as_text
 from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.cluster import Partitions, distributed, free_storage, parallelism
 from gmm_spark.engine.dataframe import SPARK_TYPES, arrow_types, quoted
-from gmm_spark.engine.jobs import Reader, is_connect, parallelism
 from gmm_spark.engine.row_groups import (
     FileVersion,
     ParquetReader,
@@ -27,9 +26,6 @@ from gmm_spark.engine.row_groups import (
 )
 from gmm_spark.engine.table_files import TableFiles, open_files
 from gmm_spark.errors import ConfigurationError, InputDataError
-
-if TYPE_CHECKING:
-    from pyspark import RDD
 
 # A task reads at most about this much, so that a retry or a straggler costs little.
 _TASK_BYTES = 256 << 20
@@ -132,46 +128,30 @@ class ParquetSource:
         rows, self.rows_at_most = row_group_reader(spark, files, roles.names)
         self.num_tasks = max(1, len(rows.tasks))
         self.reader = ParquetReader(rows, roles)
-        self._rdd: RDD[Any] | None = None
+        self._partitions: Partitions | None = None
         self._cached = _is_cached(spark, table, rows, 8 * len(roles.names) * self.rows_at_most)
 
-    def frame(self) -> DataFrame:
-        return task_numbers(self.spark, self.reader.rows)
-
-    def rdd(self) -> tuple[RDD[Any], Reader]:
-        without_tasks = replace(self.reader, rows=replace(self.reader.rows, tasks=()))
-        # Made once; each task is sent its own row groups, not everyone's.
-        if self._rdd is None:
-            tasks = self.reader.rows.tasks
-            self._rdd = self.spark.sparkContext.parallelize(tasks, self.num_tasks)
-            if self._cached:
-                self._rdd = self._rdd.mapPartitions(without_tasks.of_tasks)
-                self._rdd.persist(StorageLevel.MEMORY_AND_DISK)
-        return self._rdd, iter if self._cached else without_tasks.of_tasks
+    def partitions(self) -> Partitions:
+        """The row groups, a partition a task: made once, and each is sent its own alone."""
+        if self._partitions is None:
+            rows = self.reader.rows
+            without_tasks = replace(self.reader, rows=replace(rows, tasks=()))
+            self._partitions = distributed(
+                self.spark, rows.tasks, self.num_tasks, without_tasks.of_tasks, cache=self._cached
+            ) or Partitions(task_numbers(self.spark, rows), self.reader)
+        return self._partitions
 
     def close(self) -> None:
         """Drop the cached blocks, if there are any."""
-        if self._cached and self._rdd is not None:
-            self._rdd.unpersist()
+        if self._partitions is not None:
+            self._partitions.close()
 
 
 def _is_cached(spark: SparkSession, table: ParquetTable, rows: RowGroupReader, size: int) -> bool:
-    if is_connect(spark):
-        return False
     if table.cached is not None:
         return table.cached
     far = rows.filesystem.type_name in _OBJECT_STORES
-    return far and size <= _free_storage(spark) / 2
-
-
-def _free_storage(spark: SparkSession) -> int:
-    """Bytes of storage memory the executors have left."""
-    context: Any = spark.sparkContext._jsc
-    executors = context.sc().getExecutorMemoryStatus().valuesIterator()
-    free = 0
-    while executors.hasNext():
-        free += executors.next()._2()
-    return free
+    return far and size <= free_storage(spark) / 2
 
 
 def absent_input(missing: str) -> str | None:

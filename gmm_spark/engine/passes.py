@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmm_spark.engine.blocks import Block
-from gmm_spark.engine.jobs import Shared, Source, run_job
+from gmm_spark.engine.cluster import Shared
+from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.engine.scan import Scan, as_labels, as_memberships
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.kernel import BlockKernel

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from gmm_spark.engine.jobs import Shared, described, is_connect, parallelism
+from gmm_spark.engine.cluster import Shared, described, has_rdds, map_items, parallelism
 from gmm_spark.mixture.candidates import Sample
 
 # Tasks for every one that can run at once: candidates take different numbers of steps.
@@ -36,16 +36,17 @@ class SparkSampleExecutor:
         first = work(self._sample, items[0])
         others = items[1:]
         ahead = (time.monotonic() - started) * len(others)
-        if not others or ahead < _WORTH_A_JOB or is_connect(self._spark):
+        if not others or ahead < _WORTH_A_JOB or not has_rdds(self._spark):
             return [first, *(work(self._sample, item) for item in others)]
         if self._shared is None:
             self._shared = Shared(self._spark, self._sample, self._sample.values.nbytes)
         shared = self._shared
         tasks = min(len(others), _TASKS_PER_CORE * parallelism(self._spark))
         with described(self._spark, "search on the sample"):
-            numbered = self._spark.sparkContext.parallelize(list(enumerate(others)), tasks)
-            found = numbered.map(lambda pair: (pair[0], work(shared.value, pair[1]))).collect()
-        return [first, *(result for _, result in sorted(found, key=lambda pair: pair[0]))]
+            found = map_items(
+                self._spark, lambda item: work(shared.value, item), list(others), tasks
+            )
+        return [first, *found]
 
     def close(self) -> None:
         """Give back what the workers hold."""

@@ -20,10 +20,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark.engine.addresses import Address, address, is_hidden
+from gmm_spark.engine.cluster import current_session
 from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER
 from gmm_spark.engine.dataframe import is_case_sensitive, same_names, several_columns
 from gmm_spark.engine.inputs import no_column, type_of
-from gmm_spark.engine.jobs import current_session
 from gmm_spark.engine.row_groups import FileVersion
 from gmm_spark.errors import ConfigurationError, InputDataError
 

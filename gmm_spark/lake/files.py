@@ -12,6 +12,7 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.addresses import address, has_scheme
+from gmm_spark.engine.cluster import default_filesystem
 from gmm_spark.errors import ConfigurationError
 
 
@@ -23,7 +24,7 @@ def qualified(spark: SparkSession, path: str) -> str:
     """
     if has_scheme(path):
         return path
-    default = _default_filesystem(spark)
+    default = default_filesystem(spark)
     if default.startswith("file:"):
         return os.path.abspath(path)
     if not path.startswith("/"):
@@ -32,13 +33,6 @@ def qualified(spark: SparkSession, path: str) -> str:
             f"file system is {default}"
         )
     return default.rstrip("/") + path
-
-
-def _default_filesystem(spark: SparkSession) -> str:
-    if os.environ.get("SPARK_REMOTE") or not hasattr(spark, "_jsc"):
-        return "file:///"  # Spark Connect: no JVM here to ask
-    jsc: Any = spark._jsc
-    return str(jsc.hadoopConfiguration().get("fs.defaultFS"))
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:

@@ -27,7 +27,7 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
-from gmm_spark.engine.jobs import current_session
+from gmm_spark.engine.cluster import current_session
 from gmm_spark.engine.table_files import FiltersError
 from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
 from gmm_spark.lake import evaluation, files, manifest, tables

@@ -10,6 +10,7 @@ import pytest
 
 from gmm_spark.engine import jobs
 from gmm_spark.engine.blocks import TaskProblemError
+from gmm_spark.engine.cluster import Partitions, distributed
 from gmm_spark.engine.jobs import run_job
 from gmm_spark.errors import FitError
 
@@ -42,10 +43,10 @@ def source(spark, tasks: int, *, rdd: bool = False) -> Any:
     return SimpleNamespace(
         spark=spark,
         num_tasks=tasks,
-        reader=numbers,
-        frame=lambda: spark.range(0, tasks, 1, tasks),
-        rdd=lambda: (
-            (spark.sparkContext.parallelize(range(tasks), tasks), themselves) if rdd else None
+        partitions=lambda: (
+            distributed(spark, range(tasks), tasks, themselves, cache=False)
+            if rdd
+            else Partitions(spark.range(0, tasks, 1, tasks), numbers)
         ),
     )
 

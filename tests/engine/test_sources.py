@@ -368,7 +368,7 @@ class TestCached:
 
         path = self.copy(rows, tmp_path)
         source = self.source(spark, path)
-        monkeypatch.setattr(module, "_free_storage", lambda _: free)
+        monkeypatch.setattr(module, "free_storage", lambda _: free)
         reader = replace(source.reader.rows, filesystem=Elsewhere())
         table = ParquetTable(str(path))
         assert module._is_cached(spark, table, reader, 8 * 2 * N) is expected
@@ -376,7 +376,7 @@ class TestCached:
         assert module._is_cached(spark, chosen, reader, 8 * 2 * N) is not expected
 
     def test_executors_say_how_much_is_free(self, spark) -> None:
-        assert 1 << 20 < module._free_storage(spark) < 1 << 40
+        assert 1 << 20 < module.free_storage(spark) < 1 << 40
 
     def test_another_file_system(self, spark, rows, tmp_path) -> None:
         self.copy(rows, tmp_path)

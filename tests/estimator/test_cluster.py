@@ -149,7 +149,7 @@ def test_a_parquet_table_is_not_cached(spark, file, after_first_pass) -> None:
 def test_every_pass_broadcasts_once_and_destroys_it(spark, frame, monkeypatch, small) -> None:
     """Parameters of a few bytes go with the code instead."""
     if not small:
-        monkeypatch.setattr("gmm_spark.engine.jobs._CLOSURE_BYTES", 0)
+        monkeypatch.setattr("gmm_spark.engine.cluster._CLOSURE_BYTES", 0)
     sent = []
     broadcast = SparkContext.broadcast
 
