@@ -317,7 +317,7 @@ EVERY_ROW = 2**64 - 1
 
 
 def merged_parts(parts: Sequence[PartialScan]) -> PartialScan:
-    """Parts put together in the order given."""
+    """Parts put together in the order given; one at least."""
     return reduce(PartialScan.merged, parts)
 
 

@@ -59,7 +59,8 @@ def scan(
         threshold = EVERY_ROW if share == 1.0 else int(share * 2**64)
         work = _ScanWork(Looking(source.roles, missing, seed, threshold))
         payloads = run_job(source, work, "scan of the data")
-        found = merged_parts([pickle.loads(payload) for payload in payloads])
+        parts = [pickle.loads(payload) for payload in payloads]
+        found = merged_parts([PartialScan(work.how), *parts])
         found.refuse()
         if share == 1.0 or found.num_sampled >= min(found.rows, sample_size):
             return found.finished(sample_size, weight_kind)
