@@ -34,6 +34,7 @@ setup(
         "dev": [
             "build",
             "chispa",
+            "hypothesis>=6.100",
             "import-linter>=2",
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
