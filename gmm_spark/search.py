@@ -19,7 +19,7 @@ from gmm_spark.estimator import GaussianMixture
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together
 from gmm_spark.mixture.parameters import structure_named
-from gmm_spark.mixture.selection import CRITERIA, Cell, finalists, grid, penalised
+from gmm_spark.mixture.selection import CRITERIA, GridCandidate, finalists, grid, penalised
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import GaussianMixtureParams, _own
 from gmm_spark.progress import say, search_on_the_sample
@@ -163,7 +163,7 @@ class GaussianMixtureSearch(GaussianMixture):
         unique = {structure_named(name).code: name for name in reversed(names)}
         return [self._planned(k, name) for name in unique.values() for k in sorted(set(ks))]
 
-    def _grid(self, data: Data, plans: Sequence[Plan]) -> list[Cell]:
+    def _grid(self, data: Data, plans: Sequence[Plan]) -> list[GridCandidate]:
         samples: dict[str, Sample] = {}
         usable = [plan for plan in plans if plan.k <= data.scan.num_rows]
         if not usable:
@@ -191,7 +191,7 @@ class GaussianMixtureSearch(GaussianMixture):
                 tell=tell,
             )
 
-    def _entered(self, cells: Sequence[Cell], data: Data) -> list[Cell]:
+    def _entered(self, cells: Sequence[GridCandidate], data: Data) -> list[GridCandidate]:
         """The cells that are fitted to all the rows."""
         if all(cell.parameters is None for cell in cells):
             raise InputDataError(f"none of the mixtures can be fitted: {cells[0].problem}")
@@ -199,7 +199,7 @@ class GaussianMixtureSearch(GaussianMixture):
             return finalists(cells, False)
         return finalists(cells, data.scan.sample.shape[1] < data.scan.num_rows)
 
-    def _on_all_rows(self, entered: Sequence[Cell], data: Data) -> list[_Trial]:
+    def _on_all_rows(self, entered: Sequence[GridCandidate], data: Data) -> list[_Trial]:
         plans = [self._plan_of(cell) for cell in entered]
         seconds: list[list[float]] = [[] for _ in plans]
         engine, climbs = data.engine, []
@@ -227,13 +227,13 @@ class GaussianMixtureSearch(GaussianMixture):
         p = self._num_parameters(plan.structure, plan.k, data.source.roles)
         return penalised(criterion, 0.0, 0.0, p, weight) / (2 * weight)  # type: ignore[arg-type]
 
-    def _plan_of(self, cell: Cell) -> Plan:
+    def _plan_of(self, cell: GridCandidate) -> Plan:
         names: Any = self.getOrDefault(self.covarianceType)
         plans = (self._planned(cell.k, name) for name in names)
         return next(plan for plan in plans if plan.structure == cell.structure)
 
     def _table(
-        self, cells: Sequence[Cell], trials: Sequence[_Trial], data: Data
+        self, cells: Sequence[GridCandidate], trials: Sequence[_Trial], data: Data
     ) -> tuple[list[dict[str, Any]], int]:
         """What was tried, best first, and the number of the best trial."""
         weight = data.scan.weight
@@ -285,7 +285,7 @@ class GaussianMixtureSearch(GaussianMixture):
 
         return sorted(rows, key=place), best
 
-    def _evaluated_on(self, cell: Cell, fitted: Fit | None) -> str:
+    def _evaluated_on(self, cell: GridCandidate, fitted: Fit | None) -> str:
         if self.getCriterion() == "heldout":
             return "held-out rows"
         return "sample" if fitted is None and not cell.exact else "all rows"
@@ -295,7 +295,7 @@ class GaussianMixtureSearch(GaussianMixture):
 class _Trial:
     """A cell fitted to all the rows."""
 
-    cell: Cell
+    cell: GridCandidate
     plan: Plan
     fit: Fit
     seconds: list[float]
@@ -305,7 +305,7 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _log_cell(cell: Cell) -> None:
+def _log_cell(cell: GridCandidate) -> None:
     if cell.parameters is None:
         say("k = %d, %s: %s", cell.k, cell.structure.name, cell.problem)
     else:

@@ -5,8 +5,9 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
+from gmm_spark.mixture.path import Path, SampleStep, one_round
 from gmm_spark.mixture.prior import Prior, Priors
 from gmm_spark.mixture.whitening import SingularCovarianceError
 
@@ -27,7 +29,7 @@ _SMALL = 0.01
 _ON_THE_FLOOR = 1 + 1e-6
 # Candidates that share a scan: as many, whoever does the work.
 _STACKED = 4
-# Candidates whose scores, weights and means differ by less than this are in one basin.
+# Candidates whose scores, weights and means differ by less than this go to the same optimum.
 _SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN, _SAME_PROBABILITY = 1e-4, 0.01, 0.2, 0.1
 
 
@@ -109,19 +111,32 @@ class Sample:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several fits that advance together; `score` is its mean log-likelihood.
+    """One of several fits on a sample that advance together.
 
-    `mark` stays what it was when candidates advance.
+    parameters : in standardised coordinates
+    score : mean log-likelihood of standardised values, and log density of the prior where there
+        is one, of the parameters before the last step
+    previous_score : that of the step before
+    mark : what stays as it was when candidates advance
+    kind : how the parameters came about, as `path.SampleStep` has it
+    path : steps so far, up to the parameters before these, or where these have been evaluated
+        (the kind is "rows"), up to these
     """
 
     parameters: Parameters
     score: float = -np.inf
     previous_score: float = -np.inf
     mark: str = ""
+    kind: str = "start"
+    path: Path = field(default_factory=Path)
 
     @property
     def gain(self) -> float:
         return self.score - self.previous_score if np.isfinite(self.previous_score) else np.inf
+
+    def unscored(self, mark: str = "") -> Candidate:
+        """Where the candidate stands, with another mark: on other rows its scores say nothing."""
+        return replace(self, score=-np.inf, previous_score=-np.inf, mark=mark)
 
 
 class SampleExecutor(Protocol):
@@ -149,68 +164,99 @@ def advance(
     Stops before `steps` when no candidate gains more than `tol`. Scores are of the parameters
     before the last M-step, of standardised values.
     """
-    current, run_pass = list(candidates), sample.run_pass
+    return _gone_on(candidates, _advanced(sample, sample.num_rows, candidates, steps, tol))
+
+
+def _advanced(
+    sample: Sample, rows: int, candidates: Sequence[Candidate], steps: int, tol: float
+) -> list[Candidate | None]:
+    """The candidates after EM steps on `rows` of a sample (`Sample.part`), each with the path of
+    this round alone; None is singular."""
+    part = sample.part(rows)
+    current = {i: replace(c, path=Path(rounds=1)) for i, c in enumerate(candidates)}
+    log_volume, run_pass = part.standardisation.log_volume, part.run_pass
     for _ in range(steps):
         try:
-            evaluator = sample.evaluator([c.parameters for c in current])
+            evaluator = part.evaluator([c.parameters for c in current.values()])
         except SingularCovarianceError:
-            current = [c for c in current if _is_regular(c.parameters, sample)]
+            current = {i: c for i, c in current.items() if _is_regular(c.parameters, part)}
             if not current:
-                return []
-            evaluator = sample.evaluator([c.parameters for c in current])
+                break
+            evaluator = part.evaluator([c.parameters for c in current.values()])
         statistics = run_pass(evaluator)
         scores = evaluator.log_likelihoods(statistics, None)
-        advanced = []
-        pairs = zip(current, evaluator.layout.candidates(), scores, strict=True)
-        for candidate, components, score in pairs:
-            prior = sample.prior_of(candidate.parameters.k)
+        advanced = {}
+        each = zip(current.items(), evaluator.layout.candidates(), scores, strict=True)
+        for (index, candidate), components, score in each:
+            at = candidate.parameters
+            mean_log_likelihood = float(score / statistics.weight - log_volume)
+            prior = part.prior_of(at.k)
             if prior is not None:
-                score += prior.log_density(candidate.parameters)
+                score += prior.log_density(at)
             score /= statistics.weight
             try:
-                step = m_step(
-                    statistics, components, candidate.parameters, sample.floor, prior=prior
-                )
+                step = m_step(statistics, components, at, part.floor, prior=prior)
             except SingularCovarianceError:
                 continue
-            before, mark = candidate.score, candidate.mark
-            advanced.append(Candidate(step.parameters, float(score), before, mark))
+            taken = SampleStep(0, 0, candidate.kind, rows, mean_log_likelihood, at)
+            advanced[index] = replace(
+                candidate,
+                parameters=step.parameters,
+                score=float(score),
+                previous_score=candidate.score,
+                kind="em",
+                path=candidate.path.with_step(taken),
+            )
         current = advanced
-        if not current or all(c.gain < tol for c in current):
+        if not current or all(c.gain < tol for c in current.values()):
             break
-    return current
+    return [current.get(index) for index in range(len(candidates))]
+
+
+def _gone_on(before: Sequence[Candidate], after: Iterable[Candidate | None]) -> list[Candidate]:
+    """Candidates after a round, each with its path up to there; those that are None are left out.
+
+    Paths stay here: what is sent to the tasks and back are the steps of one round.
+    """
+    pairs = zip(before, after, strict=True)
+    return [replace(a, path=b.path.then(a.path)) for b, a in pairs if a is not None]
+
+
+def _without_paths(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [replace(candidate, path=Path()) for candidate in candidates]
 
 
 def advance_all(
     executor: SampleExecutor, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
 ) -> list[Candidate]:
     """`advance` on a part of the executor's sample (`Sample.part`), a few candidates in a scan."""
-    groups = [candidates[a : a + _STACKED] for a in range(0, len(candidates), _STACKED)]
+    bare = _without_paths(candidates)
+    groups = [bare[a : a + _STACKED] for a in range(0, len(bare), _STACKED)]
     found = executor(_advance_group, [(rows, group, steps, tol) for group in groups])
-    return [candidate for group in found for candidate in group]
+    return _gone_on(candidates, chain.from_iterable(found))
 
 
 def _advance_group(
     sample: Sample, item: tuple[int, Sequence[Candidate], int, float]
-) -> list[Candidate]:
-    rows, group, steps, tol = item
-    return advance(sample.part(rows), group, steps=steps, tol=tol)
+) -> list[Candidate | None]:
+    return _advanced(sample, *item)
 
 
-def climb_all(
+def run_em_all(
     executor: SampleExecutor, rows: int, candidates: Sequence[Candidate], *, steps: int, tol: float
 ) -> list[Candidate]:
     """Every candidate alone, by accelerated EM: a step costs more than stacked, and is worth
     several. Singular ones are dropped."""
-    found = executor(_climb, [(rows, candidate, steps, tol) for candidate in candidates])
-    return [candidate for candidate in found if candidate is not None]
+    bare = _without_paths(candidates)
+    return _gone_on(candidates, executor(_run_em, [(rows, one, steps, tol) for one in bare]))
 
 
-def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate | None:
+def _run_em(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate | None:
+    """The candidate where EM ends, with the path of this round alone; None is singular."""
     rows, candidate, steps, tol = item
     part, by = sample.part(rows), sample.standardisation
     try:
-        climbed = fit(
+        found = fit(
             part.run_pass,
             candidate.parameters,
             by,
@@ -223,12 +269,19 @@ def _climb(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidate
         )
     except (SingularCovarianceError, FloatingPointError):
         return None
-    if climbed.reason == "singular":
+    if found.reason == "singular":
         return None
-    accepted = [record for record in climbed.history if record.kind != "rejected"]
+    accepted = [record for record in found.history if record.kind != "rejected"]
     scores = [record.objective + by.log_volume for record in accepted]
     before = scores[-2] if len(scores) > 1 else -np.inf
-    return Candidate(climbed.parameters, scores[-1], before, candidate.mark)
+    if found.reason == "decreased":
+        accepted = accepted[:-1]  # where it fell is where the fit was not left
+    kinds = [candidate.kind, *(record.kind for record in accepted[1:])]
+    path = one_round(
+        SampleStep(0, 0, kind, rows, record.mean_log_likelihood, record.parameters)
+        for kind, record in zip(kinds, accepted, strict=True)
+    )
+    return Candidate(found.parameters, scores[-1], before, candidate.mark, "rows", path)
 
 
 def log_densities(parameters: Parameters, sample: Sample) -> Array:
@@ -243,7 +296,9 @@ def log_joint_densities(parameters: Parameters, sample: Sample) -> Array:
     return BlockKernel(evaluator).log_joint(sample.values, sample.allowed)
 
 
-def lead(candidate: Candidate, other: Candidate, sample: Sample) -> tuple[float, float]:
+def log_likelihood_difference(
+    candidate: Candidate, other: Candidate, sample: Sample
+) -> tuple[float, float]:
     """How much higher the mean log-likelihood of one is than that of another, and the standard
     error of that as a figure for all the rows the sample is from."""
     difference = log_densities(candidate.parameters, sample)
@@ -262,17 +317,19 @@ def _is_regular(parameters: Parameters, sample: Sample) -> bool:
 
 
 def ranked(sample: Sample, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates by `soundness`, best first; of several in one basin the best."""
-    judged = [(soundness(candidate, sample), candidate) for candidate in candidates]
+    """Candidates by `robust_score`, best first; of several on their way to the same optimum the
+    best."""
+    judged = [(robust_score(candidate, sample), candidate) for candidate in candidates]
     kept: list[Candidate] = []
     for _, candidate in sorted(judged, key=lambda pair: pair[0], reverse=True):
-        if not any(same_basin(candidate, other) for other in kept):
+        if not any(same_optimum(candidate, other) for other in kept):
             kept.append(candidate)
     return kept
 
 
-def same_basin(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
-    """Whether two candidates are on their way to one optimum: scores, weights and means agree."""
+def same_optimum(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
+    """Whether two candidates are on their way to the same optimum: their scores, weights and means
+    agree."""
     if abs(a.score - b.score) > score:
         return False
     one, other = a.parameters, b.parameters
@@ -289,30 +346,30 @@ def same_basin(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool:
     )
 
 
-def soundness(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
-    """What candidates are compared by: no component starved, then the score without what
-    spurious components gain by being narrow.
+def robust_score(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
+    """What candidates are compared by: whether every component is well supported by rows, then
+    the score without what spurious components gain by being narrow.
 
     The likelihood of a mixture has high maxima that say nothing: a component on a handful of
     rows that happen to lie near a hyperplane, or on one repeated value (McLachlan and Peel 2000,
-    section 3.10). A component is starved with fewer rows than its own covariance needs (d + 1
-    where that is full, else 2). It is spurious if it touches the floor with less than 1 % of the
-    rows; these count as if it were as wide as the other components on average.
+    section 3.10). A component is well supported with as many rows as its own covariance needs
+    (d + 1 where that is full, else 2). It is spurious if it touches the floor with less than 1 %
+    of the rows; these count as if it were as wide as the other components on average.
     """
     parameters = candidate.parameters
     structure, weights, d = parameters.structure, parameters.weights, parameters.d
     if structure.shared:
         return bool((weights * sample.num_rows > 0.5).all()), candidate.score
     needed = d + 1 if structure.shape == "full" else 2
-    fed = bool((weights * sample.num_rows > needed - 0.5).all())
+    supported = bool((weights * sample.num_rows > needed - 0.5).all())
     small = np.flatnonzero((weights > 0) & (weights < _SMALL))
     if small.size == 0 or d == 0 or not (sample.floor > 0).all():
-        return fed, candidate.score
+        return supported, candidate.score
     dense = parameters.dense_covariances() / np.outer(sample.floor, sample.floor)
     spurious = small[np.linalg.eigvalsh(dense[small])[:, 0] <= _ON_THE_FLOOR]
     others = np.setdiff1d(np.flatnonzero(weights > 0), spurious)
     if spurious.size == 0 or others.size == 0:
-        return fed, candidate.score
+        return supported, candidate.score
     typical = np.average(dense[others], axis=0, weights=weights[others])
     widths = np.linalg.slogdet(typical)[1] - np.linalg.slogdet(dense[spurious])[1]
-    return fed, candidate.score - 0.5 * float(weights[spurious] @ np.maximum(widths, 0.0))
+    return supported, candidate.score - 0.5 * float(weights[spurious] @ np.maximum(widths, 0.0))

@@ -9,7 +9,7 @@ to take away follows the random swaps of Zhao, Hautamaki, Karkkainen and Franti 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from gmm_spark.mixture.candidates import (
     Sample,
     SampleExecutor,
     advance_all,
-    climb_all,
-    lead,
     log_joint_densities,
+    log_likelihood_difference,
     ranked,
-    same_basin,
-    soundness,
+    robust_score,
+    run_em_all,
+    same_optimum,
 )
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters
@@ -40,9 +40,10 @@ _CHEAP_ROWS = 2000
 _SIZES = 1, 2, 4, 16
 _STEPS = 8, 30, 60
 _KEPT = 16, 4, 2
-# A move leads by so many standard errors, or is as far behind and given up.
-_SIGNIFICANT_LEAD = 3.0
-_HOPELESS_LEAD = 2.0
+# A move is better where its log-likelihood is so many standard errors higher, and given up where it
+# is so many lower.
+_SIGNIFICANT_ERRORS = 3.0
+_HOPELESS_ERRORS = 2.0
 # Where no move of the likeliest helps, the next ones are tried (the second figure), then all
 # again on so many times the rows, in the end on the last of the sample (negative) instead of the
 # first: which moves get through on a part of the rows is partly chance. The last only where there
@@ -60,17 +61,35 @@ _AFFORDABLE = 1e10
 _LEAST_GAIN = 1e-4
 
 
-def improved(
-    candidate: Candidate,
+@dataclass(frozen=True)
+class Moves:
+    """Where a candidate has got by moves, and what is tried next.
+
+    candidate : the best so far
+    others : met on the way, at other optima
+    position : in what is tried in turn (`_TRIES`)
+    rounds : done
+    finished : no move helps any more
+    """
+
+    candidate: Candidate
+    others: tuple[Candidate, ...] = ()
+    position: int = 0
+    rounds: int = 0
+    finished: bool = False
+
+
+def try_moves(
+    state: Moves,
     executor: SampleExecutor,
     sample: Sample,
     rows: int,
     tell: Callable[[str], None] = lambda text: None,
-) -> tuple[Candidate, list[Candidate]]:
-    """The candidate after the moves that raise its likelihood, as long as there are any, and the
-    others that were met on the way.
+) -> Moves:
+    """One round: many moves of the candidate are tried, and the best one taken if it raises the
+    likelihood.
 
-    Many moves are tried for a few steps on the first `rows` of the sample, those that do not fall
+    They are tried for a few steps on the first `rows` of the sample, those that do not fall
     behind for more steps on more rows; one that gains too slowly to come near is given up. Which
     of two optima is the higher one is read from more rows until it is significant, in the end
     from all of the sample. Where those of the first rows do not help, those of the last may.
@@ -80,30 +99,23 @@ def improved(
     executor : shares out the work; its sample is `sample`
     tell : called with what is tried, whenever that is something else
     """
-    others: list[Candidate] = []
+    tell(f"moves of components, round {state.rounds + 1} of {_ROUNDS} at most")
     tries = [t for t in _TRIES if abs(t[0]) == 1 or rows * abs(t[0]) <= sample.num_rows]
-    at = 0
-    for number in range(_ROUNDS):
-        tell(f"moves of components, round {number + 1} of {_ROUNDS} at most")
-        before = candidate
-        factor, batch = tries[at]
-        sizes = [_limited(rows * factor * size, sample.num_rows) for size in _SIZES]
-        if abs(sizes[-1]) < sample.num_rows:
-            sizes.append(sample.num_rows)
-        candidate, moved, undecided = _best_move(candidate, executor, sample, sizes, batch)
-        others += undecided
-        if moved is not None:
-            others.append(candidate)
-            candidate, at = moved, at - batch  # the likeliest again, on the same rows
-            continue
-        at += 1
-        if candidate is before:  # there was none to try, and none are next
-            if factor > 1:
-                break
-            at += sum(t == (factor, batch + 1) for t in tries)
-        if at == len(tries):
-            break
-    return candidate, others
+    factor, batch = tries[state.position]
+    sizes = [_limited(rows * factor * size, sample.num_rows) for size in _SIZES]
+    if abs(sizes[-1]) < sample.num_rows:
+        sizes.append(sample.num_rows)
+    candidate, moved, undecided = _best_move(state.candidate, executor, sample, sizes, batch)
+    others, rounds = (*state.others, *undecided), state.rounds + 1
+    if moved is not None:
+        # The likeliest again, on the same rows.
+        position = state.position - batch
+        return Moves(moved, (*others, candidate), position, rounds, rounds == _ROUNDS)
+    position, finished = state.position + 1, rounds == _ROUNDS
+    if candidate is state.candidate:  # there was none to try, and none are next
+        finished |= factor > 1
+        position += sum(t == (factor, batch + 1) for t in tries)
+    return Moves(candidate, others, position, rounds, finished or position == len(tries))
 
 
 def _limited(rows: int, most: int) -> int:
@@ -115,14 +127,14 @@ def _best_move(
 ) -> tuple[Candidate, Candidate | None, list[Candidate]]:
     """The candidate some steps on, the move that is better than that, if one is, and those
     that are hardly worse."""
-    field = [Candidate(m) for m in moves(candidate.parameters, sample.part(sizes[0]), batch)]
+    found = moves(candidate.parameters, sample.part(sizes[0]), batch)
+    field = [Candidate(moved, kind="move", path=candidate.path) for moved in found]
     for stage, rows in enumerate(sizes):
         if not field:
             break
-        fresh = [Candidate(candidate.parameters, mark=_STAYS)]
-        fresh += [Candidate(c.parameters) for c in field]
+        fresh = [candidate.unscored(_STAYS), *(c.unscored() for c in field)]
         steps, keep = _STEPS[min(stage, 2)], _KEPT[min(stage, 2)]
-        through = advance_all if stage == 0 else climb_all
+        through = advance_all if stage == 0 else run_em_all
         field = through(executor, rows, fresh, steps=steps, tol=_LEAST_GAIN / 10)
         stays = [c for c in field if c.mark == _STAYS]
         if not stays:
@@ -130,29 +142,30 @@ def _best_move(
         candidate, field = stays[0], [c for c in field if c.mark != _STAYS]
         part = sample.part(rows)
         if stage > 0:
-            field = [c for c in field if not same_basin(c, candidate, _BACK)]
+            field = [c for c in field if not same_optimum(c, candidate, _BACK)]
         if stage == 0:
             hopeful = candidate.score + _LEAST_GAIN
             field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
         else:
-            field = [c for c in field if _may_lead(c, candidate, part)]
+            field = [c for c in field if _may_overtake(c, candidate, part)]
         field = ranked(part, field)[:keep]
         if stage < 2:
             continue
-        fed, score = soundness(candidate, part)
+        supported, score = robust_score(candidate, part)
         if field and part.num_rows < sample.num_rows:
-            difference, error = lead(field[0], candidate, part)
-            if difference > _SIGNIFICANT_LEAD * error and soundness(field[0], part) > (fed, score):
+            difference, error = log_likelihood_difference(field[0], candidate, part)
+            significant = difference > _SIGNIFICANT_ERRORS * error
+            if significant and robust_score(field[0], part) > (supported, score):
                 return candidate, field[0], []
-        elif field and soundness(field[0], part) > (fed, score + _LEAST_GAIN):
+        elif field and robust_score(field[0], part) > (supported, score + _LEAST_GAIN):
             return candidate, field[0], field[1:]
     return candidate, None, field
 
 
-def _may_lead(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
-    difference, error = lead(candidate, other, sample)
+def _may_overtake(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
+    difference, error = log_likelihood_difference(candidate, other, sample)
     hoped = difference + _STEPS_AHEAD * max(candidate.gain, 0.0)
-    return hoped > -_HOPELESS_LEAD * error
+    return hoped > -_HOPELESS_ERRORS * error
 
 
 def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parameters]:

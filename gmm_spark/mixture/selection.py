@@ -1,7 +1,7 @@
 """Choosing the number of components and the covariance structure.
 
-Every cell of the grid is fitted on a sample first. What its criterion would be on all the rows is
-estimated from other rows of the sample, with the error of the estimate; only cells that may win
+Every mixture of the grid is fitted on a sample first. What its criterion would be on all the rows
+is estimated from other rows of the sample, with the error of the estimate; only those that may win
 go on to the full data, where they share scans. The likelihood of rows a fit has not seen is too
 low by p / (2 m) a row, with p parameters from m rows (Akaike 1974), but that of rows it has seen
 may be too high by far more: components that only fit chance would win.
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gmm_spark.mixture import searching as multistart
+from gmm_spark.mixture.arrays import from_arrays, to_arrays
 from gmm_spark.mixture.candidates import (
     InProcess,
     Sample,
@@ -25,7 +28,7 @@ from gmm_spark.mixture.candidates import (
 from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.searching import SearchState, Tell
 from gmm_spark.mixture.starting import InitMode
 from gmm_spark.mixture.whitening import SingularCovarianceError
 
@@ -37,16 +40,16 @@ CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 _GRID_ROWS = 65_536
 _GRID_TOL = 1e-5
 _FITTED_SHARE = 0.75
-# Fresh starts of a cell: a quarter of a single fit's, since it also starts from its neighbour.
+# Fresh starts of a mixture: a quarter of a single fit's, since it also starts from its neighbour.
 _FRESH_SHARE = 4
 _GROWN = 8
-# Cells whose estimate is so many standard errors behind the best cannot win.
+# What is so many standard errors behind the best by its estimate cannot win.
 _ERRORS = 3.0
 _FINALISTS = 3
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCandidate:
     """A number of components and a structure, as fitted on the sample."""
 
     k: int
@@ -73,8 +76,83 @@ def penalised(
     return -2 * (log_likelihood + (log_assignment if criterion == "icl" else 0.0)) + penalty
 
 
+@dataclass(frozen=True)
+class GridState:
+    """What has been found so far of a grid of mixtures, between two rounds of its searches.
+
+    structures, ks : of the grid; for every structure, every k in turn
+    criterion : by which the mixtures are compared
+    weight : of all the rows that the sample is of
+    init_mode, num_init, seed, tol : of the searches
+    candidates : mixtures that are done, in their order; their errors are not known yet
+    densities : (n,) of every one of them, what the criterion sums over the rows it is judged by
+    search : of the mixture that is next, None before it has begun
+    """
+
+    structures: tuple[Structure, ...]
+    ks: tuple[int, ...]
+    criterion: Criterion
+    weight: float
+    init_mode: InitMode
+    num_init: int
+    seed: int
+    tol: float
+    candidates: tuple[GridCandidate, ...] = ()
+    densities: tuple[Array, ...] = ()
+    search: SearchState | None = None
+
+    @property
+    def size(self) -> int:
+        """Mixtures of the grid."""
+        return len(self.structures) * len(self.ks)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.candidates) == self.size
+
+    @property
+    def next(self) -> tuple[Structure, int]:
+        """The mixture that is next."""
+        place, number = divmod(len(self.candidates), len(self.ks))
+        return self.structures[place], self.ks[number]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The whole state as arrays, as numpy.savez takes them."""
+        return to_arrays(self)
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> GridState:
+        """The state that these arrays, a dictionary or what numpy.load gives, were made from."""
+        return from_arrays(GridState, arrays)
+
+
 def grid(
     samples: Mapping[str, Sample],
+    ks: Sequence[int],
+    structures: Sequence[Structure],
+    criterion: Criterion,
+    weight: float,
+    *,
+    listener: Callable[[GridCandidate], None] = lambda candidate: None,
+    executor_for: Callable[[Sample], SampleExecutor] = InProcess,
+    tell: Tell = lambda text: None,
+    **options: Any,
+) -> list[GridCandidate]:
+    """Every mixture of the grid fitted on the sample, best first.
+
+    Parameters
+    ----------
+    samples : by the code of the structure
+    listener : called with every mixture that is done; its error is not known yet
+    executor_for : makes what shares out the work on a sample
+    tell : called with what is tried, whenever that is something else
+    options : of the searches, as for `start`
+    """
+    state = start(ks, structures, criterion, weight, **options)
+    return result(run(state, samples, executor_for, tell, listener=listener), samples)
+
+
+def start(
     ks: Sequence[int],
     structures: Sequence[Structure],
     criterion: Criterion,
@@ -84,106 +162,164 @@ def grid(
     num_init: int = 16,
     seed: int = 0,
     tol: float = 1e-6,
-    listener: Callable[[Cell], None] | None = None,
+) -> GridState:
+    """The state before the first search; `weight` is that of all the rows."""
+    return GridState(
+        tuple(structures),
+        tuple(sorted(set(ks))),
+        criterion,
+        weight,
+        init_mode,
+        num_init,
+        seed,
+        max(tol, _GRID_TOL),
+    )
+
+
+def run(
+    state: GridState,
+    samples: Mapping[str, Sample],
     executor_for: Callable[[Sample], SampleExecutor] = InProcess,
-    tell: Callable[[str], None] = lambda text: None,
-) -> list[Cell]:
-    """Every cell fitted on the sample, best first.
+    tell: Tell = lambda text: None,
+    *,
+    listener: Callable[[GridCandidate], None] = lambda candidate: None,
+    on_round: Callable[[GridState], None] = lambda state: None,
+) -> GridState:
+    """The state in which the whole grid is done. After every round `on_round` is called with the
+    state then, and `listener` with every mixture that is done."""
+    executors: dict[str, SampleExecutor] = {}
+    while not state.finished:
+        structure, _ = state.next
+        if structure.code not in executors:
+            executors[structure.code] = executor_for(_parted(samples[structure.code], state)[0])
+        before = len(state.candidates)
+        state = advance(state, samples, executors[structure.code], tell)
+        for candidate in state.candidates[before:]:
+            listener(candidate)
+        on_round(state)
+    return state
+
+
+def advance(
+    state: GridState,
+    samples: Mapping[str, Sample],
+    executor: SampleExecutor | None = None,
+    tell: Tell = lambda text: None,
+) -> GridState:
+    """One round of the search for the mixture that is next; its starts are made before the first,
+    and after the last it is judged. A pure function of the state and the samples.
 
     Parameters
     ----------
-    samples : by the code of the structure
-    weight : of all the rows
-    listener : called with every cell; its error is not known yet
-    executor_for : who shares out the work on a sample
+    samples : by the code of the structure, those of the rounds before
+    executor : shares out the work on the rows that are fitted on. None does all here.
     tell : called with what is tried, whenever that is something else
     """
-    cells: list[Cell] = []
-    densities: list[Array] = []
-    many = len(structures) * len(set(ks))
-    for structure in structures:
-        sample = samples[structure.code]
-        fitted_on, judged_on = _parted(sample, criterion, weight)
-        exact, executor = judged_on is fitted_on, executor_for(fitted_on)
-        smaller: Parameters | None = None
-        for k in sorted(set(ks)):
-            which = f"mixture {len(cells) + 1} of {many}, k = {k}, {structure.name}"
-            given = []
-            if smaller is not None and smaller.k == k - 1:
-                given = grown(smaller, fitted_on.first(8192), _GROWN)
-            fresh = num_init if not given else max(1, num_init // _FRESH_SHARE)
-            try:
-                smaller, *_ = search(
-                    fitted_on,
-                    k,
-                    structure,
-                    init_mode=init_mode,
-                    num_init=fresh,
-                    seed=seed,
-                    tol=max(tol, _GRID_TOL),
-                    given=given,
-                    executor=executor,
-                    tell=_telling(tell, which),
-                )
-                density = _densities(smaller, judged_on, criterion)
-            except (DataError, SingularCovarianceError) as error:
-                smaller = None
-                cells.append(Cell(k, structure, None, np.inf, np.inf, -np.inf, str(error)))
-                densities.append(np.full(judged_on.num_rows, -np.inf))
-                if listener is not None:
-                    listener(cells[-1])
-                continue
-            expected = float(np.average(density, weights=judged_on.weights))
-            p = smaller.num_free_parameters
-            total = penalised(criterion, weight * expected, 0.0, p, weight)
-            pessimism = 0.0
-            if not exact and criterion != "heldout":
-                pessimism = p * weight / fitted_on.weight
-            if criterion == "icl":
-                expected = float(
-                    np.average(_densities(smaller, judged_on, "bic"), weights=judged_on.weights)
-                )
-            cells.append(
-                Cell(
-                    k,
-                    structure,
-                    smaller,
-                    total,
-                    0.0,
-                    expected,
-                    pessimism=pessimism,
-                    exact=exact,
-                )
-            )
-            densities.append(density)
-            if listener is not None:
-                listener(cells[-1])
-    return _with_errors(cells, densities, judged_on.weights, weight)
+    if state.finished:
+        return state
+    structure, k = state.next
+    fitted_on, judged_on = _parted(samples[structure.code], state)
+    which = f"mixture {len(state.candidates) + 1} of {state.size}, k = {k}, {structure.name}"
+    telling = _telling(tell, which)
+    try:
+        search = state.search or _begun(state, fitted_on, telling)
+        search = multistart.advance(search, fitted_on, executor, telling)
+        if not search.finished:
+            return replace(state, search=search)
+        parameters = multistart.result(search)[0].parameters
+        found, density = _judged(parameters, fitted_on, judged_on, state)
+    except (DataError, SingularCovarianceError) as error:
+        found = GridCandidate(k, structure, None, np.inf, np.inf, -np.inf, str(error))
+        density = np.full(judged_on.num_rows, -np.inf)
+    return replace(
+        state,
+        candidates=(*state.candidates, found),
+        densities=(*state.densities, density),
+        search=None,
+    )
 
 
-def _telling(tell: Callable[[str], None], which: str) -> Callable[[str], None]:
+def result(state: GridState, samples: Mapping[str, Sample]) -> list[GridCandidate]:
+    """The mixtures of a grid that is done, best first, with the errors of their criteria."""
+    _, judged_on = _parted(samples[state.structures[-1].code], state)
+    return _with_errors(state.candidates, state.densities, judged_on.weights, state.weight)
+
+
+def _begun(state: GridState, fitted_on: Sample, tell: Tell) -> SearchState:
+    """The search for the mixture that is next, with its starts: fewer where it also starts from
+    its neighbour."""
+    structure, k = state.next
+    given: list[Parameters] = []
+    if state.candidates:
+        before = state.candidates[-1]
+        if before.structure == structure and before.k == k - 1 and before.parameters is not None:
+            given = grown(before.parameters, fitted_on.first(8192), _GROWN)
+    return multistart.start(
+        fitted_on,
+        k,
+        structure,
+        init_mode=state.init_mode,
+        num_init=state.num_init if not given else max(1, state.num_init // _FRESH_SHARE),
+        seed=state.seed,
+        tol=state.tol,
+        given=given,
+        tell=tell,
+    )
+
+
+def _judged(
+    parameters: Parameters, fitted_on: Sample, judged_on: Sample, state: GridState
+) -> tuple[GridCandidate, Array]:
+    """A mixture with its criterion, and what that sums over the rows it is judged by."""
+    criterion, weight = state.criterion, state.weight
+    exact = judged_on is fitted_on
+    density = _densities(parameters, judged_on, criterion)
+    expected = float(np.average(density, weights=judged_on.weights))
+    p = parameters.num_free_parameters
+    total = penalised(criterion, weight * expected, 0.0, p, weight)
+    pessimism = 0.0
+    if not exact and criterion != "heldout":
+        pessimism = p * weight / fitted_on.weight
+    if criterion == "icl":
+        expected = float(
+            np.average(_densities(parameters, judged_on, "bic"), weights=judged_on.weights)
+        )
+    found = GridCandidate(
+        parameters.k,
+        parameters.structure,
+        parameters,
+        total,
+        0.0,
+        expected,
+        pessimism=pessimism,
+        exact=exact,
+    )
+    return found, density
+
+
+def _telling(tell: Tell, which: str) -> Tell:
     return lambda text: tell(f"{which}: {text}")
 
 
-def finalists(cells: Sequence[Cell], sampled: bool) -> list[Cell]:
-    """The likeliest of those that may win, three at most, of cells sorted; the first alone where
-    the sample is all the rows."""
-    usable = [cell for cell in cells if cell.parameters is not None]
+def finalists(candidates: Sequence[GridCandidate], sampled: bool) -> list[GridCandidate]:
+    """The likeliest of those that may win, three at most, of candidates sorted; the first alone
+    where the sample is all the rows."""
+    usable = [candidate for candidate in candidates if candidate.parameters is not None]
     if not sampled:
         return usable[:1]
 
-    def may_win(cell: Cell) -> bool:
-        behind = cell.criterion - usable[0].criterion
-        slack = max(0.0, cell.pessimism - usable[0].pessimism)
-        return behind <= _ERRORS * cell.error + slack
+    def may_win(candidate: GridCandidate) -> bool:
+        behind = candidate.criterion - usable[0].criterion
+        slack = max(0.0, candidate.pessimism - usable[0].pessimism)
+        return behind <= _ERRORS * candidate.error + slack
 
-    return [cell for cell in usable if may_win(cell)][:_FINALISTS]
+    return [candidate for candidate in usable if may_win(candidate)][:_FINALISTS]
 
 
-def _parted(sample: Sample, criterion: Criterion, weight: float) -> tuple[Sample, Sample]:
+def _parted(sample: Sample, state: GridState) -> tuple[Sample, Sample]:
     """The rows to fit on, and others to judge on; the same where they are all there are."""
-    everything = sample.num_rows <= _GRID_ROWS and sample.weight >= weight * (1 - 1e-9)
-    if everything and criterion != "heldout":
+    everything = sample.num_rows <= _GRID_ROWS and sample.weight >= state.weight * (1 - 1e-9)
+    if everything and state.criterion != "heldout":
         return sample, sample
     cut = min(_GRID_ROWS, int(_FITTED_SHARE * sample.num_rows))
     return sample.first(cut), sample.between(cut, cut + _GRID_ROWS)
@@ -200,22 +336,25 @@ def _densities(parameters: Parameters, sample: Sample, criterion: Criterion) -> 
 
 
 def _with_errors(
-    cells: list[Cell], densities: list[Array], weights: Array | None, weight: float
-) -> list[Cell]:
-    """The cells with the standard errors of their differences to the best, which is first.
+    candidates: Sequence[GridCandidate],
+    densities: Sequence[Array],
+    weights: Array | None,
+    weight: float,
+) -> list[GridCandidate]:
+    """The candidates with the standard errors of their differences to the best, which is first.
 
     `densities` are of rows of weight 1 or `weights`, the same for all; `weight` is that of all
     rows they are a sample of.
     """
-    order = sorted(range(len(cells)), key=lambda i: (cells[i].criterion, cells[i].k))
+    order = sorted(range(len(candidates)), key=lambda i: (candidates[i].criterion, candidates[i].k))
     best = densities[order[0]]
     found = []
     for index in order:
-        cell, error = cells[index], np.inf
-        if cell.parameters is not None:
+        candidate, error = candidates[index], np.inf
+        if candidate.parameters is not None:
             difference = densities[index] - best
             error = 2 * weight * _standard_error(difference, weights)
-        found.append(replace(cell, error=error))
+        found.append(replace(candidate, error=error))
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gmm_spark.engine import sample_executor as module
 from gmm_spark.engine.sample_executor import SparkSampleExecutor
-from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance_all, climb_all
+from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance_all, run_em_all
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 
@@ -66,7 +66,7 @@ def test_what_is_soon_done_is_done_here(spark, sample) -> None:
     executor.close()
 
 
-@pytest.mark.parametrize("through", [advance_all, climb_all])
+@pytest.mark.parametrize("through", [advance_all, run_em_all])
 def test_the_bits_are_those_of_one_alone(through, executor, sample) -> None:
     shared = through(executor, 3000, starts(6), steps=5, tol=0.0)
     alone = through(InProcess(sample), 3000, starts(6), steps=5, tol=0.0)

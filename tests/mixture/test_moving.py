@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import moving
-from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, soundness
+from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, robust_score
 from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.moving import grown, improved, moves
+from gmm_spark.mixture.moving import Moves, grown, moves, try_moves
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 from tests.mixture.reference import CODES, plain_scales, start_from_labels
@@ -40,10 +40,18 @@ def caught(code: str = "VVV") -> tuple[Sample, Parameters, float]:
     return sample, trapped.parameters, goal + by.log_volume
 
 
+def moved(parameters: Parameters, sample: Sample, rows: int) -> Candidate:
+    """The candidate when no move helps any more."""
+    state = Moves(Candidate(parameters))
+    while not state.finished:
+        state = try_moves(state, InProcess(sample), sample, rows)
+    return state.candidate
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_a_component_is_carried_to_where_it_is_missed(code) -> None:
     sample, trapped, goal = caught(code)
-    found, _ = improved(Candidate(trapped), InProcess(sample), sample, 1000)
+    found = moved(trapped, sample, 1000)
     by = sample.standardisation
     settled = fit(sample.run_pass, found.parameters, by, floor=sample.floor, tol=1e-8)
     assert_allclose(settled.log_likelihood / settled.weight + by.log_volume, goal, atol=1e-5)
@@ -70,9 +78,9 @@ def test_moves_are_mixtures_of_as_many_components(code) -> None:
     sample, trapped, _ = caught(code)
     found = moves(trapped, sample)
     assert found
-    for moved in found:
-        assert moved.validated().k == 3
-        assert_allclose(moved.weights.sum(), 1.0)
+    for mixture in found:
+        assert mixture.validated().k == 3
+        assert_allclose(mixture.weights.sum(), 1.0)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -109,7 +117,7 @@ def test_one_start_alone_has_no_rivals() -> None:
     assert len(search(sample, 3, STRUCTURES["VVV"], num_init=1)) == 1
 
 
-class TestSoundness:
+class TestRobustScore:
     UNIT = Standardisation(np.zeros(2), np.ones(2))
 
     def candidate(self, small: float, width: float, score: float) -> Candidate:
@@ -126,21 +134,21 @@ class TestSoundness:
         """0.5 % of the rows in a component of a hundredth of the width of the other: its rows
         gain 2 log 100 each, 0.046 a row of all."""
         narrow = self.candidate(0.005, 1e-2, score=1.0)
-        fed, score = soundness(narrow, self.sample())
-        assert fed
+        supported, score = robust_score(narrow, self.sample())
+        assert supported
         assert_allclose(score, 1.0 - 0.005 * 2 * np.log(100), rtol=1e-9)
 
     @pytest.mark.parametrize(("small", "width"), [(0.005, 0.5), (0.3, 1e-2)])
     def test_a_component_off_the_floor_or_of_many_rows_counts_in_full(self, small, width) -> None:
-        assert soundness(self.candidate(small, width, 1.0), self.sample()) == (True, 1.0)
+        assert robust_score(self.candidate(small, width, 1.0), self.sample()) == (True, 1.0)
 
     def test_fewer_rows_than_a_covariance_needs_come_last(self) -> None:
-        starved = self.candidate(0.002, 0.5, score=5.0)
-        sound = self.candidate(0.2, 0.5, score=1.0)
-        assert soundness(starved, self.sample())[0] is False
-        assert ranked(self.sample(), [starved, sound]) == [sound, starved]
+        few = self.candidate(0.002, 0.5, score=5.0)
+        supported = self.candidate(0.2, 0.5, score=1.0)
+        assert robust_score(few, self.sample())[0] is False
+        assert ranked(self.sample(), [few, supported]) == [supported, few]
 
-    def test_candidates_in_one_basin_are_one(self) -> None:
+    def test_candidates_on_their_way_to_the_same_optimum_are_one(self) -> None:
         a, b, c = (self.candidate(0.2, 0.5, score) for score in (1.0, 1.00001, 0.9))
         other = self.candidate(0.4, 0.5, 1.0)
         assert ranked(self.sample(), [a, b, c, other]) == [b, other, c]
@@ -158,6 +166,6 @@ def test_the_last_rows_are_tried_where_there_was_something_to_try(monkeypatch, d
         return Candidate(candidate.parameters) if there_were else candidate, None, []
 
     monkeypatch.setattr(moving, "_best_move", best_move)
-    improved(Candidate(trapped), InProcess(sample), sample, 1000)
+    moved(trapped, sample, 1000)
     on_first = [(1000, 0), (1000, 1), (4000, 0)]
     assert tried == ([*on_first, (4000, 1), (-4000, 0)] if doubtful else on_first)

@@ -223,7 +223,7 @@ class TestSearch:
         shares = np.sort(start.weights)
         assert_allclose(shares, [1 / 6, 1 / 6, 4 / 6], atol=0.02)
 
-    def test_a_start_with_a_starved_component_gives_way_to_one_without(self):
+    def test_a_start_with_a_component_of_too_few_rows_gives_way_to_one_without(self):
         """A lone row makes a component of unbounded likelihood, and the worst segment."""
         block, _ = separate_groups(seed=3, k=2, d=2, n=400)
         block[:, 0] = block.mean(axis=1) + 20
