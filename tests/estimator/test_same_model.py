@@ -15,7 +15,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixture, ParquetTable
-from gmm_spark.engine import jobs
+from gmm_spark.engine import cluster, jobs
 from tests.estimator.helpers import assert_same_model, table, vectors
 
 XY = ["x", "y"]
@@ -234,8 +234,8 @@ def test_merging_in_stages_gives_the_same_model(
     """Eight partitions are the most a DataFrame is packed into on two cores."""
     monkeypatch.setattr(jobs, "DRIVER_BYTES", 1)
     stages = []
-    merged = jobs._merged
-    monkeypatch.setattr(jobs, "_merged", lambda *args: stages.append(args[1]) or merged(*args))
+    merged = cluster._merged
+    monkeypatch.setattr(cluster, "_merged", lambda *args: stages.append(args[1]) or merged(*args))
     found = mixture(aggregationDepth=depth).fit(table(spark, blurred, XY, 8))
     assert len(stages) == (depth - 1) * found.summary.numPasses
     assert_same_model(found, reference)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
-from gmm_spark.engine import jobs
+from gmm_spark.engine import cluster
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.lake.runs import _session
 
@@ -56,6 +56,6 @@ def test_a_job_in_a_thread_leaves_the_session_as_it_was(spark) -> None:
 
 
 def test_without_any_session_it_is_said_what_to_do(spark, regions, monkeypatch) -> None:
-    monkeypatch.setattr(jobs, "current_session", lambda: None)
+    monkeypatch.setattr(cluster, "current_session", lambda: None)
     with pytest.raises(ConfigurationError, match="no SparkSession; make one"):
         GaussianMixture(k=1, inputCols=["x", "y"]).fit(ParquetTable(regions[0]))
