@@ -35,7 +35,7 @@ from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.sample_executor import SparkSampleExecutor
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.mixture.candidates import Sample, SampleExecutor
 from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
 from gmm_spark.mixture.parameters import Noise, Structure, structure_named
@@ -44,7 +44,8 @@ from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
 from gmm_spark.mixture.whitening import SingularCovarianceError
-from gmm_spark.params import EstimatorParams, refuse_taken
+from gmm_spark.output_columns import refuse_taken
+from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.progress import say
 
 # The sample: so many bytes, more where a mixture has many parameters, and rows at most.
@@ -106,7 +107,7 @@ class Data:
         self.source.close()
 
 
-class DataParams(EstimatorParams):
+class DataParams(GaussianMixtureParams):
     """The part of the estimator that reads: everything here is asked of its Params."""
 
     @contextmanager
@@ -120,10 +121,10 @@ class DataParams(EstimatorParams):
             self._refuse_wide(plans, len(source.roles.features))
             scanned = scan(
                 source,
-                missing=self.getMissing(),  # type: ignore[arg-type]
+                missing=self.getMissing(),
                 seed=self.getSeed() & (2**63 - 1),
                 sample_size=self._sample_rows(plans, source.roles),
-                weight_kind=self.getWeightKind(),  # type: ignore[arg-type]
+                weight_kind=self.getWeightKind(),
             )
             self._check_labels(scanned, plans)
             notes += _odd_counts(source.roles, scanned)
@@ -148,13 +149,14 @@ class DataParams(EstimatorParams):
         finally:
             (opened or source).close()
 
+    @refusals()
     def check(self, dataset: DataFrame | ParquetTable) -> None:
         """Raise what `fit` would raise before it reads a row: of settings, columns, their types."""
         check_data(dataset, (DataFrame, ParquetTable), "check")
         self._check_settings()
         self._check_outputs(dataset)
         names, categories = self._input_columns(), self.getCategoricalCols()
-        weight, label = self._weight_column(), self.getInitialLabelCol()
+        weight, label = self._columns.weight, self.getInitialLabelCol()
         membership, counts = self.getLabelCol(), tuple(self.getCountCols())
         if isinstance(dataset, ParquetTable):
             files = dataset.files()
@@ -182,16 +184,16 @@ class DataParams(EstimatorParams):
         if not isinstance(dataset, ParquetTable):
             columns = dataset.columns
         else:  # the columns that scoring keeps are named there; those that a fit reads, here
-            named = (self._weight_column(), self.getInitialLabelCol(), self.getLabelCol())
+            named = (self._columns.weight, self.getInitialLabelCol(), self.getLabelCol())
             columns += [name for name in named if name is not None]
             columns += self._input_columns() or [self.getFeaturesCol()]
             columns += [*self.getCategoricalCols(), *self.getCountCols(), *(dataset.columns or ())]
-        refuse_taken(self._output_names(outlier), columns)
+        refuse_taken(self._columns.outputs(outlier), columns)
 
     def _source(self, dataset: DataFrame | ParquetTable) -> tuple[Source, list[str]]:
         """The rows, and warnings about the categories."""
         names, categories = self._input_columns(), self.getCategoricalCols()
-        weight, label = self._weight_column(), self.getInitialLabelCol()
+        weight, label = self._columns.weight, self.getInitialLabelCol()
         membership, counts = self.getLabelCol(), tuple(self.getCountCols())
         found: tuple[Category, ...] = ()
         notes: list[str] = []

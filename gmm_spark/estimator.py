@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from pyspark import keyword_only
 from pyspark.ml import Estimator
 from pyspark.ml.param import Param
 from pyspark.ml.util import MLReadable, MLWritable
@@ -20,30 +19,31 @@ from gmm_spark.data import Data, DataParams, Plan
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
-from gmm_spark.engine.scan import MISSING, WEIGHT_KINDS
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.fitting import ACCELERATIONS, Fit, PassRecord, Race, fit_together, passes
+from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together, passes
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
 from gmm_spark.mixture.prior import Prior, frequencies
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import INIT_MODES, labelled_start
+from gmm_spark.mixture.spec import SETTINGS, SPEC, Spec
+from gmm_spark.mixture.starting import labelled_start
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
+from gmm_spark.params import takes_settings, with_settings
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
 from gmm_spark.progress import say, search_on_the_sample
 from gmm_spark.summary import summarise
 
 logger = logging.getLogger(__name__)
 
-PRIORS = "none", "conjugate"
 
-
+@takes_settings(SETTINGS)
+@with_settings(SETTINGS)
 class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: ignore[misc]
     """Gaussian mixture models by expectation-maximisation, for data too big for one machine.
 
@@ -57,97 +57,13 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
     >>> model = mixture.fit(ParquetTable("lake/customers"))  # doctest: +SKIP
     """
 
-    _input_kwargs: dict[str, Any]
-
-    @keyword_only
-    def __init__(
-        self,
-        *,
-        featuresCol: str = "features",
-        predictionCol: str = "prediction",
-        k: int = 2,
-        probabilityCol: str = "probability",
-        tol: float = 1e-6,
-        maxIter: int = 100,
-        seed: int | None = None,
-        aggregationDepth: int = 2,
-        weightCol: str | None = None,
-        weightKind: str = "frequency",
-        inputCols: list[str] | None = None,
-        covarianceType: str = "full",
-        initMode: str = "k-means",
-        numInit: int = 16,
-        initialModel: GaussianMixtureModel | None = None,
-        initialLabelCol: str | None = None,
-        initialWeights: Sequence[float] | None = None,
-        initialMeans: Any = None,
-        initialCovariances: Any = None,
-        covarianceFloor: str | float = "auto",
-        acceleration: str = "anderson",
-        missing: str = "error",
-        categoricalCols: list[str] | None = None,
-        countCols: list[str] | None = None,
-        maxCategories: int = 64,
-        categoryPrior: float = 1.0,
-        labelCol: str | None = None,
-        noise: bool = False,
-        contamination: float = 0.0,
-        outlierCol: str = "outlier",
-        outlierThreshold: float | None = None,
-        prior: str = "none",
-        priorShrinkage: float = 0.01,
-        weightConcentration: float = 1.0,
-        logLikelihoodCol: str = "",
-        uncertaintyCol: str = "",
-        sampleSize: int = 0,
-    ) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        self._set(**self._input_kwargs)
+        self._set(**settings)
 
-    @keyword_only
-    def setParams(
-        self,
-        *,
-        featuresCol: str = "features",
-        predictionCol: str = "prediction",
-        k: int = 2,
-        probabilityCol: str = "probability",
-        tol: float = 1e-6,
-        maxIter: int = 100,
-        seed: int | None = None,
-        aggregationDepth: int = 2,
-        weightCol: str | None = None,
-        weightKind: str = "frequency",
-        inputCols: list[str] | None = None,
-        covarianceType: str = "full",
-        initMode: str = "k-means",
-        numInit: int = 16,
-        initialModel: GaussianMixtureModel | None = None,
-        initialLabelCol: str | None = None,
-        initialWeights: Sequence[float] | None = None,
-        initialMeans: Any = None,
-        initialCovariances: Any = None,
-        covarianceFloor: str | float = "auto",
-        acceleration: str = "anderson",
-        missing: str = "error",
-        categoricalCols: list[str] | None = None,
-        countCols: list[str] | None = None,
-        maxCategories: int = 64,
-        categoryPrior: float = 1.0,
-        labelCol: str | None = None,
-        noise: bool = False,
-        contamination: float = 0.0,
-        outlierCol: str = "outlier",
-        outlierThreshold: float | None = None,
-        prior: str = "none",
-        priorShrinkage: float = 0.01,
-        weightConcentration: float = 1.0,
-        logLikelihoodCol: str = "",
-        uncertaintyCol: str = "",
-        sampleSize: int = 0,
-    ) -> GaussianMixture:
+    def setParams(self, **settings: Any) -> GaussianMixture:
         """Sets the given Params."""
-        return self._set(**self._input_kwargs)
+        return self._set(**settings)
 
     @refusals()
     def fit(self, dataset: DataFrame | ParquetTable, params: Any = None) -> Any:
@@ -215,7 +131,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
             floor=sample.floor,
             tol=self.getTol(),
             max_iter=self.getMaxIter(),
-            acceleration=self.getAcceleration(),  # type: ignore[arg-type]
+            acceleration=self.getAcceleration(),
             run_sample=sample.run_pass,
             gaps=sample.gaps,
             prior=_beside_all(sample, start.k, num_rows),
@@ -311,53 +227,21 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
     def _check_settings(self) -> None:
         """Raise ConfigurationError for what is wrong before anything is read."""
 
-        def require(holds: bool, name: str, expected: str) -> None:
-            if not holds:
-                raise ConfigurationError(
-                    f"{name} is {self.getOrDefault(name)!r}; it must be {expected}"
-                )
-
-        require(self.getMaxIter() >= 0, "maxIter", "at least 0")
-        require(self.getTol() >= 0, "tol", "at least 0")
-        require(self.getNumInit() >= 1, "numInit", "at least 1")
-        require(self.getSampleSize() >= 0, "sampleSize", "at least 0")
-        require(self.getOrDefault("aggregationDepth") >= 1, "aggregationDepth", "at least 1")
-        require(
-            self.getAcceleration() in ACCELERATIONS,
-            "acceleration",
-            f"one of {', '.join(ACCELERATIONS)}",
-        )
-        require(self.getInitMode() in INIT_MODES, "initMode", f"one of {', '.join(INIT_MODES)}")
-        floor = self.getCovarianceFloor()
-        require(floor == "auto" or 0 <= float(floor) < 1, "covarianceFloor", "auto, or in [0, 1)")
-        require(self.getMissing() in MISSING, "missing", f"one of {', '.join(MISSING)}")
-        require(
-            self.getWeightKind() in WEIGHT_KINDS, "weightKind", f"one of {', '.join(WEIGHT_KINDS)}"
-        )
-        require(self.getMaxCategories() >= 2, "maxCategories", "at least 2")
-        require(0 <= self.getCategoryPrior() < np.inf, "categoryPrior", "at least 0, and finite")
-        require(0 <= self.getContamination() < 0.5, "contamination", "in [0, 0.5)")
-        require(self.getPrior() in PRIORS, "prior", f"one of {', '.join(PRIORS)}")
-        require(0 < self.getPriorShrinkage() < np.inf, "priorShrinkage", "more than 0, and finite")
-        concentration = self.getWeightConcentration()
-        require(1 <= concentration < np.inf, "weightConcentration", "at least 1, and finite")
-        names, categories = self._input_columns(), self.getCategoricalCols()
-        counts = self.getCountCols()
-        nothing = names == [] and not categories and not counts
-        if names is not None and (nothing or len(set(names)) < len(names)):
-            raise ConfigurationError(
-                f"inputCols is {names}; name at least one column, and each once"
-            )
-        self._check_roles()
-        if (categories or counts) and self.isSet(self.featuresCol) and not names:
+        self._check_values()
+        columns = self._columns
+        columns.check_roles()
+        mixed = columns.categorical_cols or columns.count_cols
+        if mixed and self.isSet(self.featuresCol) and not columns.numeric:
             raise ConfigurationError(
                 "categories and counts cannot stand beside featuresCol: name the numeric columns "
                 "with inputCols"
             )
 
+    def _check_values(self) -> None:
+        """Raise SettingError for a value that its setting does not take."""
+        Spec(**self._values(SPEC))
+
     def _plan(self) -> Plan:
-        if self.getK() < 1:
-            raise ConfigurationError(f"k is {self.getK()}; it must be at least 1")
         start = self.getInitialModel()
         if start is not None and self.getInitialLabelCol() is not None:
             raise ConfigurationError("give initialModel or initialLabelCol, not both")
@@ -420,7 +304,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
                 sample,
                 plan.k,
                 plan.structure,
-                init_mode=self.getInitMode(),  # type: ignore[arg-type]
+                init_mode=self.getInitMode(),
                 num_init=self.getNumInit(),
                 seed=self.getSeed() & (2**63 - 1),
                 tol=self.getTol(),

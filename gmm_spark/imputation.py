@@ -10,7 +10,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.beside import imputed_beside, is_carried
 from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.params import taken_names
+from gmm_spark.output_columns import taken_names
 from gmm_spark.scoring import check_inputs, numbered_fields
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pyspark.ml import Model
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
-from pyspark.ml.param import TypeConverters
 from pyspark.ml.stat import MultivariateGaussian
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.mllib.linalg import DenseMatrix as OldMatrix
@@ -19,7 +18,7 @@ from pyspark.sql import DataFrame
 from gmm_spark.description import line, segments
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.columns import Category
-from gmm_spark.engine.inputs import check_data
+from gmm_spark.engine.inputs import check_data, whole
 from gmm_spark.engine.parquet import (
     ParquetTable,
     table_frame,
@@ -28,13 +27,15 @@ from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.imputation import imputed
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
-from gmm_spark.params import GaussianMixtureParams, _own, whole
+from gmm_spark.mixture.spec import SETTINGS
+from gmm_spark.params import GaussianMixtureParams, own, with_settings
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.sampling import drawn_rows
 from gmm_spark.scoring import scored_row, transformed, transformed_table
 from gmm_spark.summary import GaussianMixtureSummary
 
 
+@with_settings(SETTINGS, sets=[each for each in SETTINGS if each.of_model])
 class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable):  # type: ignore[misc]
     """A Gaussian mixture, fitted by `GaussianMixture` or made by `fromParameters`.
 
@@ -46,11 +47,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     covariances : ndarray (k, d, d)
     """
 
-    inputExpressions = _own(
+    inputExpressions = own(
         "inputExpressions",
         "SQL expressions that columns were made by before the fit, each with its name: "
         "log1p(total) as log_total",
-        TypeConverters.toListString,
+        "texts",
     )
 
     def __init__(
@@ -339,38 +340,6 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         loaded: GaussianMixtureModel = cls.read().load(path)
         return loaded
 
-    def setFeaturesCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the vector or array column the rows are read from."""
-        return self._set(featuresCol=value)
-
-    def setInputCols(self, value: list[str] | None) -> GaussianMixtureModel:
-        """Sets the numeric columns the rows are read from."""
-        return self._set(inputCols=value)
-
-    def setPredictionCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the output column of the most probable component."""
-        return self._set(predictionCol=value)
-
-    def setProbabilityCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the output column of the probabilities."""
-        return self._set(probabilityCol=value)
-
-    def setLogLikelihoodCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the output column of the log density."""
-        return self._set(logLikelihoodCol=value)
-
-    def setUncertaintyCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the output column of 1 - largest probability."""
-        return self._set(uncertaintyCol=value)
-
-    def setOutlierCol(self, value: str) -> GaussianMixtureModel:
-        """Sets the output column of outliers."""
-        return self._set(outlierCol=value)
-
-    def setOutlierThreshold(self, value: float | None) -> GaussianMixtureModel:
-        """Sets the log density under which a row is an outlier."""
-        return self._set(outlierThreshold=value)
-
     def getInputExpressions(self) -> list[str]:
         """Gets the SQL expressions the columns were made by; empty where none are known."""
         is_set = self.isSet(self.inputExpressions)
@@ -383,10 +352,6 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         *model.getInputExpressions())` does, and jobs/score.py.
         """
         return self._set(inputExpressions=value)
-
-    def setMissing(self, value: str) -> GaussianMixtureModel:
-        """Sets what becomes of rows with gaps: error, skip or marginalize."""
-        return self._set(missing=value)
 
     def _with_summary(self, summary: GaussianMixtureSummary) -> GaussianMixtureModel:
         self._summary = summary

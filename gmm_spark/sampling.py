@@ -11,7 +11,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.sampling import BLOCK, Sampling
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.params import refuse_taken
+from gmm_spark.output_columns import refuse_taken
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel

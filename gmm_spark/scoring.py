@@ -26,12 +26,12 @@ from gmm_spark.engine.parquet import (
     spark_fields,
     task_numbers,
 )
-from gmm_spark.engine.scan import MISSING, Missing
 from gmm_spark.engine.scoring import BatchScoring, Scorer, Scores, TableScoring
 from gmm_spark.engine.table_files import TableFiles
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name
-from gmm_spark.params import refuse_taken
+from gmm_spark.mixture.spec import MISSING, Missing
+from gmm_spark.output_columns import refuse_taken
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
@@ -100,9 +100,8 @@ def missing_values(model: GaussianMixtureModel) -> Missing:
     """What becomes of gaps; ConfigurationError where that is none of the choices."""
     missing: Any = model.getMissing()
     if missing not in MISSING:
-        raise ConfigurationError(
-            f"missing: {missing!r} is not known; use error, skip or marginalize"
-        )
+        known = f"{', '.join(MISSING[:-1])} or {MISSING[-1]}"
+        raise ConfigurationError(f"missing: {missing!r} is not known; use {known}")
     found: Missing = missing
     return found
 
@@ -161,7 +160,7 @@ def _outputs(model: GaussianMixtureModel, columns: list[str]) -> list[T.StructFi
     fields = [
         T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
         for name, (kind, attributes) in zip(
-            model._output_names(model.getOutlierThreshold() is not None), kinds, strict=True
+            model._columns.outputs(model.getOutlierThreshold() is not None), kinds, strict=True
         )
         if name
     ]
@@ -188,7 +187,7 @@ def _scoring(
         Scorer(model.parameters, missing_values(model), tuple(entries)),
         None if names is None else tuple(names),
         features,
-        model._output_names(model.getOutlierThreshold() is not None),
+        model._columns.outputs(model.getOutlierThreshold() is not None),
         model._categories,
         -np.inf if threshold is None else threshold,
     )

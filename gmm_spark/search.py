@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from pyspark import keyword_only
-from pyspark.ml.param import TypeConverters
 from pyspark.sql import DataFrame
 
 from gmm_spark.advice import edge_of_search
@@ -18,13 +16,15 @@ from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.estimator import GaussianMixture
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together
-from gmm_spark.mixture.parameters import structure_named
-from gmm_spark.mixture.selection import CRITERIA, GridCandidate, finalists, grid, penalised
+from gmm_spark.mixture.selection import GridCandidate, finalists, grid, penalised
+from gmm_spark.mixture.spec import GRID, SEARCH_SETTINGS, SPEC, Grid, Spec
 from gmm_spark.model import GaussianMixtureModel
-from gmm_spark.params import GaussianMixtureParams, _own
+from gmm_spark.params import takes_settings, with_settings
 from gmm_spark.progress import say, search_on_the_sample
 
 
+@takes_settings([each for each in SEARCH_SETTINGS if not each.starts])
+@with_settings(SEARCH_SETTINGS)
 class GaussianMixtureSearch(GaussianMixture):
     """Gaussian mixtures of several sizes and structures, of which the best is fitted.
 
@@ -41,88 +41,13 @@ class GaussianMixtureSearch(GaussianMixture):
     >>> model.summary.k, model.getCovarianceType()  # doctest: +SKIP
     """
 
-    k = _own("k", "numbers of components to try", TypeConverters.toListInt)
-    covarianceType = _own(
-        "covarianceType",
-        "covariance structures to try: full, tied, diag, spherical, or mclust's codes VVV, EEE, "
-        "VVI, EEI, VII, EII",
-        TypeConverters.toListString,
-    )
-    criterion = _own(
-        "criterion",
-        "what the best is lowest in: bic, aic, icl, or heldout (minus twice the log-likelihood "
-        "of rows held out of the sample)",
-    )
-
-    _DEFAULTS: ClassVar[dict[str, Any]] = {
-        **GaussianMixtureParams._DEFAULTS,
-        "k": list(range(1, 10)),
-        "covarianceType": ["full"],
-        "criterion": "bic",
-    }
-
-    @keyword_only
-    def __init__(
-        self,
-        *,
-        featuresCol: str = "features",
-        predictionCol: str = "prediction",
-        k: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8, 9),
-        probabilityCol: str = "probability",
-        tol: float = 1e-6,
-        maxIter: int = 100,
-        seed: int | None = None,
-        aggregationDepth: int = 2,
-        weightCol: str | None = None,
-        weightKind: str = "frequency",
-        inputCols: list[str] | None = None,
-        covarianceType: Sequence[str] = ("full",),
-        criterion: str = "bic",
-        initMode: str = "k-means",
-        numInit: int = 16,
-        covarianceFloor: str | float = "auto",
-        acceleration: str = "anderson",
-        missing: str = "error",
-        categoricalCols: list[str] | None = None,
-        countCols: list[str] | None = None,
-        maxCategories: int = 64,
-        categoryPrior: float = 1.0,
-        labelCol: str | None = None,
-        noise: bool = False,
-        contamination: float = 0.0,
-        outlierCol: str = "outlier",
-        outlierThreshold: float | None = None,
-        prior: str = "none",
-        priorShrinkage: float = 0.01,
-        weightConcentration: float = 1.0,
-        logLikelihoodCol: str = "",
-        uncertaintyCol: str = "",
-        sampleSize: int = 0,
-    ) -> None:
-        given = self._input_kwargs  # which the constructor of the superclass empties
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
-        self._set(**given)
+        self._set(**settings)
 
-    @keyword_only
-    def setParams(self, **kwargs: Any) -> GaussianMixtureSearch:  # type: ignore[override]
+    def setParams(self, **settings: Any) -> GaussianMixtureSearch:
         """Sets the given Params."""
-        return self._set(**self._input_kwargs)
-
-    def getCriterion(self) -> str:
-        """Gets the value of criterion or its default."""
-        return self.getOrDefault(self.criterion)
-
-    def setCriterion(self, value: str) -> GaussianMixtureSearch:
-        """Sets what the best is lowest in: bic, aic, icl or heldout."""
-        return self._set(criterion=value)
-
-    def setK(self, value: Sequence[int] | None) -> GaussianMixtureSearch:  # type: ignore[override]
-        """Sets the numbers of components to try."""
-        return self._set(k=None if value is None else list(value))
-
-    def setCovarianceType(self, value: Sequence[str] | None) -> GaussianMixtureSearch:  # type: ignore[override]
-        """Sets the covariance structures to try."""
-        return self._set(covarianceType=None if value is None else list(value))
+        return self._set(**settings)
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         self._check_settings()
@@ -143,25 +68,22 @@ class GaussianMixtureSearch(GaussianMixture):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.getCriterion() not in CRITERIA:
-            raise ConfigurationError(
-                f"criterion is {self.getCriterion()!r}; it must be one of {', '.join(CRITERIA)}"
-            )
-        for param in (self.initialModel, self.initialLabelCol, *self._parts()):
-            if self.isSet(param):
+        for each in SEARCH_SETTINGS:
+            if each.starts and self.isSet(each.name):
                 raise ConfigurationError(
-                    f"{param.name} is of one number of components; a search makes its own starts"
+                    f"{each.name} is of one number of components; a search makes its own starts"
                 )
 
+    def _check_values(self) -> None:
+        common = [each for each in SPEC if each.key not in ("k", "covariance_type")]
+        Spec(**self._values(common))
+        Grid(**self._values(GRID))
+
     def _plans(self) -> list[Plan]:
-        ks: Any = self.getOrDefault(self.k)
-        names: Any = self.getOrDefault(self.covarianceType)
-        if not ks or min(ks) < 1:
-            raise ConfigurationError(f"k is {ks}; it must be numbers of components, at least 1")
-        if not names:
-            raise ConfigurationError("covarianceType is empty; name at least one structure")
-        unique = {structure_named(name).code: name for name in reversed(names)}
-        return [self._planned(k, name) for name in unique.values() for k in sorted(set(ks))]
+        common = [each for each in SPEC if each.key not in ("k", "covariance_type")]
+        grid = Grid(**self._values(GRID))
+        specs = grid.specs(Spec(**self._values(common)))
+        return [self._planned(spec.k, spec.covariance_type) for spec in specs]
 
     def _grid(self, data: Data, plans: Sequence[Plan]) -> list[GridCandidate]:
         samples: dict[str, Sample] = {}

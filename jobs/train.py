@@ -22,6 +22,7 @@ from gmm_spark.lake.models import load_model
 from gmm_spark.lake.profiles import mixture_table
 from gmm_spark.lake.runs import Job, NotConvergedError, Run, run_job
 from gmm_spark.lake.text import table
+from gmm_spark.mixture.spec import SEARCH_SETTINGS, SETTINGS, Setting
 
 # More candidates than these are in the manifest.
 _SHOWN_CANDIDATES = 10
@@ -88,55 +89,26 @@ def train(run: Run[TrainSettings]) -> str:
 
 def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
     settings = run.settings
-    source: dict[str, Any] = {}
-    if settings.vector_column is not None:
-        source["featuresCol"] = column_name(settings.vector_column)
-    for name, columns in (
-        ("inputCols", settings.columns),
-        ("categoricalCols", settings.categorical_columns),
-        ("countCols", settings.count_columns),
-    ):
-        if columns:
-            source[name] = [column_name(column) for column in columns]
-    optional: dict[str, Any] = {
-        "labelCol": _name(settings.label_column),
-        "weightCol": _name(settings.weight_column),
-        "seed": settings.seed,
-        "sampleSize": settings.sample_size,
-        "initialLabelCol": _name(settings.initial_label_column),
-    }
-    if settings.initial_model is not None:
-        optional["initialModel"] = load_model(run.spark, "initial_model", settings.initial_model)
     kind: type[GaussianMixture] = GaussianMixture
-    grid: dict[str, Any] = {"k": settings.k, "covarianceType": settings.covariance_type}
+    wanted = SETTINGS
     if settings.searches:
-        kind = GaussianMixtureSearch
-        grid = {name: v if isinstance(v, list) else [v] for name, v in grid.items()}
-        grid["criterion"] = settings.criterion
-    return kind(
-        **grid,
-        initMode=settings.init_mode,
-        numInit=settings.num_init,
-        tol=settings.tol,
-        maxIter=settings.max_iter,
-        covarianceFloor=settings.covariance_floor,
-        acceleration=settings.acceleration,
-        weightKind=settings.weight_kind,
-        missing=settings.missing,
-        maxCategories=settings.max_categories,
-        categoryPrior=settings.category_prior,
-        noise=settings.noise,
-        contamination=settings.contamination,
-        prior=settings.prior,
-        priorShrinkage=settings.prior_shrinkage,
-        weightConcentration=settings.weight_concentration,
-        **source,
-        **{name: value for name, value in optional.items() if value is not None},
-    )
+        kind, wanted = GaussianMixtureSearch, SEARCH_SETTINGS
+    given = {each.name: _given(run, each) for each in wanted if each.job_key is not None}
+    return kind(**{name: value for name, value in given.items() if value not in (None, [])})
 
 
-def _name(column: str | None) -> str | None:
-    return None if column is None else column_name(column)
+def _given(run: Run[TrainSettings], setting: Setting) -> Any:
+    """What the settings of the job say of one of a fit; None or empty where they say nothing."""
+    assert setting.job_key is not None
+    value = getattr(run.settings, setting.job_key)
+    if value is None:
+        return None
+    if setting.kind == "model":
+        return load_model(run.spark, setting.job_key, value)
+    if setting.is_column:
+        return list(map(column_name, value)) if isinstance(value, list) else column_name(value)
+    several = setting.kind in ("wholes", "structures")
+    return [value] if several and not isinstance(value, list) else value
 
 
 def _weighted(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gmm_spark import session
+from gmm_spark import GaussianMixture, session
 from gmm_spark.config import (
     InputSettings,
     JobSettings,
@@ -21,6 +21,8 @@ from gmm_spark.config import (
     without_secrets,
 )
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.spec import SETTINGS, SPEC
+from tests.mixture.test_spec import inside, outside
 
 ROOT = Path(__file__).parents[1]
 LEAST = ["--input.path", "lake/customers", "--columns", "a,b", "--output", "out"]
@@ -54,12 +56,34 @@ def test_defaults_are_those_of_the_library() -> None:
     assert settings.columns == ["a", "b"]
     assert settings.input.path == "lake/customers"
     assert settings.input.format == "parquet"
-    assert (settings.k, settings.tol, settings.max_iter, settings.num_init) == (2, 1e-6, 100, 16)
-    assert (settings.covariance_type, settings.covariance_floor) == ("full", "auto")
-    assert (settings.acceleration, settings.criterion) == ("anderson", "bic")
     assert not settings.searches
-    assert settings.missing == "error"
     assert not settings.overwrite
+    library = GaussianMixture()
+    for each in SETTINGS:
+        if each.job_key is not None and not each.is_column:
+            found = getattr(settings, each.job_key)
+            # What a job leaves out is left to the library.
+            assert found == (library.getOrDefault(each.name) if found is not None else None)
+            assert (found is None) == (each.job_default is None)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [each for each in SPEC if each.job_key and each.kind != "model"],
+    ids=lambda each: each.job_key,
+)
+def test_a_job_takes_what_a_fit_takes(config, setting) -> None:
+    """One bound, one list of choices: for the file, and for the session."""
+
+    def loaded(value):
+        text = YAML + f"{setting.job_key}: {json.dumps(value).replace('NaN', '.nan')}\n"
+        return load_settings(TrainSettings, ["--config", config(text.replace("Infinity", ".inf"))])
+
+    for value in inside(setting):
+        assert getattr(loaded(value), setting.job_key) == value
+    for value in outside(setting):
+        with pytest.raises(ConfigurationError, match=f"^{setting.job_key}: found"):
+            loaded(value)
 
 
 def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(

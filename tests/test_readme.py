@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from gmm_spark.mixture.fitting import PassKind
-from gmm_spark.params import GaussianMixtureParams
+from gmm_spark.mixture.spec import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,8 +62,36 @@ def test_its_table_of_kinds_of_passes_is_complete() -> None:
     assert named == {"scan", "packing", *get_args(PassKind)}
 
 
-def test_its_table_of_params_is_complete() -> None:
+def params_told() -> dict[str, tuple[str, str]]:
+    """By the name of a Param, what its row says, and the default that it tells."""
     table = README.split("### Params")[1].split("### What a fit did")[0]
-    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == {param.name for param in GaussianMixtureParams().params}
+    told = {}
+    for line in table.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|").split(" |")]
+            names = re.findall(r"`(\w+)`", cells[0])
+            defaults = [default.strip() for default in cells[2].split(",")]
+            # A row of one default for several is one of none.
+            assert len(defaults) == len(names) or cells[2] == ""
+            told |= {
+                name: (cells[1], default)
+                for name, default in zip(names, defaults * len(names), strict=False)
+            }
+    return told
+
+
+def test_its_table_of_params_is_that_of_the_settings() -> None:
+    assert params_told().keys() == {each.name for each in SETTINGS}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_its_table_of_params_tells_defaults_and_choices(setting: Setting) -> None:
+    row, told = params_told()[setting.name]
+    if isinstance(setting.default, bool):
+        assert told == str(setting.default).lower()
+    elif isinstance(setting.default, int | float):
+        assert float(told) == setting.default
+    else:
+        assert told in ({"", "none"} if not setting.default else {setting.default})
+    for choice in setting.choices:
+        assert f"`{choice}`" in row

@@ -9,13 +9,13 @@ from gmm_spark.config.loading import load_settings
 from gmm_spark.config.redaction import without_secrets
 from gmm_spark.config.settings import (
     JOBS,
-    Filter,
     InputSettings,
     JobSettings,
     ScoreSettings,
     TrainSettings,
 )
 from gmm_spark.config.translation import in_keys
+from gmm_spark.config.values import Filter
 from gmm_spark.expressions import expression_name
 
 __all__ = [

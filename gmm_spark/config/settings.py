@@ -2,102 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from gmm_spark.config.filters import conditions
-from gmm_spark.config.messages import shown
-
-Text = Annotated[str, StringConstraints(min_length=1)]
-# YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
-Label = Annotated[
-    Text,
-    BeforeValidator(
-        lambda v: str(v) if isinstance(v, (datetime.date, int)) and not isinstance(v, bool) else v
-    ),
-]
-
-
-def _whole(column: str) -> str:
-    if column.count("(") != column.count(")"):
-        raise ValueError(
-            f"found {column!r}, cut at a comma; expected JSON where an expression has one: "
-            """'["a", "round(b, 2) as c"]'"""
-        )
-    return column
-
-
-Operator = Literal["=", "==", "!=", "<", "<=", ">", ">=", "in", "not in"]
-Column = Annotated[Text, AfterValidator(_whole)]
-
-
-def _values_of_an_operator(condition: tuple[str, str, Any]) -> tuple[str, str, Any]:
-    column, operator, value = condition
-    if isinstance(value, (list, tuple)) != (operator in ("in", "not in")):
-        expected = "a list" if operator in ("in", "not in") else "one value"
-        raise ValueError(f"found {shown(value)} for {column} {operator}; expected {expected}")
-    return condition
-
-
-def _conditions(value: Any) -> Any:
-    """Conditions as text, "tenure > 3", among those in three parts."""
-    entries = [value] if isinstance(value, str) else value
-    if not isinstance(entries, (list, tuple)):
-        return value
-    each = [conditions(entry) if isinstance(entry, str) else [entry] for entry in entries]
-    return [condition for found in each for condition in found]
-
-
-Filter = Annotated[tuple[Text, Operator, Any], AfterValidator(_values_of_an_operator)]
-Covariance = Literal[
-    "full", "tied", "diag", "spherical", "VVV", "EEE", "VVI", "EEI", "VII", "EII"
-]  # fmt: skip
-
-
-def _alone_if_one(value: Any) -> Any:
-    """A list of one is that one, since the command line makes a list of every value."""
-    if isinstance(value, str) and "," in value:
-        return [part.strip() for part in value.split(",")]
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
-def _one_or_several(value: Any) -> str:
-    return "several" if isinstance(value, (list, tuple)) else "one"
-
-
-def _not_empty(values: list[Any]) -> list[Any]:
-    if not values:
-        raise ValueError("found []; expected at least one value")
-    return values
-
-
-# One value, or a list to choose from. Which it is is asked first, so that what a mistake says is
-# of the one that was meant.
-_Components = Annotated[int, Field(ge=1)]
-Components = Annotated[
-    Annotated[_Components, Tag("one")]
-    | Annotated[list[_Components], AfterValidator(_not_empty), Tag("several")],
-    Discriminator(_one_or_several),
-    BeforeValidator(_alone_if_one),
-]
-Covariances = Annotated[
-    Annotated[Covariance, Tag("one")]
-    | Annotated[list[Covariance], AfterValidator(_not_empty), Tag("several")],
-    Discriminator(_one_or_several),
-    BeforeValidator(_alone_if_one),
-]
+from gmm_spark.config.fields import fields_of
+from gmm_spark.config.values import Column, Filters, Label, Text
+from gmm_spark.mixture.spec import SEARCH_SETTINGS, Missing
 
 
 def _without_nulls(values: Any) -> Any:
@@ -121,7 +32,7 @@ class InputSettings(BaseModel):
     options: dict[str, str | bool | int | float] = Field(
         default_factory=dict, description="options of Spark's reader, e.g. {sep: ';'}"
     )
-    filters: Annotated[list[Filter], BeforeValidator(_conditions)] = Field(
+    filters: Filters = Field(
         default_factory=list,
         description='rows to take, all must hold: "tenure > 3", "month in (\'2026-01\', '
         "'2026-02')\", or [column, operator, value]",
@@ -158,74 +69,19 @@ class JobSettings(BaseModel):
     _nulls = model_validator(mode="before")(_without_nulls)
 
 
-class TrainSettings(JobSettings):
+# The settings of a fit that jobs have.
+_FITTED: Any = create_model(
+    "_FITTED", __base__=JobSettings, **fields_of(SEARCH_SETTINGS, JobSettings.model_fields)
+)
+
+
+class TrainSettings(_FITTED):
     """Fit a Gaussian mixture to a table; write the model and manifest.json under `output`."""
 
-    vector_column: Text | None = Field(
-        None, description="one column of vectors or arrays, instead of columns"
-    )
-    categorical_columns: list[Column] = Field(
-        default_factory=list, description="columns of text, whole numbers or booleans"
-    )
-    count_columns: list[Column] = Field(
-        default_factory=list, description="columns of whole numbers from 0 on, as Poisson counts"
-    )
-    max_categories: int = Field(
-        64, ge=2, description="values of a categorical column told apart; rarer ones count as one"
-    )
-    category_prior: float = Field(
-        1.0, ge=0, description="rows that categories and counts have seen before, over all segments"
-    )
-    weight_column: Text | None = Field(None, description="weight of a row")
-    weight_kind: Literal["frequency", "importance"] = Field(
-        "frequency",
-        description="importance scales weights to sum to the number of rows, as survey weights "
-        "need it; frequency: weight 2 is the row twice",
-    )
-    k: Components = Field(2, description="number of segments, or several to choose from: --k 2,3,4")
-    covariance_type: Covariances = Field(
-        "full", description="structure of the covariances, or several to choose from"
-    )
-    criterion: Literal["bic", "aic", "icl", "heldout"] = Field(
-        "bic", description="what is lowest in the chosen one, where there are several"
-    )
-    init_mode: Literal["k-means", "k-means++", "hierarchical", "random"] = Field(
-        "k-means", description="how the starts are made"
-    )
-    num_init: int = Field(16, ge=1, description="starts tried on the sample; the best goes on")
-    seed: int | None = Field(None, description="of the sample and the starts")
-    tol: float = Field(
-        1e-6, ge=0, description="converged when a pass gains less mean log-likelihood than this"
-    )
-    max_iter: int = Field(
-        100, ge=0, description="passes over all the data after the first, at most"
-    )
-    covariance_floor: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
-        "auto", description="auto, or a fraction of a column's standard deviation; 0 is off"
-    )
-    acceleration: Literal["anderson", "none"] = Field(
-        "anderson", description="steps longer than EM's where they help; none is plain EM"
-    )
-    missing: Literal["error", "skip", "marginalize"] = Field(
-        "error", description="rows with a gap: refuse, leave out, or fit what is known of them"
-    )
-    label_column: Text | None = Field(
-        None, description="segment numbers, or arrays of them, where a row's segment is known"
-    )
-    noise: bool = Field(False, description="a uniform component takes outliers: segment -1")
-    contamination: float = Field(
-        0.0, ge=0, lt=0.5, description="share of rows of lowest density that scoring marks"
-    )
-    prior: Literal["none", "conjugate"] = Field(
-        "none", description="of means and covariances; conjugate is Fraley and Raftery's"
-    )
-    prior_shrinkage: float = Field(0.01, gt=0, description="rows that the prior mean counts for")
-    weight_concentration: float = Field(
-        1.0, ge=1, description="of the Dirichlet prior on the segments' weights; 1 is none"
-    )
-    sample_size: int | None = Field(None, ge=1, description="rows the starts are tried on")
-    initial_model: Text | None = Field(None, description="path of a model to start from")
-    initial_label_column: Text | None = Field(None, description="column of segments to start from")
+    if TYPE_CHECKING:  # the keys that are made of settings
+
+        def __getattr__(self, name: str) -> Any: ...
+
     overwrite: bool = Field(False, description="replace an earlier result under output")
     fail_if_not_converged: bool = Field(
         False, description="write no model and end with 4 when max_iter was not enough"
@@ -269,7 +125,7 @@ class ScoreSettings(JobSettings):
     probability: Literal["vector", "columns"] = Field(
         "vector", description="one vector column, or probability_0, probability_1, ..."
     )
-    missing: Literal["error", "skip", "marginalize"] = Field(
+    missing: Missing = Field(
         "marginalize",
         description="rows with a gap: refuse, leave unscored, or score by the known columns",
     )

@@ -5,18 +5,10 @@ from __future__ import annotations
 import re
 
 from gmm_spark.config.settings import JOBS
+from gmm_spark.mixture.spec import SEARCH_SETTINGS
 
-# What the library calls otherwise than by its key in other letters, as numInit and num_init.
-_OF_PARAMS = {
-    "inputCols": "columns",
-    "categoricalCols": "categorical_columns",
-    "countCols": "count_columns",
-    "featuresCol": "vector_column",
-    "weightCol": "weight_column",
-    "labelCol": "label_column",
-    "initialLabelCol": "initial_label_column",
-    "summary.warnings": "manifest.json",
-}
+_OF_PARAMS = {each.name: each.job_key for each in SEARCH_SETTINGS if each.job_key is not None}
+_OF_PARAMS["summary.warnings"] = "manifest.json"
 _PARAM = re.compile(r"(?<!['\"`\w./])(summary\.warnings|[a-z]+[A-Z]\w*)(?!\w)")
 _GIVEN = re.compile(r"(?<!['\"`\w.])([a-z_]+)=(['\"])([\w-]+)\2")
 
@@ -27,8 +19,7 @@ def in_keys(text: str) -> str:
     fields = {name for kind in JOBS.values() for name in kind.model_fields}
 
     def key(found: re.Match[str]) -> str:
-        other = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", found[1])
-        return _OF_PARAMS.get(found[1]) or (other if other in fields else found[1])
+        return _OF_PARAMS.get(found[1]) or found[1]
 
     def given(found: re.Match[str]) -> str:
         return f"{found[1]}: {found[3]}" if found[1] in fields else found[0]

@@ -1,13 +1,14 @@
-"""What is handed in: the kinds of data that are taken, and columns that are not there."""
+"""What is handed in: the kinds of data that are taken, columns that are not there, numbers."""
 
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 
 # Names listed where one is not found.
 _LISTED = 20
@@ -88,3 +89,14 @@ def no_column(
     if len(known) > _LISTED:
         listed += f" and {len(known) - _LISTED} more"
     return InputDataError(f"{message}; it has: {listed or 'none'}")
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number from 0 on, 0 for None; ConfigurationError for anything else."""
+    try:
+        found = 0 if value is None else operator.index(value)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, at least 0")
+    return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,8 @@ from gmm_spark.engine.columns import MOST_LABEL, NO_WEIGHT, bad_membership
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.spec import Missing, WeightKind
 from gmm_spark.mixture.usable import MOST_COUNT, Unusable, extremes, refusal, together, unusable
-
-Missing = Literal["error", "skip", "marginalize"]
-MISSING: tuple[Missing, ...] = get_args(Missing)
-WeightKind = Literal["frequency", "importance"]
-WEIGHT_KINDS: tuple[WeightKind, ...] = get_args(WeightKind)
 
 # Labels of a given start beyond this many distinct values are not counted on.
 _MAX_LABELS = 10_000

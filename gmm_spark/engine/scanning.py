@@ -13,12 +13,11 @@ from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.engine.scan import (
     EVERY_ROW,
     Looking,
-    Missing,
     PartialScan,
     Scan,
-    WeightKind,
     merged_parts,
 )
+from gmm_spark.mixture.spec import Missing, WeightKind
 
 
 @dataclass(frozen=True)

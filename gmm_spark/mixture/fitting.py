@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,11 @@ from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior
+from gmm_spark.mixture.spec import Acceleration
 from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.mixture.whitening import SingularCovarianceError
 
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
-Acceleration = Literal["anderson", "none"]
-ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
 PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]
 _PROPOSED: tuple[PassKind, ...] = ("accelerated", "anchored", "lifted")
 

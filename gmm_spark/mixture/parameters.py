@@ -66,6 +66,16 @@ STRUCTURES = {
 }
 
 
+def structure_words() -> tuple[str, ...]:
+    """The words there are for structures, beside mclust's codes."""
+    return tuple(_ALIASES)
+
+
+def structure_codes() -> tuple[str, ...]:
+    """mclust's codes of the structures there are."""
+    return tuple(STRUCTURES)
+
+
 def structure_named(name: str) -> Structure:
     """The structure called `name`, an mclust code or one of full, tied, diag, spherical."""
     code = _ALIASES.get(name, str(name).upper())

@@ -31,7 +31,8 @@ from gmm_spark.mixture.candidates import (
 from gmm_spark.mixture.edges import can_vanish
 from gmm_spark.mixture.moving import Moves, try_moves
 from gmm_spark.mixture.parameters import Parameters, Structure
-from gmm_spark.mixture.starting import InitMode, require_distinct_rows, starting_values
+from gmm_spark.mixture.spec import InitMode
+from gmm_spark.mixture.starting import require_distinct_rows, starting_values
 from gmm_spark.mixture.whitening import SingularCovarianceError
 
 Tell = Callable[[str], None]

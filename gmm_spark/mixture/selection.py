@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,8 @@ from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters, Structure
 from gmm_spark.mixture.searching import SearchState, Tell
-from gmm_spark.mixture.starting import InitMode
+from gmm_spark.mixture.spec import Criterion, InitMode
 from gmm_spark.mixture.whitening import SingularCovarianceError
-
-Criterion = Literal["bic", "aic", "icl", "heldout"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 # Rows of the sample that the grid is fitted on, and how finely, and its share where some of the
 # rows there are have to be held out.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,9 @@ from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
+from gmm_spark.mixture.spec import InitMode
 from gmm_spark.mixture.sufficient import Statistics, indicate
 from gmm_spark.mixture.whitening import SingularCovarianceError
-
-InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
-INIT_MODES: tuple[InitMode, ...] = get_args(InitMode)
 
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 

@@ -120,7 +120,7 @@ def test_it_is_made_without_arguments_and_by_keywords_alone(spark, stage) -> Non
         for name, parameter in parameters.items():
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
             default = parameter.default
-            if made.hasDefault(name) and name != "seed":  # None: the default of the class
+            if made.hasDefault(name):
                 expected = made.getOrDefault(name)
                 assert (list(default) if isinstance(expected, list) else default) == expected
             else:

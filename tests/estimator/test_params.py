@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -12,47 +13,34 @@ import pytest
 from numpy.testing import assert_array_equal
 from pyspark.ml.tuning import ParamGridBuilder
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch
+from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.spec import SEARCH_SETTINGS, SETTINGS, SPEC, Setting
+from tests.mixture.test_spec import outside
 
 ROOT = Path(__file__).parents[2]
-VALUES: dict[str, Any] = {
-    "k": 4,
-    "maxIter": 9,
-    "tol": 0.5,
-    "seed": 8,
-    "featuresCol": "f",
-    "inputCols": ["a", "b"],
-    "predictionCol": "p",
-    "probabilityCol": "q",
-    "weightCol": "w",
-    "weightKind": "importance",
-    "aggregationDepth": 3,
-    "covarianceType": "diag",
-    "initMode": "random",
-    "numInit": 2,
-    "initialLabelCol": "l",
-    "initialWeights": [0.5, 0.5],
-    "initialMeans": [[0.0, 1.0], [2.0, 3.0]],
-    "initialCovariances": [[1.0, 1.0], [2.0, 2.0]],
-    "covarianceFloor": 0.1,
-    "acceleration": "none",
-    "missing": "skip",
-    "categoricalCols": ["c"],
-    "countCols": ["n"],
-    "maxCategories": 9,
-    "categoryPrior": 0.5,
-    "labelCol": "known",
-    "noise": True,
-    "contamination": 0.1,
-    "outlierCol": "o",
-    "outlierThreshold": -7.5,
-    "prior": "conjugate",
-    "priorShrinkage": 0.2,
-    "weightConcentration": 3.0,
-    "logLikelihoodCol": "d",
-    "uncertaintyCol": "u",
-    "sampleSize": 77,
-}
+
+
+def another(setting: Setting) -> Any:
+    """A value that the setting takes and that is not its default."""
+    if setting.kind == "whole":
+        return setting.default + 3
+    if setting.kind == "text" and setting.choices:
+        return setting.choices[-1] if setting.default != setting.choices[-1] else setting.choices[0]
+    if setting.kind == "text":
+        return f"another_{setting.key}"
+    return {
+        "number": 0.25 if setting.bounds is None or 0.25 in setting.bounds else 2.5,
+        "switch": not setting.default,
+        "texts": ["a", "b"],
+        "structure": "diag",
+        "auto or number": 0.1,
+        "numbers": [[0.5, 0.25], [2.0, 3.0]],
+        "log density": -7.5,
+    }[setting.kind]
+
+
+VALUES = {each.name: another(each) for each in SETTINGS if each.kind != "model"}
 
 
 def capital(name: str) -> str:
@@ -74,44 +62,39 @@ def test_a_param_is_set_by_keyword_by_setter_and_by_setparams(spark, name) -> No
         assert found.getOrDefault(name) == value
 
 
-def test_every_param_has_a_place_in_the_constructor(spark) -> None:
-    estimator = GaussianMixture()
-    assert {param.name for param in estimator.params} == {*VALUES, "initialModel"}
+def test_every_param_is_a_setting_and_has_a_place_in_the_constructor() -> None:
+    for kind, settings in ((GaussianMixture, SETTINGS), (GaussianMixtureSearch, SEARCH_SETTINGS)):
+        names = {each.name for each in settings}
+        assert {param.name for param in kind().params} == names
+        starts = {each.name for each in settings if each.starts}
+        taken = set(inspect.signature(kind).parameters)
+        assert taken == (names if kind is GaussianMixture else names - starts)
+        assert taken == set(inspect.signature(kind.setParams).parameters) - {"self"}
 
 
-def test_defaults_that_users_are_told_of(spark) -> None:
-    estimator = GaussianMixture()
-    defaults = {name: estimator.getOrDefault(name) for name in VALUES if estimator.hasDefault(name)}
-    told = {
-        "k": 2,
-        "maxIter": 100,
-        "tol": 1e-6,
-        "featuresCol": "features",
-        "predictionCol": "prediction",
-        "probabilityCol": "probability",
-        "aggregationDepth": 2,
-        "covarianceType": "full",
-        "initMode": "k-means",
-        "numInit": 16,
-        "acceleration": "anderson",
-        "weightKind": "frequency",
-        "covarianceFloor": "auto",
-        "missing": "error",
-        "maxCategories": 64,
-        "categoryPrior": 1.0,
-        "noise": False,
-        "contamination": 0.0,
-        "outlierCol": "outlier",
-        "prior": "none",
-        "priorShrinkage": 0.01,
-        "weightConcentration": 1.0,
-        "logLikelihoodCol": "",
-        "uncertaintyCol": "",
-        "sampleSize": 0,
-    }
-    assert {name: defaults[name] for name in told} == told
-    assert estimator.getInitialModel() is None
-    assert estimator.getInitialLabelCol() is None
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_getters_and_setters_say_what_they_are_of(setting) -> None:
+    for way in ("get", "set"):
+        method = getattr(GaussianMixture, way + capital(setting.name))
+        assert setting.name in method.__doc__
+        assert inspect.signature(method).parameters.keys() >= {"self"}
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, GaussianMixtureSearch])
+@pytest.mark.parametrize("way", ["constructor", "setParams"])
+def test_unknown_arguments_are_refused_by_name(kind, way) -> None:
+    call = kind if way == "constructor" else kind().setParams
+    with pytest.raises(TypeError, match="unexpected keyword argument 'clusters'"):
+        call(clusters=3)
+    with pytest.raises(TypeError, match="only takes keyword arguments"):
+        call(3)
+
+
+@pytest.mark.parametrize("setting", SPEC, ids=lambda setting: setting.name)
+def test_a_setting_out_of_its_bounds_is_refused_before_anything_is_read(setting) -> None:
+    for wrong in outside(setting):
+        with pytest.raises(ConfigurationError, match=f"^{setting.name}"):
+            GaussianMixture(**{setting.name: wrong}).check(ParquetTable("nowhere"))
 
 
 def test_the_default_seed_is_the_same_in_every_process() -> None:
@@ -124,11 +107,6 @@ def test_the_default_seed_is_the_same_in_every_process() -> None:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         seeds.add(ended.stdout.strip())
     assert len(seeds) == 1
-
-
-def test_positional_arguments_are_refused(spark) -> None:
-    with pytest.raises(TypeError):
-        GaussianMixture(3)
 
 
 def test_params_are_explained(spark, model) -> None:
@@ -157,17 +135,19 @@ def test_a_copy_of_a_model_keeps_mixture_and_summary(model) -> None:
     assert copied.uid == model.uid
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "featuresCol", "inputCols", "predictionCol", "probabilityCol", "logLikelihoodCol",
-        "uncertaintyCol", "missing",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [each.name for each in SETTINGS if each.of_model])
 def test_what_a_model_lets_be_set_returns_the_model(spark, name) -> None:
     given = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]])
     assert getattr(given, f"set{capital(name)}")(VALUES[name]) is given
     assert given.getOrDefault(name) == VALUES[name]
+
+
+def test_what_a_model_does_not_let_be_set_has_no_setter() -> None:
+    assert {name for name in dir(GaussianMixtureModel) if name.startswith("set")} == {
+        "set",
+        *(f"set{capital(each.name)}" for each in SETTINGS if each.of_model),
+        "setInputExpressions",
+    }
 
 
 def test_a_model_has_the_params_and_the_uid_of_its_estimator(spark, frame) -> None:

@@ -54,7 +54,11 @@ def test_a_training_that_would_start(call, lake, tmp_path, more, said) -> None:
         ([*COLUMNS, "--input.path", "none"], 2, "input.path: found nothing at"),
         ([*COLUMNS, "--initial_model", "none"], 2, "initial_model: found nothing at"),
         (["--vector_column", "spend"], 3, "column 'spend' has type double, a vector or an array"),
-        ([*COLUMNS, "--covariance_floor", "1.5"], 2, "covariance_floor is 1.5"),
+        (
+            [*COLUMNS, "--covariance_floor", "1.5"],
+            2,
+            "covariance_floor: found '1.5'; expected 'auto' or le",
+        ),
     ],
 )
 def test_a_training_that_would_not(call, lake, tmp_path, more, code, said) -> None:

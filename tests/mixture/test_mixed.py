@@ -25,7 +25,7 @@ from gmm_spark.mixture.parameters import (
 )
 from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import INIT_MODES
+from gmm_spark.mixture.spec import INIT_MODES
 from tests.mixture.reference import (
     CODES,
     mixed_joint,

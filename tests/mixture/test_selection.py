@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -11,6 +13,7 @@ from gmm_spark.mixture import selection
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.selection import finalists, grid, penalised
+from gmm_spark.mixture.spec import Criterion
 from tests.mixture.reference import plain_scales
 
 
@@ -42,7 +45,7 @@ def test_criteria_are_scikit_learns_and_mclusts() -> None:
     assert penalised("heldout", total, -9.0, 17, 500) == -2 * total
 
 
-@pytest.mark.parametrize("criterion", selection.CRITERIA)
+@pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_three_separate_groups_are_three(criterion) -> None:
     block = three_groups(3000)
     best = tried(block, criterion=criterion)[0]

@@ -14,6 +14,7 @@ from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.fitting import array_pass, fit
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.spec import INIT_MODES
 from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
@@ -52,7 +53,7 @@ class TestKnownOptima:
         assert found.converged
         assert found.floored == ()
 
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_faithful_from_every_mode(self, mode, shared_data):
         block = classic_set(shared_data, "faithful")
         found, _ = fit_by_default(block, 2, init_mode=mode)
@@ -164,7 +165,7 @@ class TestWideData:
 
 
 class TestSearch:
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     @pytest.mark.parametrize("code", CODES)
     def test_every_mode_starts_every_structure(self, code, mode):
         block, _ = separate_groups()
@@ -174,7 +175,7 @@ class TestSearch:
         assert start.covariances.shape == start.unit(start.structure, 3, 3).covariances.shape
         assert fit(array_pass(block), start, by, floor=floor).converged
 
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_one_component_needs_no_search(self, mode):
         block, _ = separate_groups()
         start, by, _ = searched(block, 1, init_mode=mode, num_init=3)
@@ -237,14 +238,14 @@ class TestSearch:
         assert min(smallest[1]) < 3  # some starts do end there
         assert min(smallest[16]) >= 3
 
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_fewer_distinct_rows_than_components_is_an_error_that_says_how_many(self, mode):
         block = np.tile(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), 500)
         with pytest.raises(DataError, match=r"k is 4.*1500 rows.*3 distinct.*at most 3"):
             searched(block, 4, init_mode=mode, num_init=2)
 
     @pytest.mark.parametrize("code", CODES)
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_as_many_components_as_distinct_rows_is_one_a_row(self, mode, code):
         distinct = np.array([[1.0, 2.0, 9.0], [4.0, -5.0, 6.0]])
         block = np.tile(distinct, 50)
@@ -269,7 +270,7 @@ class TestSearch:
         with pytest.raises(DataError, match="at most 2"):
             starting.require_distinct_rows(block, 3)
 
-    @pytest.mark.parametrize("mode", starting.INIT_MODES)
+    @pytest.mark.parametrize("mode", INIT_MODES)
     def test_without_a_floor_collinear_columns_leave_no_start(self, mode):
         block, _ = separate_groups()
         block[2] = block[0] - block[1]

@@ -1,0 +1,88 @@
+"""The values that settings of the jobs have, beside numbers and choices."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    StringConstraints,
+    Tag,
+)
+
+from gmm_spark.config.filters import conditions
+from gmm_spark.config.messages import shown
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+# YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
+Label = Annotated[
+    Text,
+    BeforeValidator(
+        lambda v: str(v) if isinstance(v, (datetime.date, int)) and not isinstance(v, bool) else v
+    ),
+]
+
+
+def _whole(column: str) -> str:
+    if column.count("(") != column.count(")"):
+        raise ValueError(
+            f"found {column!r}, cut at a comma; expected JSON where an expression has one: "
+            """'["a", "round(b, 2) as c"]'"""
+        )
+    return column
+
+
+Operator = Literal["=", "==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+Column = Annotated[Text, AfterValidator(_whole)]
+
+
+def _values_of_an_operator(condition: tuple[str, str, Any]) -> tuple[str, str, Any]:
+    column, operator, value = condition
+    if isinstance(value, (list, tuple)) != (operator in ("in", "not in")):
+        expected = "a list" if operator in ("in", "not in") else "one value"
+        raise ValueError(f"found {shown(value)} for {column} {operator}; expected {expected}")
+    return condition
+
+
+def _conditions(value: Any) -> Any:
+    """Conditions as text, "tenure > 3", among those in three parts."""
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)):
+        return value
+    each = [conditions(entry) if isinstance(entry, str) else [entry] for entry in entries]
+    return [condition for found in each for condition in found]
+
+
+Filter = Annotated[tuple[Text, Operator, Any], AfterValidator(_values_of_an_operator)]
+Filters = Annotated[list[Filter], BeforeValidator(_conditions)]
+
+
+def _alone_if_one(value: Any) -> Any:
+    """A list of one is that one, since the command line makes a list of every value."""
+    if isinstance(value, str) and "," in value:
+        return [part.strip() for part in value.split(",")]
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _one_or_several(value: Any) -> str:
+    return "several" if isinstance(value, (list, tuple)) else "one"
+
+
+def _not_empty(values: list[Any]) -> list[Any]:
+    if not values:
+        raise ValueError("found []; expected at least one value")
+    return values
+
+
+def one_or_several(one: Any) -> Any:
+    """One value, or a list to choose from. Which it is is asked first, so that what a mistake says
+    is of the one that was meant."""
+    several: Any = list[one]
+    return Annotated[
+        Annotated[one, Tag("one")] | Annotated[several, AfterValidator(_not_empty), Tag("several")],
+        Discriminator(_one_or_several),
+        BeforeValidator(_alone_if_one),
+    ]
