@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from gmm_spark.engine.blocks import Roles
     from gmm_spark.engine.scan import Scan
-    from gmm_spark.mixture.fitting import Fit
+    from gmm_spark.mixture.em import Fit
     from gmm_spark.mixture.scaling import Columns
 
 # Sums of weights, by the number of rows, that may well be rows.

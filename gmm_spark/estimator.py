@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -21,18 +20,18 @@ from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import check_columns, matched
+from gmm_spark.mixture import multifit
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
+from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together, passes
-from gmm_spark.mixture.natural import Evaluator
+from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
 from gmm_spark.mixture.prior import Prior, frequencies
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import SETTINGS, SPEC, Spec
 from gmm_spark.mixture.starting import labelled_start
-from gmm_spark.mixture.sufficient import Statistics
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import takes_settings, with_settings
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter
@@ -88,9 +87,9 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         self._check_outputs(dataset)
         plan = self._plan()
         with self._opened(dataset, [plan]) as data:
-            found, seconds = self._run(data, plan)
+            found = self._run(data, plan)
             threshold = self._threshold(data, plan, found)
-        return self._model(dataset, data, plan, found, seconds, threshold)
+        return self._model(dataset, data, plan, found, threshold)
 
     def _threshold(self, data: Data, plan: Plan, found: Fit) -> float | None:
         """The log density that `contamination` of the rows lie under."""
@@ -101,41 +100,39 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         evaluator = sample.evaluator([found.parameters])
         return density_quantile(data.source, data.scan, evaluator, share)
 
-    def _run(self, data: Data, plan: Plan) -> tuple[Fit, list[float]]:
+    def _run(self, data: Data, plan: Plan) -> Fit:
         """The best of the fits from every start that the sample leaves open, which share scans."""
         sample = self._sample(data, plan)
         starts = self._starts(data, sample, plan)
-        race = Race([0.0] * len(starts))
-        climbs = []
-        for index, start in enumerate(starts):
+        problems = [self._problem(sample, start.k, data.scan.num_rows) for start in starts]
 
-            def listen(record: PassRecord, index: int = index) -> None:
-                race.passed(index, record)
-                _log_pass(record, f"start {index + 1}, " if len(starts) > 1 else "")
+        def log(state: MultiFit) -> None:
+            for index in state.last_scan:
+                whose = f"start {index + 1}, " if len(starts) > 1 else ""
+                _log_pass(state.fits[index].history[-1], whose)
 
-            climbs.append(self._climb(start, sample, data.scan.num_rows, listen))
-        fits = fit_together(data.engine.run_passes, climbs, race.hopeless)
-        best = max((f for f in fits if f is not None), key=lambda f: f.objective)
-        return best, data.engine.seconds[: len(best.history)]
+        state = multifit.run(
+            data.engine.run_passes,
+            multifit.start(starts, problems),
+            problems,
+            [0.0] * len(starts),
+            on_scan=log,
+            seconds=lambda: data.engine.seconds[-1],
+        )
+        fits = multifit.results(state)
+        return max((f for f in fits if f is not None), key=lambda f: f.objective)
 
-    def _climb(
-        self,
-        start: Parameters,
-        sample: Sample,
-        num_rows: int,
-        listener: Callable[[PassRecord], None],
-    ) -> Generator[Evaluator, Statistics, Fit]:
-        return passes(
-            start,
+    def _problem(self, sample: Sample, k: int, num_rows: int) -> Problem:
+        """What EM is to do from a start of k components on all the rows."""
+        return Problem(
             sample.standardisation,
-            floor=sample.floor,
+            sample.floor,
             tol=self.getTol(),
             max_iter=self.getMaxIter(),
             acceleration=self.getAcceleration(),
             run_sample=sample.run_pass,
-            gaps=sample.gaps,
-            prior=_beside_all(sample, start.k, num_rows),
-            listener=listener,
+            has_missing=sample.gaps,
+            prior=_beside_all(sample, k, num_rows),
         )
 
     def _model(
@@ -144,7 +141,6 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         data: Data,
         plan: Plan,
         found: Fit,
-        seconds: list[float],
         threshold: float | None,
         **more: Any,
     ) -> GaussianMixtureModel:
@@ -166,7 +162,6 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         model._with_summary(
             summarise(
                 found,
-                seconds,
                 data.scan,
                 columns,
                 order,

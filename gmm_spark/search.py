@@ -14,8 +14,10 @@ from gmm_spark.data import Data, Plan
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.estimator import GaussianMixture
+from gmm_spark.mixture import multifit
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import Fit, PassRecord, Race, fit_together
+from gmm_spark.mixture.em import Fit, PassRecord
+from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.selection import GridCandidate, finalists, grid, penalised
 from gmm_spark.mixture.spec import GRID, SEARCH_SETTINGS, SPEC, Grid, Spec
 from gmm_spark.model import GaussianMixtureModel
@@ -62,9 +64,7 @@ class GaussianMixtureSearch(GaussianMixture):
             threshold = self._threshold(data, chosen.plan, chosen.fit)
         data.notes += edge_of_search(chosen.plan.k, self.getOrDefault(self.k), self.getCriterion())
         say("k = %d, %s has the lowest %s", chosen.plan.k, chosen.plan.name, self.getCriterion())
-        return self._model(
-            dataset, data, chosen.plan, chosen.fit, chosen.seconds, threshold, candidates=table
-        )
+        return self._model(dataset, data, chosen.plan, chosen.fit, threshold, candidates=table)
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -123,22 +123,25 @@ class GaussianMixtureSearch(GaussianMixture):
 
     def _on_all_rows(self, entered: Sequence[GridCandidate], data: Data) -> list[_Trial]:
         plans = [self._plan_of(cell) for cell in entered]
-        seconds: list[list[float]] = [[] for _ in plans]
-        engine, climbs = data.engine, []
-        race = Race([self._penalty(plan, data) for plan in plans])
-        for index, (cell, plan) in enumerate(zip(entered, plans, strict=True)):
-            assert cell.parameters is not None
-            sample = self._sample(data, plan)
+        starts = [cell.parameters for cell in entered if cell.parameters is not None]
+        problems = [
+            self._problem(self._sample(data, plan), plan.k, data.scan.num_rows) for plan in plans
+        ]
 
-            def listen(record: PassRecord, index: int = index, plan: Plan = plan) -> None:
-                seconds[index].append(engine.seconds[-1])
-                race.passed(index, record)
-                _log_pass(plan, record)
+        def log(state: MultiFit) -> None:
+            for index in state.last_scan:
+                _log_pass(plans[index], state.fits[index].history[-1])
 
-            climbs.append(self._climb(cell.parameters, sample, data.scan.num_rows, listen))
-        fits = fit_together(engine.run_passes, climbs, race.hopeless)
-        trials = zip(entered, plans, fits, seconds, strict=True)
-        return [_Trial(c, p, fitted, s) for c, p, fitted, s in trials if fitted is not None]
+        state = multifit.run(
+            data.engine.run_passes,
+            multifit.start(starts, problems),
+            problems,
+            [self._penalty(plan, data) for plan in plans],
+            on_scan=log,
+            seconds=lambda: data.engine.seconds[-1],
+        )
+        trials = zip(entered, plans, multifit.results(state), strict=True)
+        return [_Trial(c, p, fitted) for c, p, fitted in trials if fitted is not None]
 
     def _penalty(self, plan: Plan, data: Data) -> float:
         """What the criterion takes off the mean log-likelihood; for icl, which takes off more,
@@ -220,7 +223,6 @@ class _Trial:
     cell: GridCandidate
     plan: Plan
     fit: Fit
-    seconds: list[float]
 
 
 def _finite(value: float) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gmm_spark.engine.blocks import Roles
     from gmm_spark.engine.scan import Scan
-    from gmm_spark.mixture.fitting import Fit
+    from gmm_spark.mixture.em import Fit
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.scaling import Columns
 
@@ -178,7 +178,6 @@ def few(values: Sequence[Any]) -> str:
 
 def summarise(
     found: Fit,
-    seconds: list[float],
     scanned: Scan,
     columns: Columns,
     order: NDArray[np.intp],
@@ -206,9 +205,9 @@ def summarise(
             "kind": record.kind,
             "meanLogLikelihood": record.mean_log_likelihood,
             "gain": record.gain,
-            "seconds": spent,
+            "seconds": record.seconds,
         }
-        for record, spent in zip(found.history, seconds, strict=True)
+        for record in found.history
     ]
     return GaussianMixtureSummary(
         k=found.parameters.k,

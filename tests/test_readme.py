@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from gmm_spark.mixture.fitting import PassKind
+from gmm_spark.mixture.em import PassKind
 from gmm_spark.mixture.spec import SETTINGS, Setting
 
 if TYPE_CHECKING:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.covariance import above_floor
+from gmm_spark.mixture.edges import Edges
+from gmm_spark.mixture.kernel import RunPass
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
 from gmm_spark.mixture.whitening import SingularCovarianceError
 
-RunPass = Callable[[Evaluator], Statistics]
+if TYPE_CHECKING:
+    from gmm_spark.mixture.em import Fit, FitState, PassKind, Problem
 
 # Steps that an extrapolation is made of.
 _DEPTH = 10
@@ -29,48 +33,178 @@ _LEAST_PROBABILITY = 1e-10
 _LARGEST_LOG_RATE = 50.0
 # A correction of a component's statistics by more than this factor is none.
 _FARTHEST = 3.0
+# Between two full passes, 20 to 300 steps of EM on the sample are taken: as many as read 20 times
+# the rows that the pass reads. A full pass has a fixed cost of reading about 300,000 rows.
+_SAMPLE_STEPS = 20, 300
+_SAMPLE_SHARE = 20
+_PASS_COSTS_ROWS = 300_000
+# Fewer steps than this before the correction fails are no better than one of EM.
+_FEWEST_STEPS = 3
+# How much finer than the last gain these steps are taken: the anchor moves anyway.
+_SAMPLE_PRECISION = 0.01
+# To which share of what all rows have a value at an edge is raised: the first of these, in turn
+# from the last, at which the log-likelihood does not fall.
+_LIFTS = 0.02, 0.1, 0.3
 
 
-@dataclass
-class Anderson:
+def _nothing() -> Array:
+    return np.zeros((0, 0))
+
+
+class Proposal(NamedTuple):
+    """Where the next pass looks, and of which kind it is."""
+
+    parameters: Parameters
+    kind: PassKind
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What longer steps than EM's remember from pass to pass.
+
+    points, residuals : (n, p) in flat form, where the last n steps of EM began, and how far each
+        went
+    sample_steps : steps on the sample that may be taken before the next pass
+    steps_taken : that were taken the last time
+    sample_helps : steps on the sample have not failed too often
+    arrived : the sample has nothing more to say at this point
+    lifts : of the shares that values at an edge are raised to, how many are left to try
+    """
+
+    points: Array = field(default_factory=_nothing)
+    residuals: Array = field(default_factory=_nothing)
+    sample_steps: int = _SAMPLE_STEPS[1]
+    steps_taken: int = _SAMPLE_STEPS[1]
+    sample_helps: bool = True
+    arrived: bool = False
+    lifts: int = len(_LIFTS)
+
+    def rejected(self, kind: PassKind) -> Accelerator:
+        """After a proposal that lowered the log-likelihood."""
+        found = self._forgetful()
+        if kind == "anchored":
+            found = found._shorter()
+        if kind == "lifted":
+            found = replace(found, lifts=found.lifts - 1)
+        return found
+
+    def lift(self, step: Parameters, edges: Edges) -> tuple[Accelerator, Proposal | None]:
+        """A step of EM, and from there off the edges; None where that has failed before."""
+        if self.lifts == 0:
+            return self, None
+        return self._forgetful(), Proposal(edges.left(step, _LIFTS[self.lifts - 1]), "lifted")
+
+    def _forgetful(self) -> Accelerator:
+        return replace(self, points=_nothing(), residuals=_nothing())
+
+    def _shorter(self) -> Accelerator:
+        steps = self.steps_taken // 4
+        return replace(self, sample_steps=steps, sample_helps=self.sample_helps and steps >= 2)
+
+
+# EM to its end on the rows that the first argument evaluates, from parameters; the last is the
+# scatter of these rows where it is known (`em.fit`).
+RunEM = Callable[[RunPass, Parameters, "Problem", "Array | None"], "Fit"]
+
+
+def propose(
+    state: FitState, evaluator: Evaluator, small: bool, problem: Problem, run_em: RunEM
+) -> tuple[Accelerator, Proposal | None]:
+    """Where to look next after an accepted pass; None where a plain step is as good.
+
+    `small` says that the gain of that pass was under tol.
+    """
+    assert state.accelerator is not None
+    assert state.accepted is not None
+    record, step = state.history[-1], state.accepted.step.parameters
+    accelerator, extrapolated = extrapolate(
+        state.accelerator, record.parameters, step, problem.floor
+    )
+    accelerator, on_sample = _steps_on_sample(accelerator, state, evaluator, problem, run_em)
+    if on_sample is None:
+        usable = extrapolated is not None and not small
+        found = Proposal(extrapolated, "accelerated") if usable else None  # type: ignore[arg-type]
+        return replace(accelerator, arrived=small), found
+    reached = on_sample.objective / on_sample.weight  # its last pass may be a rejected one
+    arrived = reached - on_sample.history[0].objective < problem.tol
+    if record.gain is None and len(on_sample.history) > 1:
+        # The first of these steps is the one that EM takes: where the start is that near an
+        # optimum already, more would be a pass that plain EM does not need.
+        arrived |= (on_sample.history[1].gain or 0.0) < problem.tol
+    found = None if arrived else Proposal(on_sample.parameters, "anchored")
+    return replace(accelerator, arrived=arrived), found
+
+
+def extrapolate(
+    accelerator: Accelerator, at: Parameters, stepped: Parameters, floor: Array
+) -> tuple[Accelerator, Parameters | None]:
     """Anderson acceleration of the EM map (Walker and Ni 2011; for EM, Henderson and Varadhan
     2019): the combination of the last steps in which their residuals cancel best.
 
     Works on logarithms of weights, tables and rates, means, and Cholesky factors with logarithms
-    on the diagonal, so that every extrapolation is a mixture.
+    on the diagonal, so that every extrapolation is a mixture. EM goes from `at` to `stepped`; the
+    first time there is nothing to combine, and no extrapolation.
     """
+    alive = (at.weights > 0) & (stepped.weights > 0)
+    try:
+        point, image = _flat(at, alive), _flat(stepped, alive)
+    except np.linalg.LinAlgError:
+        return accelerator._forgetful(), None
+    residual = image - point
+    points, residuals = point[None], residual[None]
+    if accelerator.points.shape[1] == point.size:
+        points = np.concatenate([accelerator.points[-_DEPTH:], points])
+        residuals = np.concatenate([accelerator.residuals[-_DEPTH:], residuals])
+    accelerator = replace(accelerator, points=points, residuals=residuals)
+    if len(points) < 2:
+        return accelerator, None
+    points, residuals = np.diff(points, axis=0), np.diff(residuals, axis=0)
+    metric = _metric(stepped, alive)
+    mixing = np.linalg.lstsq((residuals * metric).T, residual * metric, _SMALLEST_DIFFERENCE)[0]
+    proposed = image - mixing @ (points + residuals)
+    if not np.isfinite(proposed).all():
+        return accelerator._forgetful(), None
+    return accelerator, above_floor(_unflat(proposed, stepped, alive), floor)
 
-    floor: Array
-    _points: list[Array] = field(default_factory=list)
-    _residuals: list[Array] = field(default_factory=list)
 
-    def clear(self) -> None:
-        self._points.clear()
-        self._residuals.clear()
-
-    def propose(self, at: Parameters, stepped: Parameters) -> Parameters | None:
-        """Where to look next, given that EM goes from `at` to `stepped`; None at first."""
-        alive = (at.weights > 0) & (stepped.weights > 0)
-        try:
-            point, image = _flat(at, alive), _flat(stepped, alive)
-        except np.linalg.LinAlgError:
-            self.clear()
-            return None
-        if self._points and self._points[-1].shape != point.shape:
-            self.clear()
-        residual = image - point
-        self._points = [*self._points[-_DEPTH:], point]
-        self._residuals = [*self._residuals[-_DEPTH:], residual]
-        if len(self._points) < 2:
-            return None
-        points, residuals = np.diff(self._points, axis=0), np.diff(self._residuals, axis=0)
-        metric = _metric(stepped, alive)
-        mixing = np.linalg.lstsq((residuals * metric).T, residual * metric, _SMALLEST_DIFFERENCE)[0]
-        proposed = image - mixing @ (points + residuals)
-        if not np.isfinite(proposed).all():
-            self.clear()
-            return None
-        return above_floor(_unflat(proposed, stepped, alive), self.floor)
+def _steps_on_sample(
+    accelerator: Accelerator,
+    state: FitState,
+    evaluator: Evaluator,
+    problem: Problem,
+    run_em: RunEM,
+) -> tuple[Accelerator, Fit | None]:
+    """EM on the sample by the surrogate likelihood, None where that says nothing of all the
+    rows."""
+    if problem.run_sample is None or not accelerator.sample_helps:
+        return accelerator, None
+    assert state.accepted is not None
+    record, statistics = state.history[-1], state.accepted.statistics
+    if record.kind == "anchored":
+        longer = min(4 * accelerator.sample_steps, _SAMPLE_STEPS[1])
+        accelerator = replace(accelerator, sample_steps=longer)
+    tol = problem.tol / 4
+    if record.gain is not None:
+        tol = max(tol, _SAMPLE_PRECISION * record.gain)
+    try:
+        run_surrogate, sample_rows = surrogate(
+            problem.run_sample, evaluator, statistics, problem.floor
+        )
+        affordable = _SAMPLE_SHARE * (statistics.num_rows + _PASS_COSTS_ROWS) / sample_rows
+        most = min(accelerator.sample_steps, max(_SAMPLE_STEPS[0], int(affordable)))
+        on_sample = run_em(
+            run_surrogate,
+            record.parameters,
+            replace(problem, tol=tol, max_iter=most - 1, run_sample=None),
+            state.scatter if evaluator.layout.kind == "linear" else None,
+        )
+    except (SingularCovarianceError, FloatingPointError):
+        return accelerator._shorter(), None
+    accelerator = replace(accelerator, steps_taken=len(on_sample.history))
+    # It left at once the region where the correction holds.
+    if on_sample.reason == "singular" and accelerator.steps_taken < _FEWEST_STEPS:
+        return accelerator, None
+    return accelerator, on_sample
 
 
 def _flat(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
@@ -171,11 +305,12 @@ def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     return np.concatenate([logs, others.ravel(), means.ravel(), second.ravel()])
 
 
-def anchored(
+def surrogate(
     run_sample: RunPass, evaluator: Evaluator, statistics: Statistics, floor: Array
 ) -> tuple[RunPass, int]:
     """Passes over a sample, corrected to agree with one over all the rows at its parameters, and
-    the number of rows of the sample.
+    the number of rows of the sample: the surrogate likelihood of Jordan, Lee and Yang (2019,
+    "Communication-efficient distributed statistical inference"), for EM.
 
     With `statistics` S(a) of all rows at the anchor a and c the ratio of the weights, a pass at
     theta answers c s(theta) + delta, where s is of the sample and delta = S(a) - c s(a). In the

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.em import Problem, fit
+from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
 from gmm_spark.mixture.path import Path, SampleStep, one_round
@@ -255,18 +254,17 @@ def _run_em(sample: Sample, item: tuple[int, Candidate, int, float]) -> Candidat
     """The candidate where EM ends, with the path of this round alone; None is singular."""
     rows, candidate, steps, tol = item
     part, by = sample.part(rows), sample.standardisation
+    problem = Problem(
+        by,
+        part.floor,
+        tol,
+        max_iter=steps - 1,  # the first pass is one of them
+        acceleration="anderson",
+        has_missing=part.gaps,
+        prior=part.prior_of(candidate.parameters.k),
+    )
     try:
-        found = fit(
-            part.run_pass,
-            candidate.parameters,
-            by,
-            floor=part.floor,
-            tol=tol,
-            max_iter=steps - 1,  # the first pass is one of them
-            acceleration="anderson",
-            gaps=part.gaps,
-            prior=part.prior_of(candidate.parameters.k),
-        )
+        found = fit(part.run_pass, candidate.parameters, problem)
     except (SingularCovarianceError, FloatingPointError):
         return None
     if found.reason == "singular":

@@ -12,7 +12,7 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -398,3 +398,21 @@ def _sizes_of_largest(differences: Array, weights: Array | None) -> Array:
         largest = differences.argmax(axis=0) == np.arange(differences.shape[0])[:, None]
     numbers = largest.sum(axis=1)
     return np.stack([numbers, numbers if weights is None else largest @ weights])
+
+
+# Who answers a pass: an array in memory, or a Spark job.
+RunPass = Callable[[Evaluator], Statistics]
+
+
+def array_pass(
+    block: Array, weights: Array | None = None, allowed: NDArray[np.int64] | None = None
+) -> RunPass:
+    """The engine in memory: passes over `block` (d + q + c, n), rows of weight 1 or `weights`
+    (n,), of the components that the bits of `allowed` (n,) say, or of any."""
+
+    def run_pass(evaluator: Evaluator) -> Statistics:
+        kernel = BlockKernel(evaluator)
+        kernel.add(block, weights, allowed)
+        return kernel.statistics()
+
+    return run_pass

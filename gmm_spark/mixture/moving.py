@@ -25,6 +25,7 @@ from gmm_spark.mixture.candidates import (
     run_em_all,
     same_optimum,
 )
+from gmm_spark.mixture.multifit import STEPS_AHEAD
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters
 
@@ -49,8 +50,6 @@ _HOPELESS_ERRORS = 2.0
 # first: which moves get through on a part of the rows is partly chance. The last only where there
 # was something to try before: where components are plain to see, it costs as much as all the rest.
 _TRIES = (1, 0), (1, 1), (4, 0), (4, 1), (-4, 0)
-# A move may hope to gain so many times what its last step gained.
-_STEPS_AHEAD = 60
 # A move whose score comes so near to where it came from, with its weights and means, is back.
 _BACK = 1e-3
 # The mark of the candidate that the moves start from.
@@ -145,7 +144,7 @@ def _best_move(
             field = [c for c in field if not same_optimum(c, candidate, _BACK)]
         if stage == 0:
             hopeful = candidate.score + _LEAST_GAIN
-            field = [c for c in field if c.score + _STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
+            field = [c for c in field if c.score + STEPS_AHEAD * max(c.gain, 0.0) > hopeful]
         else:
             field = [c for c in field if _may_overtake(c, candidate, part)]
         field = ranked(part, field)[:keep]
@@ -164,7 +163,7 @@ def _best_move(
 
 def _may_overtake(candidate: Candidate, other: Candidate, sample: Sample) -> bool:
     difference, error = log_likelihood_difference(candidate, other, sample)
-    hoped = difference + _STEPS_AHEAD * max(candidate.gain, 0.0)
+    hoped = difference + STEPS_AHEAD * max(candidate.gain, 0.0)
     return hoped > -_HOPELESS_ERRORS * error
 
 

@@ -148,6 +148,9 @@ class Parameters:
             object.__setattr__(self, "tables", none)
         if self.rates is None or self.rates.shape[-1] == 0:
             object.__setattr__(self, "rates", none)
+        # In one order in memory: sums over arrays in another one differ in their last bit.
+        for name in ("weights", "means", "covariances", "tables", "rates"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), order="C"))
 
     @staticmethod
     def unit(

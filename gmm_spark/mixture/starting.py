@@ -11,12 +11,11 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from gmm_spark.mixture.accelerating import RunPass
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.edges import can_vanish, smoothed
 from gmm_spark.mixture.errors import DataError
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.kernel import BlockKernel, RunPass
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
 from gmm_spark.mixture.prior import Prior

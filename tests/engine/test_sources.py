@@ -24,7 +24,7 @@ from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, FitError, InputDataError
-from gmm_spark.mixture.fitting import array_pass
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
-from gmm_spark.mixture import candidates, fitting, scaling
+from gmm_spark.mixture import candidates, em, scaling
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.em import Fit, Problem
+from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import (
     STRUCTURES,
@@ -284,6 +285,11 @@ def start_from_labels(
     return m_step(kernel.statistics(), slice(0, k), unit, floor).parameters
 
 
+def fit(run_pass: RunPass, start: Parameters, by: Standardisation, **settings) -> Fit:
+    """EM to its end; the settings of `Problem` by name."""
+    return em.fit(run_pass, start, Problem(by, **settings))
+
+
 def fit_by_default(
     block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, tol: float = 1e-6, **options
 ):
@@ -297,7 +303,7 @@ def fit_by_default(
     start, *_ = search(
         candidates.Sample(block, None, by, floor), k, structure, seed=seed, tol=tol, **options
     )
-    return fitting.fit(fitting.array_pass(block), start, by, floor=floor, tol=tol), columns
+    return fit(array_pass(block), start, by, floor=floor, tol=tol), columns
 
 
 def assigned(parameters: Parameters, block: np.ndarray, by: Standardisation) -> np.ndarray:

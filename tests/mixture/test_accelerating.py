@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture import accelerating
-from gmm_spark.mixture import fitting as module
-from gmm_spark.mixture.accelerating import anchored
-from gmm_spark.mixture.fitting import Race, array_pass, fit, fit_together, passes
+from gmm_spark.mixture import accelerating, em, multifit
+from gmm_spark.mixture.accelerating import surrogate
+from gmm_spark.mixture.em import Problem
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.sufficient import pairs
 from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
+    fit,
     log_likelihood,
     plain_scales,
     random_parameters,
@@ -91,18 +92,11 @@ def test_a_rejected_pass_goes_on_from_the_em_step_before_it() -> None:
     """A proposal that is nonsense costs one pass, and plain EM is what remains."""
     plain = slow_fit(n=500, max_iter=5, tol=0.0)
 
-    class Nonsense:
-        def __init__(self, floor) -> None:
-            pass
-
-        def clear(self) -> None:
-            pass
-
-        def propose(self, at, stepped):
-            return random_parameters("VVV", 2, 2, spread=50.0)
+    def nonsense(accelerator, at, stepped, floor):
+        return accelerator, random_parameters("VVV", 2, 2, spread=50.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gmm_spark.mixture.fitting.Anderson", Nonsense)
+        patch.setattr(accelerating, "extrapolate", nonsense)
         found = slow_fit(n=500, max_iter=10, tol=0.0, acceleration="anderson")
     kept = [record for record in found.history if record.kind != "rejected"]
     assert len(kept) == 6
@@ -130,7 +124,7 @@ class TestFlatForm:
         assert_allclose(back.means[1], parameters.means[1])
 
 
-class TestAnchored:
+class TestSurrogate:
     """Passes over a sample, corrected to those over all the rows."""
 
     @pytest.mark.parametrize("code", CODES)
@@ -139,7 +133,7 @@ class TestAnchored:
         by = plain_scales(block, STRUCTURES[code])
         evaluator = natural_parameters([random_parameters(code, 3, 3, spread=1.0)], by)
         everything = array_pass(block)(evaluator)
-        run_pass, rows = anchored(
+        run_pass, rows = surrogate(
             array_pass(block[:, :300]), evaluator, everything, np.full(3, 1e-3)
         )
         assert rows == 300
@@ -154,7 +148,7 @@ class TestAnchored:
         anchor = random_parameters(code, 3, 3, spread=1.0)
         evaluator = natural_parameters([anchor], by)
         sample = array_pass(block[:, :200])
-        run_pass, _ = anchored(sample, evaluator, array_pass(block)(evaluator), np.full(3, 1e-3))
+        run_pass, _ = surrogate(sample, evaluator, array_pass(block)(evaluator), np.full(3, 1e-3))
         alive = np.ones(3, dtype=bool)
         flat = accelerating._flat(anchor, alive)
         direction = np.random.default_rng(3).normal(size=flat.size)
@@ -200,7 +194,7 @@ class TestAnchored:
         by = plain_scales(block, STRUCTURES["VVV"])
         anchor = random_parameters("VVV", 3, 3, spread=1.0)
         evaluator = natural_parameters([anchor], by)
-        run_pass, _ = anchored(
+        run_pass, _ = surrogate(
             array_pass(block[:, :60]), evaluator, array_pass(block)(evaluator), np.full(3, 1e-3)
         )
         far = random_parameters("VVV", 3, 3, seed=9, spread=30.0)
@@ -278,7 +272,9 @@ def test_fits_that_share_scans_are_what_each_is_alone() -> None:
         scans.append(len(evaluators))
         return [array_pass(block)(evaluator) for evaluator in evaluators]
 
-    together = fit_together(run_passes, [passes(s, by, **options) for s in starts])
+    problems, nothing_pruned = [Problem(by, **options)] * 3, [-np.inf] * 3
+    state = multifit.run(run_passes, multifit.start(starts, problems), problems, nothing_pruned)
+    together = multifit.results(state)
     for found, start in zip(together, starts, strict=True):
         alone = fit(array_pass(block), start, by, **options)
         assert [r.kind for r in found.history] == [r.kind for r in alone.history]
@@ -287,7 +283,7 @@ def test_fits_that_share_scans_are_what_each_is_alone() -> None:
     assert sum(scans) == sum(len(found.history) for found in together)
 
 
-class TestRace:
+class TestPruning:
     """Several fits that share scans: one that cannot win is given up."""
 
     def together(self, penalties):
@@ -297,19 +293,16 @@ class TestRace:
         floor = np.full(block.shape[0], 1e-3)
         right = start_from_labels(block, labels, structure, by)
         one = start_from_labels(block, np.zeros_like(labels), structure, by)
-        race, climbs, asked = Race(penalties), [], []
-        for index, start in enumerate((one, right)):
-
-            def listen(record, index=index):
-                race.passed(index, record)
-
-            climbs.append(passes(start, by, floor=floor, listener=listen))
+        problems, asked = [Problem(by, floor)] * 2, []
 
         def run_passes(evaluators):
             asked.append(len(evaluators))
             return [array_pass(block)(evaluator) for evaluator in evaluators]
 
-        return fit_together(run_passes, climbs, race.hopeless), asked
+        state = multifit.start([one, right], problems)
+        state = multifit.run(run_passes, state, problems, penalties)
+        assert state.last_scan == [index for index, gone in enumerate(state.pruned) if not gone]
+        return multifit.results(state), asked
 
     def test_the_one_far_behind_ends_early(self):
         (one, right), asked = self.together([0.0, 0.0])
@@ -330,7 +323,7 @@ def test_a_climb_on_the_sample_that_ends_with_a_rejected_pass_is_still_a_climb(m
     start = start_from_labels(
         block, np.random.default_rng(2).permutation(labels), STRUCTURES["VVV"], by
     )
-    real = module.fit
+    real = em.fit
 
     def with_a_bad_end(*arguments, **options):
         found = real(*arguments, **options)
@@ -338,13 +331,8 @@ def test_a_climb_on_the_sample_that_ends_with_a_rejected_pass_is_still_a_climb(m
         bad = replace(last, kind="rejected", objective=last.objective - 5.0, gain=-5.0)
         return replace(found, history=(*found.history, bad))
 
-    monkeypatch.setattr(module, "fit", with_a_bad_end)
-    found = real(
-        array_pass(block),
-        start,
-        by,
-        floor=np.full(2, 1e-3),
-        acceleration="anderson",
-        run_sample=array_pass(block[:, ::2]),
-    )
+    monkeypatch.setattr(em, "fit", with_a_bad_end)
+    sample = array_pass(block[:, ::2])
+    problem = Problem(by, np.full(2, 1e-3), acceleration="anderson", run_sample=sample)
+    found = real(array_pass(block), start, problem)
     assert "anchored" in {record.kind for record in found.history}

@@ -8,11 +8,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture import gaps as module
-from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
-from tests.mixture.reference import CODES, random_parameters, separate_groups, start_from_labels
+from tests.mixture.reference import (
+    CODES,
+    fit,
+    random_parameters,
+    separate_groups,
+    start_from_labels,
+)
 
 UNIT = Standardisation(np.zeros(4), np.ones(4))
 
@@ -185,7 +190,7 @@ def test_complete_rows_are_those_of_a_fit_without_gaps(code) -> None:
     start = start_from_labels(block, labels, STRUCTURES[code], by)
     floor = np.full(3, 1e-3)
     plain = fit(array_pass(block), start, by, floor=floor)
-    marginalised = fit(array_pass(block), start, by, floor=floor, gaps=True)
+    marginalised = fit(array_pass(block), start, by, floor=floor, has_missing=True)
     assert_allclose(marginalised.log_likelihood, plain.log_likelihood, rtol=1e-12)
     assert_allclose(marginalised.parameters.means, plain.parameters.means, rtol=1e-12, atol=1e-12)
     assert_allclose(
@@ -205,7 +210,7 @@ def test_the_likelihood_never_falls(code, acceleration) -> None:
         start,
         by,
         floor=np.full(3, 1e-3),
-        gaps=True,
+        has_missing=True,
         acceleration=acceleration,
         max_iter=60,
     )

@@ -17,12 +17,11 @@ import pandas as pd
 import pytest
 
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import fit
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
-from tests.mixture.reference import classic_set
+from tests.mixture.reference import classic_set, fit
 
 # In one dimension mclust's codes are one letter: equal or varying variance.
 CODES = {"E": "EII", "V": "VII"}

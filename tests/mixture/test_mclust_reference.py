@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture import fitting
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import STRUCTURES
-from tests.mixture.reference import classic_set, plain_scales, start_from_labels
+from tests.mixture.reference import classic_set, fit, plain_scales, start_from_labels
 
 # Of one column, mclust knows only equal (E) and varying (V) variances.
 CODES = {"E": "EEE", "V": "VVV"}
@@ -48,14 +48,12 @@ def test_converges_to_mclust_from_its_start(name, model, references, shared_data
     by = plain_scales(block, structure)
     start = start_from_labels(block, np.array(expected["initial_classes"]) - 1, structure, by)
 
-    fit = fitting.fit(
-        fitting.array_pass(block), start, by, floor=np.zeros(d), tol=1e-13, max_iter=1000
-    )
+    ended = fit(array_pass(block), start, by, floor=np.zeros(d), tol=1e-13, max_iter=1000)
 
-    assert fit.reason == "converged"
-    assert fit.floored == ()
-    assert_allclose(fit.log_likelihood, expected["loglik"], rtol=1e-6)
-    found = fit.parameters.restored(by)
+    assert ended.reason == "converged"
+    assert ended.floored == ()
+    assert_allclose(ended.log_likelihood, expected["loglik"], rtol=1e-6)
+    found = ended.parameters.restored(by)
     assert_allclose(found.weights, expected["weights"], rtol=1e-4)
     assert_allclose(found.means, np.reshape(expected["means"], (k, d)), rtol=1e-4)
     covariances = np.reshape(expected["covariances"], (k, d, d))

@@ -10,12 +10,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.starting import labelled_start
-from tests.mixture.reference import observed_log_likelihood
+from tests.mixture.reference import fit, observed_log_likelihood
 
 FULL = STRUCTURES["VVV"]
 # The measurements of each table; identifiers, codes and sums of other columns are left out.
@@ -76,7 +75,7 @@ def test_airquality_ends_where_the_reference_does(shared_data, k, acceleration) 
         start,
         by,
         floor=sample.floor,
-        gaps=True,
+        has_missing=True,
         tol=1e-13,
         max_iter=3000,
         acceleration=acceleration,
@@ -105,7 +104,7 @@ def test_one_component_ends_where_the_gradient_is_zero(shared_data, name) -> Non
         Parameters.unit(FULL, 1, d),
         by,
         floor=np.zeros(d),
-        gaps=True,
+        has_missing=True,
         tol=1e-14,
         max_iter=1500,
         acceleration="anderson",
@@ -142,7 +141,7 @@ def test_two_components_from_the_default_start_never_fall(shared_data, name) -> 
     by = scales(block)
     sample = Sample(block, None, by, np.full(block.shape[0], 1e-3), gaps=True)
     start, *_ = search(sample, 2, FULL, num_init=4)
-    found = fit(sample.run_pass, start, by, floor=sample.floor, gaps=True, max_iter=20)
+    found = fit(sample.run_pass, start, by, floor=sample.floor, has_missing=True, max_iter=20)
     mean = np.array([record.mean_log_likelihood for record in found.history])
     assert (np.diff(mean) >= -1e-9 * np.abs(mean[1:])).all()
     z = (block - by.centre[:, None]) / by.scale[:, None]

@@ -13,8 +13,7 @@ from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture.candidates import Sample, log_densities
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import (
     STRUCTURES,
@@ -28,6 +27,7 @@ from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES
 from tests.mixture.reference import (
     CODES,
+    fit,
     mixed_joint,
     mixed_log_likelihood,
     random_parameters,
@@ -82,7 +82,7 @@ def fitted(parameters: Parameters, block: np.ndarray, *, allowed=None, prior=Non
         parameters.standardised(BY),
         BY,
         floor=np.zeros(parameters.d),
-        gaps=bool(np.isnan(block).any()),
+        has_missing=bool(np.isnan(block).any()),
         prior=prior,
         **options,
     )

@@ -8,11 +8,11 @@ from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import moving
 from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, robust_score
-from gmm_spark.mixture.fitting import array_pass, fit
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.moving import Moves, grown, moves, try_moves
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
-from tests.mixture.reference import CODES, plain_scales, start_from_labels
+from tests.mixture.reference import CODES, fit, plain_scales, start_from_labels
 
 
 def three_groups(n: int = 6000) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.cluster import KMeans
 
-from gmm_spark.mixture import fitting
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import STRUCTURES
-from tests.mixture.reference import plain_scales, start_from_labels
+from tests.mixture.reference import fit, plain_scales, start_from_labels
 
 pytestmark = pytest.mark.long  # hundreds of steps of plain EM
 
@@ -30,10 +30,10 @@ def test_from_k_means_em_ends_where_scikit_learn_does(
     by = plain_scales(block, STRUCTURES["VVV"])
     start = start_from_labels(block, labels, STRUCTURES["VVV"], by)
     # Plain EM: longer steps find the better optimum that the default start ends in.
-    fit = fitting.fit(
-        fitting.array_pass(block), start, by, floor=np.zeros(2), tol=1e-11, max_iter=500,
+    found = fit(
+        array_pass(block), start, by, floor=np.zeros(2), tol=1e-11, max_iter=500,
         acceleration="none",
     )  # fmt: skip
-    assert fit.reason == "converged"
-    assert_allclose(fit.log_likelihood, log_likelihood, rtol=0, atol=1e-3)
-    assert_allclose(np.sort(fit.parameters.weights)[::-1], weights, rtol=0, atol=1e-4)
+    assert found.reason == "converged"
+    assert_allclose(found.log_likelihood, log_likelihood, rtol=0, atol=1e-3)
+    assert_allclose(np.sort(found.parameters.weights)[::-1], weights, rtol=0, atol=1e-4)

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 from gmm_spark.mixture import scaling, starting
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.errors import DataError
-from gmm_spark.mixture.fitting import array_pass, fit
+from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES
@@ -20,6 +20,7 @@ from tests.mixture.reference import (
     CODES,
     assigned,
     classic_set,
+    fit,
     fit_by_default,
     log_likelihood,
     plain_scales,

@@ -11,10 +11,10 @@ from numpy.testing import assert_allclose
 from stepmix.stepmix import StepMix
 
 from gmm_spark.mixture.covariance import m_step
-from gmm_spark.mixture.fitting import array_pass, fit
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from tests.mixture.reference import fit
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample" / "telco_churn"
 CATEGORIES = ["contract", "internet_service", "payment_method", "multiple_lines"]
@@ -89,7 +89,7 @@ def test_same_start_same_end(k: int, numbers: list[str], gaps: float) -> None:
         floor=np.zeros(d),
         tol=1e-13,
         max_iter=5000,
-        gaps=bool(gaps and d),
+        has_missing=bool(gaps and d),
     )
     n = block.shape[1]
     assert_allclose(found.log_likelihood / n, peer.score(pd.DataFrame(block.T)), rtol=1e-5)
