@@ -18,6 +18,8 @@ setup(
     author="gmm_spark contributors",
     license="MIT",
     packages=find_packages(include=["gmm_spark", "gmm_spark.*"]),
+    entry_points={"console_scripts": ["gmm-spark=gmm_spark.cli.main:main"]},
+    package_data={"gmm_spark.runs": ["conf/*.properties"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "pyspark>=4.0,<4.4",

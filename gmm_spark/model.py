@@ -349,7 +349,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """Sets the SQL expressions the columns were made by: `log1p(total) as log_total`.
 
         `transform` reads the columns and does not make them: `dataset.selectExpr("*",
-        *model.getInputExpressions())` does, and jobs/score.py.
+        *model.getInputExpressions())` does, and `gmm-spark score`.
         """
         return self._set(inputExpressions=value)
 

@@ -1,1 +1,1 @@
-"""Jobs for spark-submit: settings in, exit code out."""
+"""The jobs as files for spark-submit; what they do is in gmm_spark.cli."""

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the reference data beside the project, and one Spark session."""
+"""Fixtures of all tests: reference data beside the project, a small lake, one Spark session."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,3 +64,21 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.sparkContext.setLogLevel("OFF")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def customers() -> pd.DataFrame:
+    """600 rows of `tests.customers`."""
+    from tests.customers import rows
+
+    return rows()
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory, customers: pd.DataFrame) -> Path:
+    """The customers as files, see `tests.customers.write_lake`."""
+    from tests.customers import write_lake
+
+    directory = tmp_path_factory.mktemp("lake")
+    write_lake(customers, directory)
+    return directory

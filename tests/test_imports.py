@@ -101,39 +101,60 @@ def test_names_without_pyspark_ml_import_no_scipy(name):
     assert "scipy" not in imported_by(f"import gmm_spark; gmm_spark.{name}")
 
 
-@pytest.mark.parametrize(
-    "module", sorted(path.stem for path in (ROOT / "gmm_spark" / "mixture").glob("[a-z]*.py"))
-)
-def test_the_mathematics_imports_no_spark(module):
-    loaded = imported_by(f"import gmm_spark.mixture.{module}")
-    assert "numpy" in loaded or module == "errors"
-    assert loaded.isdisjoint({"pyspark", "py4j", "pandas", "pyarrow"})
+def modules(package: str) -> list[str]:
+    """Every module below a package of gmm_spark, by its full name."""
+    paths = (ROOT / "gmm_spark" / package).rglob("*.py")
+    names = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in paths}
+    return sorted(name.removesuffix(".__init__") for name in names)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "mixture.parameters",
-        "mixture.sufficient",
-        "mixture.kernel",
-        "engine.blocks",
-        "engine.scoring",
-    ],
-)
-def test_what_runs_on_executors_imports_no_scipy(module):
-    loaded = imported_by(f"import gmm_spark.{module}")
-    assert "numpy" in loaded
-    assert loaded.isdisjoint({"scipy", "sklearn", "pydantic", "yaml"})
+# Imports modules one after the other, and says which loads a package it may not.
+ONE_BY_ONE = """
+import sys
+from importlib import import_module
+for name in {names}:
+    import_module(name)
+    found = {{loaded.partition(".")[0] for loaded in sys.modules}} & {refused}
+    if found:
+        raise ImportError(f"{{name}} imports {{sorted(found)}}")
+print("there", len({names}))
+"""
 
 
-@pytest.mark.parametrize(
-    "module", ["blocks", "dataframe", "jobs", "parquet", "passes", "scanning", "scoring"]
-)
-def test_the_engine_works_where_only_what_executors_have_is_installed(module):
-    """numpy, pandas, pyarrow and pyspark itself; everything else is the driver's."""
-    packages = {"scipy", "sklearn", "pydantic", "yaml"}
-    guard = WITHOUT.format(packages=sorted(packages))
-    assert python(f"{guard}\nimport gmm_spark.engine.{module}\nprint('there')") == "there"
+def one_by_one(names: list[str], refused: set[str], guard: str = "") -> str:
+    return python(guard + ONE_BY_ONE.format(names=names, refused=refused))
+
+
+def test_the_mathematics_imports_no_spark() -> None:
+    names = modules("mixture")
+    found = one_by_one(names, {"pyspark", "py4j", "pandas", "pyarrow"})
+    assert found == f"there {len(names)}"
+    assert len(names) > 20
+
+
+# What tasks are made of is in the engine, and in what it imports of the mathematics. On executors
+# are numpy, pandas, pyarrow and pyspark itself; everything else is the driver's.
+DRIVERS = {"scipy", "sklearn", "threadpoolctl", "pydantic", "yaml"}
+
+
+def test_the_engine_works_where_only_what_executors_have_is_installed() -> None:
+    names = modules("engine")
+    guard = WITHOUT.format(packages=sorted(DRIVERS))
+    assert one_by_one(names, DRIVERS, guard) == f"there {len(names)}"
+    assert {"gmm_spark.engine.blocks", "gmm_spark.engine.scoring"} <= set(names)
+
+
+def test_the_engine_loads_no_scipy_where_there_is_one() -> None:
+    """But for what is of vectors: pyspark.ml takes scipy along, where it is installed."""
+    sources = {name: ROOT / f"{name.replace('.', '/')}.py" for name in modules("engine")[1:]}
+    names = [name for name, path in sources.items() if "\nfrom pyspark.ml" not in path.read_text()]
+    assert one_by_one(names, DRIVERS) == f"there {len(names)}"
+    assert len(names) > len(sources) / 2
+
+
+def test_the_search_for_imports_finds_one() -> None:
+    with pytest.raises(AssertionError, match=r"gmm_spark.mixture.starting imports \['scipy'"):
+        one_by_one(["gmm_spark.mixture.kernel", "gmm_spark.mixture.starting"], {"scipy"})
 
 
 def test_the_guard_hides_a_package():

@@ -10,7 +10,7 @@ import pytest
 from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
 from gmm_spark.engine import cluster
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake.runs import _session
+from gmm_spark.runs.session import session_of_a_run
 
 
 def in_threads(work: Any, *items: Any) -> list[Any]:
@@ -48,7 +48,7 @@ def test_models_are_saved_and_loaded_in_a_thread_pool(spark, model, tmp_path) ->
 
 def test_a_job_in_a_thread_leaves_the_session_as_it_was(spark) -> None:
     def job(name: str) -> bool:
-        with _session(name) as found:
+        with session_of_a_run(name) as found:
             return found is spark
 
     assert in_threads(job, "train", "score") == [True, True]

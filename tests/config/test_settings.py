@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gmm_spark import GaussianMixture, session
+from gmm_spark import GaussianMixture
 from gmm_spark.config import (
     InputSettings,
     JobSettings,
@@ -24,7 +24,7 @@ from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.spec import SETTINGS, SPEC
 from tests.mixture.test_spec import inside, outside
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LEAST = ["--input.path", "lake/customers", "--columns", "a,b", "--output", "out"]
 YAML = "input: {path: lake/customers}\ncolumns: [a, b]\noutput: out\n"
 
@@ -514,14 +514,6 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
         settings = load_settings(kind, ["--config", config("\n".join(changed))])
         value = getattr(settings.input if found["indent"] else settings, key)
         assert value not in (None, [], {}), key
-
-
-def test_a_job_from_plain_python_has_the_settings_of_the_file() -> None:
-    lines = (ROOT / "conf" / "spark-defaults.conf").read_text("utf-8").splitlines()
-    in_file = dict(line.split() for line in lines if line and not line.startswith("#"))
-    # Spark's own default, in the file for those who read it.
-    assert in_file.pop("spark.python.worker.reuse") == "true"
-    assert in_file == session._PLAIN_PYTHON
 
 
 @pytest.mark.parametrize(

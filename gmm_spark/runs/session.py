@@ -6,17 +6,20 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.cluster import current_session, loggers_off_on_one_machine
 
+# The log of the JVM, as the project's conf/ has it: Spark says only what is wrong.
+_LOG_CONF = Path(__file__).parent / "conf"
 # What conf/spark-defaults.conf says, for a job started by plain python. The reasons are there.
 _PLAIN_PYTHON = {
     "spark.python.unix.domain.socket.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.extraClassPath": "conf",
+    "spark.driver.extraClassPath": str(_LOG_CONF) if _LOG_CONF.is_dir() else "conf",
     "spark.log.level": "WARN",
     "spark.sql.debug.maxToStringFields": "1000",
 }
@@ -73,3 +76,15 @@ def failed_tasks_unlogged(spark: SparkSession) -> Iterator[None]:
     """
     with loggers_off_on_one_machine(spark, _LOGS_OF_TASKS):
         yield
+
+
+@contextmanager
+def session_of_a_run(name: str) -> Iterator[SparkSession]:
+    """A session, stopped at the end unless it was there before."""
+    before = current_session()
+    spark = get_session(name)
+    try:
+        yield spark
+    finally:
+        if before is None:
+            spark.stop()

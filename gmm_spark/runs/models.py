@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from gmm_spark.engine.addresses import address
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake import files
+from gmm_spark.storage import files
 
 if TYPE_CHECKING:
     from gmm_spark import GaussianMixtureModel

@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel
+from gmm_spark.cli import score, train
 from gmm_spark.errors import InputDataError
-from jobs import score, train
-from tests.jobs.conftest import manifest
+from tests.cli.conftest import manifest
 
 NUMBER = "spend * 2 as double_spend"
 CATEGORY = "upper(month) as period"

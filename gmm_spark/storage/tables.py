@@ -1,24 +1,23 @@
-"""Tables of the lake: read by format or from the catalog, filtered, and written as Parquet."""
+"""Tables: read by format or from the catalog, filtered, and written as Parquet."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from gmm_spark import errors
 from gmm_spark.config import Filter, InputSettings
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
-from gmm_spark.lake import files
+from gmm_spark.expressions import quoted
+from gmm_spark.storage import files
+from gmm_spark.storage.problems import spark_message
 
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable
@@ -79,10 +78,6 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
         raise
     except (PySparkException, Py4JJavaError) as error:
         raise _reading_error(source, error) from None
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _paths(spark: SparkSession, source: InputSettings) -> list[str]:
@@ -169,65 +164,6 @@ def arrow_error(source: InputSettings, error: Exception) -> GmmError:
     return InputDataError(f"{describe(source)} cannot be read as Parquet: {message}")
 
 
-def spark_message(error: Exception) -> tuple[str, str]:
-    """The condition of an error of Spark and its text in one line, without plan and stack."""
-    text = str(error)
-    found = re.search(r"\[([A-Z0-9_.]+)\] *(.+)", text)
-    if found:
-        return found[1], found[2].split(" SQLSTATE:")[0].strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
-        # Java's own words, without the name of the error where there is more.
-        java = re.match(r":\s*(?:[\w$]+\.)*([\w$]+)(?:: (.+))?$", lines[1])
-        return "", (java[2] or java[1]) if java else lines[1]
-    return "", lines[0] if lines else type(error).__name__
-
-
-def raised_in_worker(error: Exception) -> GmmError | None:
-    """What a Python worker found wrong with the data, if that is how the job ended.
-
-    An error of this package comes back as what it is, a ValueError raised in this package as
-    InputDataError, and anything else as None: that is a fault, not the data's.
-    """
-    if isinstance(error, GmmError):
-        return error
-    text = str(error)
-    own = re.findall(r"^gmm_spark\.errors\.(\w+): (.+)$", text, re.MULTILINE)
-    if own and isinstance(kind := getattr(errors, own[-1][0], None), type):
-        return kind(own[-1][1].strip())
-    frames = re.findall(r'^ +File "(.+?)", line', text, re.MULTILINE)
-    raised = re.findall(r"^ValueError: (.+)$", text, re.MULTILINE)
-    if raised and frames and re.search(r"gmm_spark(\.zip)?[/\\]", frames[-1]):
-        return InputDataError(raised[-1].strip())
-    return None
-
-
-def unusable_values(frame: DataFrame, columns: Sequence[str], *, gaps: bool) -> str | None:
-    """The first column with an infinity (or a gap, where `gaps` says so): what, in how many rows.
-
-    One pass over the table, for when a job has failed already.
-    """
-    wrong = {}
-    for i, name in enumerate(columns):
-        column = F.col(quoted(name)).cast("double")
-        tests = {"infinite": F.abs(column) == float("inf")}
-        if gaps:
-            tests |= {"null": column.isNull(), "NaN": F.isnan(column)}
-        for what, test in tests.items():
-            wrong[i, what] = F.count_if(test).alias(f"{what}_{i}")
-    counts = frame.select(F.count(F.lit(1)).alias("total"), *wrong.values()).first()
-    assert counts is not None
-    for i, name in enumerate(columns):
-        found = [
-            f"{counts[f'{what}_{i}']} {what}"
-            for j, what in wrong
-            if j == i and counts[f"{what}_{i}"]
-        ]
-        if found:
-            return f"column {name!r}: {' and '.join(found)} in {counts['total']} rows"
-    return None
-
-
 def write(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
     """Write a new Parquet table; there must be none yet."""
     frame.write.mode("error").partitionBy(*partition_by).parquet(uri)
@@ -251,20 +187,6 @@ def read_partitions(
     return written.join(touched, on=reduce(lambda a, b: a & b, same), how="left_semi")
 
 
-def write_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
-    """Replace the partitions that have rows in `frame`; the others stay.
-
-    Raises ConfigurationError as `check_partitioned` does.
-    """
-    check_partitioned(frame, uri, partition_by)
-    (
-        frame.write.mode("overwrite")
-        .option("partitionOverwriteMode", "dynamic")
-        .partitionBy(*partition_by)
-        .parquet(uri)
-    )
-
-
 def check_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -> None:
     """Raise ConfigurationError when the table at `uri` has other columns or other partitions."""
     if any(name.endswith(".parquet") for name in files.names(uri)):
@@ -279,15 +201,3 @@ def check_partitioned(frame: DataFrame, uri: str, partition_by: Sequence[str]) -
             f"output: found a table at {uri} that differs in the columns "
             f"{', '.join(sorted(earlier ^ now))}; expected the same columns, or another output"
         )
-
-
-def clear_partition(uri: str, values: Sequence[tuple[str, Any]]) -> bool:
-    """Delete the partition `column=value/...`; False if there was none."""
-    for column, value in values:
-        wanted = f"{column}={value}"
-        found = [name for name in files.names(uri) if unquote(name) == wanted]
-        if not found:
-            return False
-        uri = files.join(uri, found[0])
-    files.delete(uri)
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
-from jobs import score, train
+from gmm_spark.cli import score, train
 
 from .conftest import tree
 
@@ -16,8 +16,8 @@ def _nothing_is_fitted_or_written(monkeypatch) -> None:
         raise AssertionError("a dry run does nothing")
 
     monkeypatch.setattr(GaussianMixture, "_fit", refuse)
-    monkeypatch.setattr("gmm_spark.lake.tables.write", refuse)
-    monkeypatch.setattr("gmm_spark.lake.files.make_directory", refuse)
+    monkeypatch.setattr("gmm_spark.storage.tables.write", refuse)
+    monkeypatch.setattr("gmm_spark.storage.files.make_directory", refuse)
     monkeypatch.setattr(GaussianMixtureModel, "write", refuse)
 
 

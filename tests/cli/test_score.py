@@ -1,4 +1,4 @@
-"""jobs/score.py, called from Python in the session of the tests."""
+"""`gmm-spark score`, called from Python in the session of the tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import score
-from tests.jobs.conftest import SIZES, Call, Ended, manifest, tree
+from gmm_spark.cli import score
+from tests.cli.conftest import Call, Ended, manifest, tree
+from tests.customers import SIZES
 
 
 def rate(call: Call, model: Path, lake: Path, output: Path, *more: object, table="customers"):
@@ -233,7 +234,7 @@ def test_a_model_that_is_none(call, model, lake, tmp_path) -> None:
 
 
 def test_an_expression_the_model_was_trained_on(call, lake, tmp_path) -> None:
-    from jobs import train
+    from gmm_spark.cli import train
 
     columns = ["--columns", "spend * 2 as double_spend,visits"]
     argv = ["--input.path", lake / "customers", *columns, "--k", 3, "--output", tmp_path / "t"]

@@ -1,14 +1,10 @@
-"""Findings as text, and values as JSON."""
+"""Findings as text."""
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 
-from gmm_spark.lake.manifest import plain
-from gmm_spark.lake.text import left_out, number, numbers, percent, table
+from gmm_spark.report.text import left_out, number, numbers, percent, table
 
 
 @pytest.mark.parametrize(
@@ -79,24 +75,3 @@ def test_columns_are_flush_right() -> None:
     assert table(["a", "long name"], [["1", "2"], ["333", "4"]]) == (
         "    a  long name\n    1          2\n  333          4"
     )
-
-
-def test_a_manifest_holds_what_json_can() -> None:
-    value = {
-        "array": np.array([[1.0, np.nan], [np.inf, 2.0]]),
-        "scalar": np.float64(3),
-        "count": np.int64(4),
-        "flag": np.bool_(True),
-        "tuple": (1, None, "x"),
-        5: object,
-    }
-    expected = {
-        "array": [[1.0, None], [None, 2.0]],
-        "scalar": 3.0,
-        "count": 4,
-        "flag": True,
-        "tuple": [1, None, "x"],
-        "5": "<class 'object'>",
-    }
-    assert plain(value) == expected
-    json.dumps(plain(value), allow_nan=False)

@@ -8,25 +8,25 @@ from pathlib import Path
 import pytest
 
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake import files
-from gmm_spark.lake.results import Result
+from gmm_spark.storage import files
+from gmm_spark.storage.output import Output
 
 
 @pytest.fixture
-def result(tmp_path: Path) -> Result:
-    return Result(str(tmp_path / "out"), "model", "run1")
+def result(tmp_path: Path) -> Output:
+    return Output(str(tmp_path / "out"), "model", "run1")
 
 
-def write(result: Result, text: str) -> None:
+def write(result: Output, text: str) -> None:
     files.make_directory(result.temporary)
     files.write_text(files.join(result.temporary, "part"), text)
 
 
-def claim(result: Result, overwrite: bool = False) -> None:
+def claim(result: Output, overwrite: bool = False) -> None:
     result.claim(overwrite=overwrite, how="overwrite: true")
 
 
-def test_a_result_is_not_there_before_it_is_published(result: Result) -> None:
+def test_a_result_is_not_there_before_it_is_published(result: Output) -> None:
     claim(result)
     write(result, "new")
     assert not files.exists(result.uri)
@@ -36,17 +36,17 @@ def test_a_result_is_not_there_before_it_is_published(result: Result) -> None:
     assert files.names(result.directory) == ["model"]
 
 
-def test_an_earlier_result_is_refused_and_left_as_it_is(result: Result) -> None:
+def test_an_earlier_result_is_refused_and_left_as_it_is(result: Output) -> None:
     test_a_result_is_not_there_before_it_is_published(result)
-    later = Result(result.directory, "model", "run2")
+    later = Output(result.directory, "model", "run2")
     with pytest.raises(ConfigurationError, match=r"output: found model in .*overwrite: true"):
         claim(later)
     assert files.names(result.directory) == ["model"]
 
 
-def test_an_earlier_result_stays_until_the_new_one_is_whole(result: Result) -> None:
+def test_an_earlier_result_stays_until_the_new_one_is_whole(result: Output) -> None:
     test_a_result_is_not_there_before_it_is_published(result)
-    later = Result(result.directory, "model", "run2")
+    later = Output(result.directory, "model", "run2")
     claim(later, overwrite=True)
     write(later, "newer")
     assert files.read_text(files.join(result.uri, "part")) == "new"
@@ -56,16 +56,16 @@ def test_an_earlier_result_stays_until_the_new_one_is_whole(result: Result) -> N
     assert files.names(result.directory) == ["model"]
 
 
-def test_an_earlier_result_comes_back_when_there_is_nothing_to_publish(result: Result) -> None:
+def test_an_earlier_result_comes_back_when_there_is_nothing_to_publish(result: Output) -> None:
     test_a_result_is_not_there_before_it_is_published(result)
-    later = Result(result.directory, "model", "run2")
+    later = Output(result.directory, "model", "run2")
     claim(later, overwrite=True)
     with pytest.raises(FileNotFoundError):
         later.publish()
     assert files.read_text(files.join(result.uri, "part")) == "new"
 
 
-def test_foreign_files_are_refused_and_survive_an_overwrite(result: Result) -> None:
+def test_foreign_files_are_refused_and_survive_an_overwrite(result: Output) -> None:
     directory = Path(result.directory)
     directory.mkdir()
     (directory / "thesis.txt").write_text("years of work", "utf-8")
@@ -78,15 +78,15 @@ def test_foreign_files_are_refused_and_survive_an_overwrite(result: Result) -> N
     assert files.names(result.directory) == ["model", "thesis.txt"]
 
 
-def test_a_failed_run_can_be_run_again_without_overwrite(result: Result) -> None:
+def test_a_failed_run_can_be_run_again_without_overwrite(result: Output) -> None:
     claim(result)
     result.clean()
     uri = result.write_manifest({"status": "failed"})
     assert uri.endswith("/manifest.json")
-    claim(Result(result.directory, "model", "run2"))
+    claim(Output(result.directory, "model", "run2"))
 
 
-def test_a_failure_does_not_touch_the_manifest_of_an_earlier_result(result: Result) -> None:
+def test_a_failure_does_not_touch_the_manifest_of_an_earlier_result(result: Output) -> None:
     test_a_result_is_not_there_before_it_is_published(result)
     result.write_manifest({"status": "done", "run": 1})
     uri = result.write_manifest({"status": "failed"})
@@ -98,7 +98,7 @@ def test_a_failure_does_not_touch_the_manifest_of_an_earlier_result(result: Resu
     assert json.loads(manifest.read_text("utf-8"))["run"] == 3
 
 
-def test_a_file_where_the_directory_should_be(result: Result) -> None:
+def test_a_file_where_the_directory_should_be(result: Output) -> None:
     Path(result.directory).write_text("", "utf-8")
     with pytest.raises(ConfigurationError, match=r"found a file at"):
         claim(result, overwrite=True)
@@ -107,18 +107,9 @@ def test_a_file_where_the_directory_should_be(result: Result) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(ConfigurationError, match=r"output: cannot write to"):
-        claim(Result(str(tmp_path / "file" / "out"), "model", "run1"))
+        claim(Output(str(tmp_path / "file" / "out"), "model", "run1"))
 
 
 def test_a_store_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot open nosuch://"):
-        claim(Result("nosuch://bucket/out", "model", "run1"))
-
-
-def test_uris_and_paths_name_the_same_place(tmp_path: Path) -> None:
-    files.write_text(str(tmp_path / "a"), "text")
-    assert files.read_text(f"file://{tmp_path}/a") == "text"
-    assert files.exists(f"file:{tmp_path}/a")
-    assert not files.exists(f"file://{tmp_path}/b")
-    files.move(f"file://{tmp_path}/a", f"file://{tmp_path}/b")
-    assert files.names(str(tmp_path)) == ["b"]
+        claim(Output("nosuch://bucket/out", "model", "run1"))

@@ -1,4 +1,4 @@
-"""The jobs' paths: by their own names, as patterns, and of tables that are no plain Parquet."""
+"""The jobs' paths: by their own names, as patterns, and of what a stream wrote."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import json
 
 import pytest
 
-from gmm_spark.config import InputSettings
-from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake import evaluation, tables
-from jobs import score, train
-from tests.jobs.conftest import manifest
+from gmm_spark.cli import score, train
+from tests.cli.conftest import manifest
 
 SETTINGS = ["--columns", "spend,visits", "--k", 1, "--num_init", 1, "--seed", 1]
 
@@ -48,25 +45,6 @@ def test_a_pattern_without_a_match_is_nothing(call, lake, tmp_path) -> None:
     assert ended.problem.startswith("configuration: input.path: found nothing at")
 
 
-MARKS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "metadata": "an Iceberg table"}
-
-
-@pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("source", [{}, {"options": {"mergeSchema": True}}, {"format": "orc"}])
-def test_a_table_with_a_log_is_no_plain_parquet(spark, customers, tmp_path, mark, source) -> None:
-    root = tmp_path / "customers"
-    (root / mark).mkdir(parents=True)
-    (root / mark / "0.metadata.json").write_text("{}")
-    customers.to_parquet(root / "0.parquet", index=False)
-    for path in (root, root / "0.parquet", root / "*.parquet"):
-        settings = InputSettings(path=str(path), **source)
-        for read in (tables.parquet_table, tables.read_table):
-            if read is tables.parquet_table and source:
-                continue  # Spark reads it
-            with pytest.raises(ConfigurationError, match=f"input.path: .* is {MARKS[mark]}"):
-                read(spark, settings)
-
-
 def test_what_a_stream_wrote_is_read_by_its_log(call, spark, customers, tmp_path) -> None:
     customers.to_parquet(tmp_path / "in.parquet", index=False)
     frame = spark.readStream.schema(spark.read.parquet(str(tmp_path / "in.parquet")).schema)
@@ -80,33 +58,3 @@ def test_what_a_stream_wrote_is_read_by_its_log(call, spark, customers, tmp_path
     ended = call(train.main, *argv)
     assert (ended.code, ended.problem) == (0, "")
     assert manifest(tmp_path / "out")["rows"]["used"] == 600
-
-
-def test_two_expressions_of_one_name(spark, lake) -> None:
-    frame = spark.read.parquet(str(lake / "customers"))
-    with pytest.raises(ConfigurationError, match="two expressions of one name"):
-        evaluation.with_expressions(
-            frame, evaluation.expressions("columns", ["log1p(spend) as s", "spend * 2 as S"])
-        )
-    found = evaluation.with_expressions(
-        frame, evaluation.expressions("columns", ["spend * 2 as Spend"])
-    )
-    assert "spend" not in found.columns
-    assert "Spend" in found.columns
-
-
-@pytest.mark.parametrize(
-    ("java", "said"),
-    [
-        (
-            ': org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"',
-            'No FileSystem for scheme "s3"',
-        ),
-        (": java.lang.Exception: header flag: true or false", "header flag: true or false"),
-        (": java.lang.NullPointerException", "NullPointerException"),
-        ("Py4JError: it is gone", "Py4JError: it is gone"),
-    ],
-)
-def test_an_error_of_java_is_said_in_its_words(java, said) -> None:
-    text = f"An error occurred while calling o12.load.\n{java}\n\tat org.a.B.c(B.scala:3)\n"
-    assert tables.spark_message(Exception(text)) == ("", said)

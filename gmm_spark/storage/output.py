@@ -1,15 +1,24 @@
-"""The directory a job writes its result to: refused, replaced or filled, never half filled."""
+"""The directory a run writes its result to: refused, replaced or filled, never half filled.
+
+What readers see changes here alone: `Output.publish` makes a finished result visible, and where a
+result is a partitioned table, `replace_partitions` and `clear_partition` do it for a part of it. No
+other module moves or deletes results.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
+
+from pyspark.sql import DataFrame
 
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.lake import files
+from gmm_spark.storage import files, tables
 
 logger = logging.getLogger(__name__)
 
@@ -19,13 +28,14 @@ FAILED_MANIFEST = "manifest-failed.json"
 _TEMPORARY = "_temporary-"
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass
+class Output:
     """`<directory>/<name>`, written under a temporary sibling and renamed when it is whole."""
 
     directory: str
     name: str
     run_id: str
+    _is_visible: bool = field(default=False, init=False)
 
     @property
     def uri(self) -> str:
@@ -82,7 +92,11 @@ class Result:
             return None
 
     def publish(self) -> None:
-        """Put what was written to `temporary` in place, instead of what was there."""
+        """Make a finished result visible: what was written to `temporary`, in place of what was
+        there. Of one whose partitions were replaced, all is visible already.
+        """
+        if self._is_visible:
+            return
         earlier = files.join(self._workspace, "earlier")
         replaces = files.exists(self.uri)
         if replaces:
@@ -93,6 +107,32 @@ class Result:
             if replaces:
                 files.move(earlier, self.uri)
             raise
+
+    def replace_partitions(self, frame: DataFrame, partition_by: Sequence[str]) -> None:
+        """Make rows visible at once, in place of the partitions that have rows among them.
+
+        Raises ConfigurationError where the table that is there has other columns or partitions.
+        """
+        tables.check_partitioned(frame, self.uri, partition_by)
+        self._is_visible = True
+        (
+            frame.write.mode("overwrite")
+            .option("partitionOverwriteMode", "dynamic")
+            .partitionBy(*partition_by)
+            .parquet(self.uri)
+        )
+
+    def clear_partition(self, values: Sequence[tuple[str, Any]]) -> bool:
+        """Delete the partition `column=value/...`; False if there was none."""
+        uri = self.uri
+        for column, value in values:
+            wanted = f"{column}={value}"
+            found = [name for name in files.names(uri) if unquote(name) == wanted]
+            if not found:
+                return False
+            uri = files.join(uri, found[0])
+        files.delete(uri)
+        return True
 
     def clean(self) -> None:
         """Remove the temporary sibling. Failing to is no failure of the run."""

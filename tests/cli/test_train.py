@@ -1,4 +1,4 @@
-"""jobs/train.py, called from Python in the session of the tests."""
+"""`gmm-spark train`, called from Python in the session of the tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from gmm_spark import GaussianMixtureModel
-from gmm_spark.lake import results
-from jobs import train
-from tests.jobs.conftest import CENTRES, SIZES, Call, Ended, manifest, tree
+from gmm_spark.cli import train
+from gmm_spark.storage import output as outputs
+from tests.cli.conftest import Call, Ended, manifest, tree
+from tests.customers import CENTRES, SIZES
 
 
 def fit(call: Call, lake: Path, output: Path, *more: object, table: str = "customers") -> Ended:
@@ -100,7 +101,7 @@ def test_a_failed_rerun_leaves_the_earlier_model_and_its_manifest(call, lake, tm
     ended = fit(call, lake, output, "--overwrite", table="gaps")
     assert ended.code == 3
     after = tree(output)
-    failed = json.loads(after.pop(results.FAILED_MANIFEST))
+    failed = json.loads(after.pop(outputs.FAILED_MANIFEST))
     assert after == before
     assert failed["status"] == "failed"
 

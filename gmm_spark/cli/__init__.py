@@ -1,0 +1,1 @@
+"""The jobs, and the command `gmm-spark` that runs them."""

@@ -1,0 +1,354 @@
+"""`gmm-spark score`: score every row of a table with a model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from gmm_spark import GaussianMixtureModel, ParquetTable
+from gmm_spark.config import ScoreSettings
+from gmm_spark.engine.cluster import cached, released
+from gmm_spark.engine.dataframe import arrow_types, same_names
+from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.expressions import column_name, expression_name, quoted
+from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
+from gmm_spark.report.segment_tables import tables_of
+from gmm_spark.runs import runner
+from gmm_spark.runs.models import load_model
+from gmm_spark.runs.runner import Job, Run
+from gmm_spark.storage import files, tables
+from gmm_spark.storage.computed_columns import (
+    Expression,
+    Step,
+    expect_names,
+    expressions,
+    unreadable,
+    with_expressions,
+)
+from gmm_spark.storage.problems import raised_in_worker, unusable_values
+from gmm_spark.storage.tracing import traced
+
+logger = logging.getLogger(__name__)
+
+PREDICTION, PROBABILITY = "prediction", "probability"
+LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
+OUTLIER = "outlier"
+
+
+def score(run: Run[ScoreSettings]) -> str:
+    settings = run.settings
+    model = load_model(run.spark, "model", settings.model)
+    steps, frame = _opened(run, model)
+    scored = _scored(run, model, frame, _kept(run, model, frame))
+    _expect_outcomes(settings, scored, frame)
+
+    replaces_partitions = (
+        settings.mode == "overwrite"
+        and bool(settings.partition_by)
+        and files.exists(run.output.uri)
+    )
+    with traced(run.spark, settings.input, lambda: steps):
+        try:
+            written = _write(run, frame, scored, replaces_partitions)
+        except PySparkException as error:
+            raise _about_the_rows(error, frame, model, settings) from error
+    means = [name for name in _measured(model) if name in frame.columns]
+    asked = expressions("profile", settings.profile)
+    with traced(run.spark, settings.input, lambda: [*steps, (frame, asked)]):
+        profiles = _profiles(run, model, frame, written, means)
+    *segments, whole = profiles
+
+    rows = whole["rows"]
+    unscored = sum(segment["rows"] for segment in segments if segment["segment"] is None)
+    run.record(
+        rows={"read": rows, "scored": rows - unscored, "unscored": unscored},
+        metrics={"k": len(model.weights), "segments": segments, "all": whole},
+    )
+    if rows == 0:
+        return _nothing_to_score(run, replaces_partitions)
+    findings = f"{rows:,} rows scored\n{tables_of(profiles, means)}"
+    return findings + (f"\n{unscored:,} rows have gaps and no segment" if unscored else "")
+
+
+def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
+    """The table with the columns that expressions give, and the steps it was made in."""
+    settings = run.settings
+    read, trained_on = tables.read_table(run.spark, settings.input), model.getInputExpressions()
+    steps, frame = _steps(read, settings, trained_on)
+    run.record(expressions=[one.text for _, wanted in steps for one in wanted])
+    if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
+        frame = frame.withColumn("run_date", F.lit(settings.run_date))
+    return steps, frame
+
+
+def _steps(
+    frame: DataFrame, settings: ScoreSettings, trained_on: Sequence[str]
+) -> tuple[list[Step], DataFrame]:
+    """The table with the expressions of the settings and those a model was trained on.
+
+    What the settings say wins: a name of theirs that the model's expressions give too stands for
+    it, whether it is an expression or a column of the table. Their other expressions come first,
+    so that the model's may read them. Where an expression of the model cannot be evaluated, a
+    column of its name is taken as it stands; InputDataError where there is none.
+    """
+    expect_names(settings, ["columns"], frame.columns)
+    columns = settings.columns
+    given, own = expressions("columns", columns), {column_name(text) for text in trained_on}
+    before = [e for e in given if e.name not in own]
+    defined = with_expressions(frame, before)
+    wanted = [e for e in given if e.name in own]
+    said = {e.name for e in wanted} | (set(columns) & set(frame.columns))
+    for text in trained_on:
+        name = column_name(text)
+        if name in said:
+            continue
+        problem = unreadable(defined, text)
+        if problem is None:
+            wanted.append(Expression("model", text))
+        elif name not in defined.columns:
+            raise InputDataError(
+                f"the model was trained on {text!r}: {problem}; columns may say it in another way"
+            )
+        else:
+            logger.info("%s is taken as it stands, not by %r: %s", name, text, problem)
+    for one in wanted:
+        logger.info("computed: %s", one.text)
+    return [(frame, before), (defined, wanted)], with_expressions(defined, wanted)
+
+
+def _write(
+    run: Run[ScoreSettings], frame: DataFrame, scored: DataFrame, replaces_partitions: bool
+) -> DataFrame:
+    """Write the scores; what was written, as a table."""
+    partition_by = run.settings.partition_by
+    if replaces_partitions:
+        run.output.replace_partitions(scored, partition_by)
+        return tables.read_partitions(scored, run.output.uri, frame, partition_by)
+    tables.write(scored, run.output.temporary, partition_by)
+    return tables.read_back(scored, run.output.temporary)
+
+
+def _about_the_rows(
+    error: PySparkException, frame: DataFrame, model: GaussianMixtureModel, settings: ScoreSettings
+) -> Exception:
+    """A worker sees its own rows alone; say what is wrong with the table."""
+    found = raised_in_worker(error)
+    if found is None:
+        return error
+    gaps = settings.missing == "error"
+    unusable = unusable_values(frame, _numbers(model), gaps=gaps)
+    if unusable is None:
+        return found
+    advice = "; missing: marginalize scores a row by the columns that are known" if gaps else ""
+    return InputDataError(f"{unusable}{advice}")
+
+
+def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str], list[str]]:
+    """The columns that scoring adds, and which of them hold probabilities."""
+    probabilities = [PROBABILITY]
+    if settings.probability == "columns":
+        probabilities = [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
+        if model.parameters.noise is not None:
+            probabilities.append(f"{PROBABILITY}_noise")
+    new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
+    return new if model.getOutlierThreshold() is None else [*new, OUTLIER], probabilities
+
+
+def _kept(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> list[str]:
+    """The columns of the table that are written too."""
+    settings = run.settings
+    new, _ = _new(settings, model)
+    if clash := [name for name in {PROBABILITY, *new} if name in frame.columns]:
+        raise ConfigurationError(
+            f"input: the table has a column {clash[0]} already, which scoring adds; "
+            "is it a table of scores?"
+        )
+    kept = frame.columns if settings.keep_columns is None else settings.keep_columns
+    _expect_columns("keep_columns", kept, frame.columns)
+    kept = [*kept, *(name for name in settings.partition_by if name in frame.columns)]
+    kept = list(dict.fromkeys(kept))
+    _expect_columns("partition_by", settings.partition_by, [*kept, *new])
+    return kept
+
+
+def _scored(
+    run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame, kept: list[str]
+) -> DataFrame:
+    """The columns that are kept, then what the model says of the row."""
+    settings = run.settings
+    new, probabilities = _new(settings, model)
+    model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
+    model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
+    model.setOutlierCol(OUTLIER).setMissing(settings.missing)
+    scored = model.transform(_source(run, model, frame, kept))
+    if settings.probability == "columns":
+        # A row with gaps that was left unscored has no vector, and the conversion takes none.
+        has_some = F.col(PROBABILITY).isNotNull()
+        one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
+        scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
+    return scored.select(*(F.col(quoted(name)) for name in [*kept, *new]))
+
+
+def _source(
+    run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame, kept: list[str]
+) -> DataFrame | ParquetTable:
+    """The table itself, where the workers can read it and all that is kept is numbers or text;
+    else the columns of the frame that are kept or read, for all of them pass through Python."""
+    inputs = _input_columns(model)
+    stored = {name for name in kept if arrow_types([frame.schema[name]]) is not None}
+    computed = run.facts["expressions"]
+    if inputs and len(stored) == len(kept) and not computed:
+        table = tables.parquet_table(run.spark, run.settings.input, kept)
+        if table is not None and {*kept, *inputs} <= set(table.schema().names):
+            return table
+    needed = {*kept, *(inputs or [model.getFeaturesCol()])}
+    return frame.select(*(F.col(quoted(name)) for name in frame.columns if name in needed))
+
+
+def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise ConfigurationError(
+            f"{key}: found {missing[0]!r}; expected a column of the table: {', '.join(columns)}"
+        )
+
+
+def _input_columns(model: GaussianMixtureModel) -> list[str]:
+    return [*_numbers(model), *model.categories, *model.getCountCols()]
+
+
+def _numbers(model: GaussianMixtureModel) -> list[str]:
+    return list(model.getInputCols()) if model.isDefined("inputCols") else []
+
+
+def _measured(model: GaussianMixtureModel) -> list[str]:
+    """The columns of the model that have a mean."""
+    return [*_numbers(model), *model.getCountCols()]
+
+
+def _expect_outcomes(settings: ScoreSettings, scored: DataFrame, frame: DataFrame) -> None:
+    """Raise ConfigurationError for an outcome that cannot be profiled, before any row is read."""
+    known = list(dict.fromkeys([*frame.columns, *scored.columns]))
+    expect_names(settings, ["profile"], known)
+    names = [column_name(text) for text in settings.profile]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigurationError(f"profile: found {twice[0]!r} twice; expected each name once")
+    for text in settings.profile:
+        if not expression_name(text):
+            _expect_columns("profile", [text], known)
+        # Of the table, or of what scoring adds to it.
+        problems = [unreadable(table, _sql(text)) for table in (frame, scored)]
+        if all(problems):
+            raise ConfigurationError(f"profile: found {text!r}; {problems[0]}")
+        readable = scored if problems[0] else frame
+        kind = readable.select(F.expr(_sql(text))).schema[0].dataType
+        if not can_be_profiled(kind):
+            raise ConfigurationError(
+                f"profile: found {text}, a {kind.simpleString()}; expected a number, a boolean or "
+                "text"
+            )
+
+
+def _sql(column: str) -> str:
+    return column if expression_name(column) else quoted(column)
+
+
+def _profiles(
+    run: Run[ScoreSettings],
+    model: GaussianMixtureModel,
+    frame: DataFrame,
+    written: DataFrame,
+    means: list[str],
+) -> list[dict[str, Any]]:
+    """The segments' profiles, from the scores as they were written where these hold all that is
+    asked for. Else the rows are scored once more, with the columns that are not kept."""
+    asked = run.settings.profile
+    columns = {text: F.expr(_sql(text)) for text in asked}
+    whole = set(means) <= set(written.columns) and not any(
+        unreadable(written, _sql(text)) for text in asked
+    )
+    if whole:
+        outcomes = _outcomes(written, columns)
+        return profile(written, PREDICTION, UNCERTAINTY, means, outcomes)
+    wider, kept = frame, list(means)
+    for i, text in enumerate(asked):
+        if unreadable(frame, _sql(text)) is None:
+            # An expression may have the name of a column that the model reads.
+            name = f"profile {i}" if expression_name(text) else text
+            if expression_name(text):
+                wider = wider.withColumn(name, columns[text])
+            columns[text] = F.col(quoted(name))
+            kept.append(name)
+    again = _scored(run, model, wider, list(dict.fromkeys(kept)))
+    outcomes = _outcomes(again, columns)
+    if any(outcome.is_text for outcome in outcomes):
+        # A text is a pass of its own; where nothing can be cached the rows are scored for each.
+        with suppress(PySparkException):
+            cached(again)
+    try:
+        return profile(again, PREDICTION, UNCERTAINTY, means, outcomes)
+    finally:
+        released(again)
+
+
+def _outcomes(table: DataFrame, columns: dict[str, Column]) -> list[Outcome]:
+    return [
+        Outcome(column_name(text), column, table.select(column).schema[0].dataType)
+        for text, column in columns.items()
+    ]
+
+
+def _nothing_to_score(run: Run[ScoreSettings], replaces_partitions: bool) -> str:
+    """A rerun of a partition without rows any more clears it; else an empty table is an error."""
+    settings = run.settings
+    what = tables.describe(settings.input)
+    known = {
+        name: value for name, operator, value in settings.input.filters if operator in ("=", "==")
+    }
+    known.setdefault("run_date", settings.run_date)
+    partition = []
+    for name in settings.partition_by:
+        if known.get(name) is None:
+            break
+        partition.append((name, known[name]))
+    if not (replaces_partitions and partition):
+        raise InputDataError(f"{what} has no rows to score; nothing was written")
+    cleared = run.output.clear_partition(partition)
+    where = "/".join(f"{name}={value}" for name, value in partition)
+    run.record(warnings=[f"no rows to score; partition {where} was cleared"])
+    return f"{what} has no rows; {where} {'was cleared' if cleared else 'was not there before'}"
+
+
+def check(run: Run[ScoreSettings]) -> str:
+    settings = run.settings
+    model = load_model(run.spark, "model", settings.model)
+    _, frame = _opened(run, model)
+    scored = _scored(run, model, frame, _kept(run, model, frame))
+    _expect_outcomes(settings, scored, frame)
+    if settings.partition_by and files.exists(run.output.uri):
+        tables.check_partitioned(scored, run.output.uri, settings.partition_by)
+    what = tables.describe(settings.input)
+    return f"{what} would be scored with {len(model.weights)} segments"
+
+
+JOB = Job(
+    name="score",
+    settings=ScoreSettings,
+    result="scores",
+    overwrite=lambda settings: settings.mode == "overwrite",
+    how="mode: overwrite",
+    work=score,
+    check=check,
+)
+
+
+def main(argv: Sequence[str], prog: str = "gmm-spark score") -> int:
+    """Score by these words of a command line; the exit code. `prog` is how it was called."""
+    return runner.run(JOB, argv, prog)

@@ -1,0 +1,269 @@
+"""`gmm-spark train`: fit a Gaussian mixture to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+from gmm_spark.config import TrainSettings, in_keys
+from gmm_spark.description import segment_rows
+from gmm_spark.expressions import column_name
+from gmm_spark.mixture.spec import SEARCH_SETTINGS, SETTINGS, Setting
+from gmm_spark.report.segment_tables import mixture_table
+from gmm_spark.report.text import table
+from gmm_spark.runs import runner
+from gmm_spark.runs.exit_codes import NotConvergedError
+from gmm_spark.runs.models import load_model
+from gmm_spark.runs.runner import Job, Run
+from gmm_spark.storage import tables
+from gmm_spark.storage.computed_columns import (
+    Expression,
+    Step,
+    expect_names,
+    expressions,
+    with_expressions,
+)
+from gmm_spark.storage.tracing import traced
+
+# The keys of a training whose columns are read again to score.
+_TRAINED_ON = "columns", "categorical_columns", "count_columns", "vector_column"
+# More candidates than these are in the manifest.
+_SHOWN_CANDIDATES = 10
+
+
+def train(run: Run[TrainSettings]) -> str:
+    settings = run.settings
+    estimator, source = _estimator(run), _source(run.spark, settings)
+    wanted = _expressions(settings)
+
+    def steps() -> list[Step]:
+        return [(tables.read_table(run.spark, settings.input), wanted)]
+
+    try:
+        with traced(run.spark, settings.input, steps):
+            model = estimator.fit(source)
+    except pa.ArrowException as error:
+        raise tables.arrow_error(settings.input, error) from error
+    read = [e.text for e in wanted if e.key in _TRAINED_ON]
+    if read:
+        model.setInputExpressions(read)
+    summary = model.summary
+    run.record(
+        rows={
+            "read": summary.numRows + summary.numSkipped + summary.numZeroWeight,
+            "used": summary.numRows,
+            "skipped": summary.numSkipped,
+            "gaps": summary.numGaps,
+            "weight_sum": summary.weightSum,
+            **_weighted(model, settings),
+        },
+        metrics={
+            "k": summary.k,
+            "covariance_type": model.getCovarianceType(),
+            "converged": summary.converged,
+            "stopped": summary.reason,
+            "log_likelihood": summary.logLikelihood,
+            "mean_log_likelihood": summary.meanLogLikelihood,
+            "iterations": summary.numIter,
+            "passes": summary.numPasses,
+            "aic": summary.aic,
+            "bic": summary.bic,
+            "icl": summary.icl,
+            "cluster_sizes": summary.clusterSizes,
+            "cluster_weights": summary.clusterWeights,
+            "weights": model.weights,
+            "segments": segment_rows(model),
+            **_special(model),
+            **_choice(model, settings),
+        },
+        passes=[_pass(entry) for entry in summary.history],
+        warnings=[in_keys(warning) for warning in summary.warnings],
+    )
+    if settings.fail_if_not_converged and not summary.converged:
+        raise NotConvergedError(
+            f"stopped after {summary.numPasses} passes ({summary.reason}); no model was written. "
+            f"Raise max_iter (now {settings.max_iter}) or tol (now {settings.tol:g})"
+        )
+    findings = _findings(model, settings)
+    model.write().overwrite().save(run.output.temporary)
+    return findings
+
+
+def _expressions(settings: TrainSettings) -> list[Expression]:
+    """Every expression a training reads, wherever a key takes a column."""
+    keys = *_TRAINED_ON, "weight_column", "label_column", "initial_label_column"
+    return [found for key in keys for found in expressions(key, getattr(settings, key))]
+
+
+def _source(spark: SparkSession, settings: TrainSettings) -> ParquetTable | DataFrame:
+    """What to fit to: a Parquet table that the workers read themselves, wherever that can be.
+
+    A catalog table, another format, a vector column, an SQL expression, a reader's option, or a
+    store that only Spark has a way to make it a DataFrame.
+    """
+    wanted = _expressions(settings)
+    table = None
+    if settings.vector_column is None and not wanted:
+        table = tables.parquet_table(spark, settings.input)
+    if table is not None:
+        expect_names(settings, _TRAINED_ON, table.schema().names)
+        return table
+    frame = tables.read_table(spark, settings.input)
+    expect_names(settings, _TRAINED_ON, frame.columns)
+    return with_expressions(frame, wanted)
+
+
+def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
+    settings = run.settings
+    kind: type[GaussianMixture] = GaussianMixture
+    wanted = SETTINGS
+    if settings.searches:
+        kind, wanted = GaussianMixtureSearch, SEARCH_SETTINGS
+    given = {each.name: _given(run, each) for each in wanted if each.job_key is not None}
+    return kind(**{name: value for name, value in given.items() if value not in (None, [])})
+
+
+def _given(run: Run[TrainSettings], setting: Setting) -> Any:
+    """What the settings of the job say of one of a fit; None or empty where they say nothing."""
+    assert setting.job_key is not None
+    value = getattr(run.settings, setting.job_key)
+    if value is None:
+        return None
+    if setting.kind == "model":
+        return load_model(run.spark, setting.job_key, value)
+    if setting.is_column:
+        return list(map(column_name, value)) if isinstance(value, list) else column_name(value)
+    several = setting.kind in ("wholes", "structures")
+    return [value] if several and not isinstance(value, list) else value
+
+
+def _weighted(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, Any]:
+    """Of the rows' weights, where there are any."""
+    if settings.weight_column is None:
+        return {}
+    summary = model.summary
+    return {"zero_weight": summary.numZeroWeight, "effective": summary.effectiveNumRows}
+
+
+def _special(model: GaussianMixtureModel) -> dict[str, Any]:
+    """Of categories, noise and outliers, where there are any."""
+    found: dict[str, Any] = {}
+    if model.categories:
+        found["categories"] = {
+            name: {"values": levels, "probabilities": model.probabilities(name)}
+            for name, levels in model.categories.items()
+        }
+    if model.getCountCols():
+        found["rates"] = {"columns": model.getCountCols(), "means": model.rates}
+    if model.parameters.noise is not None:
+        found |= {"noise_weight": model.noiseWeight, "noise_size": model.summary.noiseSize}
+    if model.getOutlierThreshold() is not None:
+        found["outlier_threshold"] = model.getOutlierThreshold()
+    return found
+
+
+def _pass(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pass": entry["pass"],
+        "kind": entry["kind"],
+        "mean_log_likelihood": entry["meanLogLikelihood"],
+        "gain": entry["gain"],
+        "seconds": entry["seconds"],
+    }
+
+
+def _choice(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, Any]:
+    """What there was to choose from, best first; nothing where there was no choice."""
+    if not settings.searches:
+        return {}
+    names = {
+        "k": "k",
+        "covarianceType": "covariance_type",
+        "numParameters": "parameters",
+        "criterion": "criterion",
+        "meanLogLikelihood": "mean_log_likelihood",
+        "standardError": "standard_error",
+        "evaluatedOn": "evaluated_on",
+        "problem": "problem",
+    }
+    candidates = [
+        {name: candidate[key] for key, name in names.items()}
+        for candidate in model.summary.candidates
+    ]
+    return {"criterion": settings.criterion, "candidates": candidates}
+
+
+def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[str]:
+    candidates = model.summary.candidates
+    if not settings.searches:
+        return []
+    rows = [
+        [
+            str(candidate["k"]),
+            candidate["covarianceType"],
+            "-" if candidate["criterion"] is None else f"{candidate['criterion']:,.1f}",
+            candidate["evaluatedOn"],
+            "" if index else "best",
+        ]
+        for index, candidate in enumerate(candidates[:_SHOWN_CANDIDATES])
+    ]
+    criterion = (
+        settings.criterion if settings.criterion == "heldout" else settings.criterion.upper()
+    )
+    shown = table(["k", "structure", criterion, "evaluated on", ""], rows)
+    lines = shown.splitlines()
+    hidden = len(candidates) - len(rows)
+    if hidden:
+        lines.append(f"  and {hidden} more in manifest.json")
+    return lines
+
+
+def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
+    summary = model.summary
+    used = f"{summary.numRows:,} rows used"
+    if summary.numSkipped:
+        used += f", {summary.numSkipped:,} skipped because of gaps"
+    if summary.numGaps:
+        used += f", {sum(summary.numGaps.values()):,} gaps integrated out"
+    how = "converged" if summary.converged else f"did not converge ({summary.reason})"
+    passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
+    lines = [
+        *_candidates(model, settings),
+        f"{summary.k} segments; {used}",
+        mixture_table(segment_rows(model)),
+        f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
+        f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
+    ]
+    return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
+
+
+def check(run: Run[TrainSettings]) -> str:
+    settings = run.settings
+    estimator, source = _estimator(run), _source(run.spark, settings)
+    try:
+        estimator.check(source)
+    except pa.ArrowException as error:
+        raise tables.arrow_error(settings.input, error) from error
+    k = " or ".join(map(str, settings.k)) if isinstance(settings.k, list) else settings.k
+    what = tables.describe(settings.input)
+    return f"{k} segment{'' if k == 1 else 's'} would be fitted to {what}"
+
+
+JOB = Job(
+    name="train",
+    settings=TrainSettings,
+    result="model",
+    overwrite=lambda settings: settings.overwrite,
+    how="overwrite: true",
+    work=train,
+    check=check,
+)
+
+
+def main(argv: Sequence[str], prog: str = "gmm-spark train") -> int:
+    """Train by these words of a command line; the exit code. `prog` is how it was called."""
+    return runner.run(JOB, argv, prog)

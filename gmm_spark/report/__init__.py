@@ -1,0 +1,1 @@
+"""What is said of segments: profiles of their rows, tables of text."""

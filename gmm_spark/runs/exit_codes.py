@@ -1,0 +1,81 @@
+"""How a run ends: an exit code, and one line that says why.
+
+| exit code | |
+|---|---|
+| 0 | done |
+| 1 | unexpected |
+| 2 | configuration: a setting or a path is wrong; also a refused overwrite |
+| 3 | input: the table, or the model file, cannot be used |
+| 4 | the fit did not converge, and the settings ask to fail then |
+| 5 | publishing refused (reserved) |
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+from pyspark.errors import PySparkException
+
+from gmm_spark.config import in_keys
+from gmm_spark.engine.table_files import FiltersError
+from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
+from gmm_spark.storage import problems, tracing
+
+logger = logging.getLogger(__name__)
+
+DONE, UNEXPECTED, CONFIGURATION, INPUT, NOT_CONVERGED = range(5)
+
+
+class NotConvergedError(FitError):
+    """The fit ended before it converged, and the settings ask to fail then."""
+
+
+def as_ours(error: BaseException) -> BaseException:
+    """The error of this package behind an error of Spark, when a worker raised it; by its key."""
+    if isinstance(error, FiltersError):
+        return ConfigurationError(f"input.{error}")
+    if tracing.is_data_exception(error):
+        return tracing.in_short(error, "a value")
+    if isinstance(error, PySparkException):
+        return problems.raised_in_worker(error) or error
+    return error
+
+
+def code_of(error: BaseException) -> int:
+    if isinstance(error, NotConvergedError):
+        return NOT_CONVERGED
+    if isinstance(error, ConfigurationError):
+        return CONFIGURATION
+    if isinstance(error, (InputDataError, ModelFileError, FitError)):
+        return INPUT
+    return UNEXPECTED
+
+
+_PREFIXES = {
+    NotConvergedError: "not converged",
+    ConfigurationError: "configuration",
+    InputDataError: "input",
+    ModelFileError: "model",
+    FitError: "fit",
+}
+
+
+def reason_of(error: BaseException) -> str:
+    for kind, prefix in _PREFIXES.items():
+        if isinstance(error, kind):
+            return "\n".join(f"{prefix}: {line}" for line in in_keys(str(error)).splitlines())
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # An error from a worker is a traceback whose last unindented line says what it was.
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    text = (raised[-1:] or lines[:1] or [""])[0]
+    return f"unexpected: {type(error).__name__}: {text}"
+
+
+def say(error: BaseException, code: int | None = None) -> int:
+    """One line a problem to stderr; a traceback only for what nobody foresaw."""
+    if not isinstance(error, GmmError):
+        logger.error("unexpected", exc_info=error)
+    print(reason_of(error), file=sys.stderr, flush=True)
+    return code_of(error) if code is None else code

@@ -1,0 +1,1 @@
+"""What jobs read and write: files, tables and their columns, the directory of a result."""
