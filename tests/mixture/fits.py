@@ -1,7 +1,7 @@
 """Fits in memory, made of the golden tables as the estimator makes them, and of what else a fit
 can meet; and going on with one that was killed.
 
-python -m tests.mixture.fits CASE FOLDER    # goes on from every FOLDER/killed-*.npz, to ended-*
+python -m tests.mixture.fits FOLDER    # goes on from every FOLDER/CASE/killed-*.npz, to ended-*
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def golden(name: str, max_iter: int = 100) -> Case:
         )
 
     def starts() -> list[Parameters]:
-        return [search(s, k, structure, num_init=4, seed=3)[0] for k, s, structure in cells]
+        num_init = 4 if len(cells) == 1 else 1  # which is faster
+        return [search(s, k, of, num_init=num_init, seed=3)[0] for k, s, of in cells]
 
     penalties = None
     if len(cells) > 1:
@@ -224,11 +225,12 @@ def write(state: FitState | MultiFit, folder: Path, name: str) -> Path:
     return path
 
 
-def main(name: str, folder: str) -> None:
-    case = CASES[name]()
-    for path in sorted(Path(folder).glob("killed-*.npz")):
-        number = path.name.split("-")[1]
-        write(case.run(read(path)), path.parent, f"ended-{number}")
+def main(folder: str) -> None:
+    for of_case in sorted(Path(folder).iterdir()):
+        case = CASES[of_case.name]()
+        for path in sorted(of_case.glob("killed-*.npz")):
+            number = path.name.split("-")[1]
+            write(case.run(read(path)), of_case, f"ended-{number}")
 
 
 if __name__ == "__main__":

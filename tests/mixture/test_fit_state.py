@@ -57,36 +57,54 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
 
 
 # Of fits with many passes those to the end; the first passes of them are cases of their own.
-LONG, SEARCH = {"full", "search"}, "search, to pass 9"
+LONG, SEARCH = ("full", "search"), "search, to pass 9"
+SHORT = [name for name in CASES if name not in LONG]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in CASES]
-)
-def test_killed_after_any_pass_it_ends_at_the_same_bits(name, tmp_path) -> None:
-    """Each in a process of its own, which knows the data and the arrays alone."""
-    *killed, ended = states_of(name)
-    for number, state in enumerate(killed):
-        path = write(state, tmp_path, f"killed-{number:03d}")
-        assert differences(read(path), state) == []
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "tests.mixture.fits", name, str(tmp_path)]
+def gone_on_elsewhere(names: Any, folder: Path) -> Path:
+    """Every state of the cases written, and ended by a process that knows the data and the arrays
+    alone."""
+    for name in names:
+        (folder / name).mkdir()
+        *killed, _ = states_of(name)
+        for number, state in enumerate(killed):
+            path = write(state, folder / name, f"killed-{number:03d}")
+            assert differences(read(path), state) == []
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.mixture.fits", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **one_thread}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=600)
-    found = sorted(tmp_path.glob("ended-*"))
+    return folder
+
+
+def assert_same_end(name: str, folder: Path) -> None:
+    *killed, ended = states_of(name)
+    found = sorted((folder / name).glob("ended-*"))
     assert len(found) == len(killed)
     for path in found:
         assert differences(read(path), ended) == []
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Path:
+    return gone_on_elsewhere(SHORT, tmp_path_factory.mktemp("fits"))
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_killed_after_any_pass_it_ends_at_the_same_bits(name, elsewhere) -> None:
+    assert_same_end(name, elsewhere)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", LONG)
+def test_killed_after_any_of_many_passes_it_ends_at_the_same_bits(name, tmp_path) -> None:
+    assert_same_end(name, gone_on_elsewhere([name], tmp_path))
+
+
 def test_the_cases_have_all_that_a_state_can_hold() -> None:
     """Every kind of pass, steps on a sample that is smaller than the rows, floored and dead
     components, a reason of every kind but a fall, pruned fits that stood for several scans."""
-    singles = [states_of(name) for name in CASES if "search" not in name]
+    singles = [states_of(name) for name in SHORT if name != SEARCH]
     every = [state for states in singles for state in states]
     assert {r.kind for s in every for r in s.history} == set(get_args(PassKind))
     assert {s.reason for s in every} == {None, "converged", "max_iterations", "singular"}
