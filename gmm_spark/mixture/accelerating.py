@@ -2,6 +2,8 @@
 
 Neither can be trusted alone: a proposal is only where the next pass looks. That pass returns the
 log-likelihood there, and where it fell, EM goes on from the step it had stored.
+
+Runs on executors: imports numpy alone.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ A state is arrays and scalars, `step` is a function of its arguments: nothing he
 or a file, or knows who answers the pass, an array in memory or a Spark job. A fit can stop after
 any pass, be written (`FitState.to_arrays`), read elsewhere and gone on with, and ends at the same
 bits. Parameters are in standardised coordinates throughout.
+
+Runs on executors: imports numpy alone.
 """
 
 from __future__ import annotations

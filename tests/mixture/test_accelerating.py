@@ -316,7 +316,7 @@ class TestPruning:
         assert right is None
 
 
-def test_a_climb_on_the_sample_that_ends_with_a_rejected_pass_is_still_a_climb(monkeypatch) -> None:
+def test_em_on_the_sample_may_end_with_a_rejected_pass(monkeypatch) -> None:
     """What was reached is the last pass that was kept, not the last one."""
     block, labels = separate_groups(seed=5, k=3, d=2, n=400)
     by = plain_scales(block, STRUCTURES["VVV"])

@@ -176,6 +176,19 @@ class TestOrder:
         assert_allclose(log_joint(parameters.taken(order), rows), expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_arrays_have_one_order_in_memory(code):
+    """However they come: a sum over an array in another order may have another last bit."""
+    parameters = random_parameters(code, 3, 2)
+    names = ("weights", "means", "covariances")
+    given = {name: np.array(getattr(parameters, name).T, order="C").T for name in names}
+    found = replace(parameters, **given)
+    for name in names:
+        assert getattr(found, name).flags.c_contiguous
+        assert_array_equal(getattr(found, name), getattr(parameters, name))
+        assert getattr(found, name).shape == getattr(parameters, name).shape
+
+
 def broken(**changes):
     return replace(random_parameters("VVV", 2, 2), **changes)
 
