@@ -37,13 +37,14 @@ from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.mixture.candidates import Sample, SampleExecutor
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
-from gmm_spark.mixture.parameters import Noise, Structure, structure_named
+from gmm_spark.mixture.parameters import Noise
 from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
 from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
+from gmm_spark.mixture.structures import Structure, structure_named
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
-from gmm_spark.mixture.whitening import SingularCovarianceError
 from gmm_spark.output_columns import refuse_taken
 from gmm_spark.params import GaussianMixtureParams
 from gmm_spark.progress import say
@@ -77,12 +78,12 @@ class Data:
     engine: SparkEngine
     opening: tuple[str, float]  # what the first scan was, and its seconds
     notes: list[str]  # warnings about categories
-    _described: dict[tuple[str, float | None], Columns] = field(default_factory=dict)
+    _described: dict[tuple[str, bool, float | None], Columns] = field(default_factory=dict)
     _executors: list[SparkSampleExecutor] = field(default_factory=list)
 
     def columns(self, plan: Plan) -> Columns:
         """The columns as a plan sees them; spherical structures have one scale for all."""
-        key = plan.structure.shape, plan.floor
+        key = plan.structure.kind, plan.structure.one_scale, plan.floor
         if key not in self._described:
             scan = self.scan
             d = len(self.source.roles.features)
@@ -283,7 +284,7 @@ class DataParams(GaussianMixtureParams):
                 raise ConfigurationError(wrong)
 
     def _refuse_singular(self, columns: Columns, plan: Plan, names: tuple[str, ...]) -> None:
-        if plan.floor != 0 or plan.structure.shape == "spherical":
+        if plan.floor != 0 or plan.structure.kind == "spherical":
             return
         if columns.constant:
             constant = ", ".join(names[j] for j in columns.constant)

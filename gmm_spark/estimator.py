@@ -27,11 +27,12 @@ from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.multifit import MultiFit
-from gmm_spark.mixture.parameters import Parameters, as_structure, structure_named
+from gmm_spark.mixture.parameters import Parameters, as_structure
 from gmm_spark.mixture.prior import Prior, frequencies
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import SETTINGS, SPEC, Spec
 from gmm_spark.mixture.starting import labelled_start
+from gmm_spark.mixture.structures import structure_named
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.params import takes_settings, with_settings
 from gmm_spark.persistence import EstimatorReader, EstimatorWriter

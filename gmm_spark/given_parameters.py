@@ -10,7 +10,8 @@ import numpy as np
 from gmm_spark.engine.columns import Category
 from gmm_spark.engine.levels import OTHER
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.mixture.parameters import Array, Noise, Parameters, structure_named
+from gmm_spark.mixture.parameters import Array, Noise, Parameters
+from gmm_spark.mixture.structures import structure_named
 from gmm_spark.mixture.usable import MOST_COUNT
 
 

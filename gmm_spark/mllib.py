@@ -9,7 +9,8 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from gmm_spark.errors import ConfigurationError, refusals
-from gmm_spark.mixture.parameters import Parameters, structure_named
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.structures import structure_named
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel

@@ -26,8 +26,9 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.imputation import imputed
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables, structure_named
+from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.spec import SETTINGS
+from gmm_spark.mixture.structures import structure_named
 from gmm_spark.params import GaussianMixtureParams, own, with_settings
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.sampling import drawn_rows

@@ -25,7 +25,8 @@ from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
 from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, structure_named
+from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.structures import structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 
 FORMAT_VERSION = 2
@@ -70,12 +71,11 @@ class ModelWriter(_Writer):
 
     def saveImpl(self, path: str) -> None:
         parameters: Parameters = self.instance.parameters
-        shared = parameters.structure.shared
+        stacked = parameters.structure.stacked(parameters.covariances)
         rows = []
         for index in range(parameters.k):
-            covariance = None
-            if not shared or index == 0:
-                covariance = parameters.per_component()[index].ravel().tolist()
+            # One that all components share stands in the first row alone.
+            covariance = stacked[index].ravel().tolist() if index < len(stacked) else None
             weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
             table = parameters.tables[index].tolist()
             rate = parameters.rates[index].tolist()
@@ -224,15 +224,12 @@ def _of_mllib(metadata: dict[str, Any]) -> bool:
 
 def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ...]) -> Parameters:
     k, d = metadata["k"], metadata["numFeatures"]
-    structure = STRUCTURES[metadata["structure"]]
+    structure = structure_named(metadata["structure"])
     rows = sorted(rows, key=lambda row: row["component"])
     if [row["component"] for row in rows] != list(range(k)):
         raise ModelFileError(f"{len(rows)} of {k} components are there")
-    shape = {"full": (d, d), "diagonal": (d,), "spherical": ()}[structure.shape]
-    if structure.shared:
-        covariances = np.array(rows[0]["covariance"]).reshape(shape)
-    else:
-        covariances = np.array([row["covariance"] for row in rows]).reshape(k, *shape)
+    kept = [row["covariance"] for row in (rows[:1] if structure.shared else rows)]
+    covariances = np.array(kept).reshape(structure.shape(k, d))
     weights = np.array([row["weight"] for row in rows])
     means = np.array([row["mean"] for row in rows], dtype=float).reshape(k, d)
     tables = np.array([row["table"] or [] for row in rows], dtype=float).reshape(k, -1)

@@ -18,9 +18,8 @@ from gmm_spark.errors import (
     ModelFileError,
     refusals,
 )
-from gmm_spark.mixture.errors import DataError, SettingError
-from gmm_spark.mixture.parameters import structure_named
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.errors import DataError, SettingError, SingularCovarianceError
+from gmm_spark.mixture.structures import structure_named
 
 TEXT = "column 'a': 3 of 7 rows are infinite (the first: inf); leave those rows out"
 KINDS = [ConfigurationError, InputDataError, ModelFileError, FitError]

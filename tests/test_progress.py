@@ -17,9 +17,10 @@ from numpy.testing import assert_array_equal
 
 from gmm_spark import progress
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
+from gmm_spark.mixture.parameters import Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.selection import grid
+from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.progress import say, search_on_the_sample
 
 

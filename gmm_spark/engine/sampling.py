@@ -73,7 +73,7 @@ def draw(
     for k in range(parameters.k):
         mine = np.flatnonzero(component == k)
         drawn = values[:, mine]
-        if parameters.structure.shape == "full" and parameters.d:
+        if parameters.structure.kind == "full" and parameters.d:
             scale = np.outer(deviations[k], deviations[k])
             drawn = np.linalg.cholesky(parameters.per_component()[k] / scale) @ drawn
         values[:, mine] = parameters.means[k][:, None] + deviations[k][:, None] * drawn

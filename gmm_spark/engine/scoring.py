@@ -45,7 +45,7 @@ def central(parameters: Parameters) -> Standardisation:
     centre = np.array([_weighted_median(column, weights) for column in parameters.means.T])
     deviations = np.sqrt(parameters.variances())
     scale = np.array([_weighted_median(column, weights) for column in deviations.T])
-    if parameters.structure.shape == "spherical":
+    if parameters.structure.one_scale:
         scale = np.full_like(scale, scale[0])
     return Standardisation(centre, scale)
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.edges import Edges
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import RunPass
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
-from gmm_spark.mixture.whitening import SingularCovarianceError
 
 if TYPE_CHECKING:
     from gmm_spark.mixture.em import Fit, FitState, PassKind, Problem
@@ -210,17 +210,9 @@ def _steps_on_sample(
 
 
 def _flat(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
-    covariances = parameters.covariances
-    if not parameters.structure.shared:
-        covariances = covariances[alive]
-    if parameters.structure.shape == "full":
-        factors = np.array(np.linalg.cholesky(covariances))
-        diagonal = np.arange(parameters.d)
-        factors[..., diagonal, diagonal] = np.log(factors[..., diagonal, diagonal])
-        rows, columns = np.tril_indices(parameters.d)
-        second = factors[..., rows, columns]
-    else:
-        second = 0.5 * np.log(covariances)
+    structure = parameters.structure
+    covariances = structure.of(parameters.covariances, alive)
+    second = structure.storage.flat(covariances, parameters.d)
     means = parameters.means[alive]
     others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
     others = np.log(np.maximum(others, _LEAST_PROBABILITY))
@@ -257,20 +249,9 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
         table[alive] /= table[alive].sum(axis=1, keepdims=True)
     all_means = np.array(like.means)
     all_means[alive] = means.reshape(k, d)
-    if like.structure.shape == "full":
-        rows, columns = np.tril_indices(d)
-        factors = np.zeros((second.size // rows.size, d, d))
-        factors[:, rows, columns] = second.reshape(-1, rows.size)
-        diagonal = np.arange(d)
-        factors[:, diagonal, diagonal] = np.exp(factors[:, diagonal, diagonal])
-        found = factors @ factors.swapaxes(1, 2)
-    else:
-        shared = like.structure.shared
-        found = np.exp(2 * second).reshape(
-            1 if shared else k, *like.covariances.shape[not shared :]
-        )
-    covariances = np.array(like.covariances)
-    if like.structure.shared:
+    structure, covariances = like.structure, np.array(like.covariances)
+    found = structure.storage.unflat(second, 1 if structure.shared else k, d)
+    if structure.shared:
         covariances = found[0]
     else:
         covariances[alive] = found
@@ -290,17 +271,9 @@ def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     weights = np.sqrt(parameters.weights[alive])
     deviations = np.sqrt(parameters.variances()[alive])
     means = weights[:, None] / deviations
-    d = parameters.d
-    shape, shared = parameters.structure.shape, parameters.structure.shared
-    if shape == "spherical":
-        second = np.ones(1) if shared else weights
-    else:
-        share = np.ones((1, 1)) if shared else weights[:, None]
-        second = np.repeat(share, d, axis=1)
-        if shape == "full":
-            rows, columns = np.tril_indices(d)
-            scaled = share / (deviations[:1] if shared else deviations)
-            second = np.where(rows == columns, second[:, rows], scaled[:, rows])
+    shared, storage = parameters.structure.shared, parameters.structure.storage
+    share = np.ones((1, 1)) if shared else weights[:, None]
+    second = storage.flat_metric(share, deviations[:1] if shared else deviations)
     others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
     others = weights[:, None] * np.sqrt(others)
     logs = np.sqrt(_weights(parameters, alive))

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import STRUCTURES, Structure
+from gmm_spark.mixture.structures import STRUCTURES, Structure
 
 T = TypeVar("T")
 

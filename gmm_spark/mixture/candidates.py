@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Problem, fit
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
 from gmm_spark.mixture.path import Path, SampleStep, one_round
 from gmm_spark.mixture.prior import Prior, Priors
-from gmm_spark.mixture.whitening import SingularCovarianceError
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01
@@ -350,16 +350,15 @@ def robust_score(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
 
     The likelihood of a mixture has high maxima that say nothing: a component on a handful of
     rows that happen to lie near a hyperplane, or on one repeated value (McLachlan and Peel 2000,
-    section 3.10). A component is well supported with as many rows as its own covariance needs
-    (d + 1 where that is full, else 2). It is spurious if it touches the floor with less than 1 %
+    section 3.10). A component is well supported with as many rows as its covariance needs
+    (`Structure.rows_needed`). It is spurious if it touches the floor with less than 1 %
     of the rows; these count as if it were as wide as the other components on average.
     """
     parameters = candidate.parameters
     structure, weights, d = parameters.structure, parameters.weights, parameters.d
+    supported = bool((weights * sample.num_rows > structure.rows_needed(d) - 0.5).all())
     if structure.shared:
-        return bool((weights * sample.num_rows > 0.5).all()), candidate.score
-    needed = d + 1 if structure.shape == "full" else 2
-    supported = bool((weights * sample.num_rows > needed - 0.5).all())
+        return supported, candidate.score
     small = np.flatnonzero((weights > 0) & (weights < _SMALL))
     if small.size == 0 or d == 0 or not (sample.floor > 0).all():
         return supported, candidate.score

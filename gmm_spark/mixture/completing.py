@@ -11,8 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from gmm_spark.mixture.candidates import Sample, log_joint_densities
 from gmm_spark.mixture.edges import with_weight
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, Structure
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.starting import start_from_groups
+from gmm_spark.mixture.structures import Structure
 
 
 @dataclass(frozen=True)

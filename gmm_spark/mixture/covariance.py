@@ -1,11 +1,8 @@
 """The M-step: parameters from statistics, for every covariance structure, above a floor.
 
-The floor is a constraint, not a penalty. In coordinates where each column is divided by its
-floor f_j, the eigenvalues of a covariance may not be under 1; the maximiser of the likelihood
-under that constraint replaces those that are by 1 (Ingrassia and Rocci 2007, "Constrained
-monotone EM algorithms for finite mixture of multivariate Gaussians"). The likelihood still never
-falls, and a fit that does not touch the floor is the plain maximum likelihood fit. A prior has
-the form of a likelihood, so the same holds for the two together.
+The floor is a constraint, not a penalty: the likelihood is maximised among covariances above it
+(`structures`), so it still never falls. A prior has the form of a likelihood, so the same holds for
+the two together.
 """
 
 from __future__ import annotations
@@ -15,25 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.prior import Normal, Prior
+from gmm_spark.mixture.structures import Floored, Structure
 from gmm_spark.mixture.sufficient import Statistics
-from gmm_spark.mixture.whitening import SingularCovarianceError
 
 # A component with less than this share of one average row is dead: its weight becomes 0.
 _DEAD = 1e-10
-# A direction takes part in the floor from this share of its squared loadings on.
-_LOADING = 0.1
-# Eigenvalues of a correlation matrix under this are rounding.
-_SMALLEST_EIGENVALUE = 1e-11
-
-
-@dataclass(frozen=True)
-class Floored:
-    """A component whose covariance touches the floor, and the columns it does so along."""
-
-    component: int
-    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -103,31 +88,22 @@ def m_step(
         pooled = _pooled(statistics, components, counts, means, shift, alive, scatter)
         scatters, effective = pooled[None], np.array([total])
     else:
-        second = statistics.second[components]
-        kind = statistics.layout.kind
-        if kind == "full":
-            scatters = second - safe[:, None, None] * shift[:, :, None] * shift[:, None, :]
-        elif kind == "diagonal":
-            scatters = second - safe[:, None] * shift**2
-        else:
-            scatters = second - safe * np.einsum("ki,ki->k", shift, shift)
-        effective = safe
+        scatters, effective = _scatters(statistics, components, safe, shift), safe
     if prior.normal is not None:
         means, scatters, effective = _with_prior(
             prior.normal, structure, counts, means, scatters, effective, alive
         )
+    within = scatters / effective.reshape(-1, *[1] * (scatters.ndim - 1))
     if structure.shared:
-        covariances = _shaped(scatters / effective[:, None, None], structure)
-    else:
-        covariances = scatters / effective.reshape(-1, *[1] * (scatters.ndim - 1))
-        if structure.shape == "spherical" and prior.normal is None:
-            covariances = covariances / means.shape[1]
-    covariances, floored = _apply_floor(covariances, floor, structure, alive)
-    if structure.shared:
-        covariances = covariances[0]
-    else:
-        keep = alive.reshape(-1, *[1] * (covariances.ndim - 1))
-        covariances = np.where(keep, covariances, previous.covariances)
+        within = structure.storage.compact(within)
+    elif structure.kind == "spherical" and prior.normal is None:
+        within = within / means.shape[1]
+    covariances, floored = structure.maximum(
+        within,
+        np.array([total]) if structure.shared else np.where(alive, counts, 0.0),
+        previous.covariances,
+        floor,
+    )
     tables = _tables(statistics.tables[components], previous, prior, alive)
     exposures = statistics.exposures[components] + prior.exposure
     known = alive[:, None] & (exposures > 0)
@@ -168,19 +144,19 @@ def _with_prior(
         # Of a pooled matrix only what the structure keeps counts.
         extra = np.einsum("k,ki,kj->ij", weight, between, between)
         scatter = scatters[0] + extra
-        if structure.shape == "full":
+        if structure.kind == "full":
             scatter = scatter + prior.scatter
-        elif structure.shape == "diagonal":
+        elif structure.kind == "diagonal":
             scatter = scatter + np.diag(prior.scatter)
         else:
             # Its trace is what is divided; spread evenly, it is the mean of the diagonal.
             sum_of_squares = np.trace(scatter) + float(prior.scatter)
             scatter, rows = np.eye(d) * sum_of_squares, rows * d
         return means, scatter[None], rows + prior.rows
-    if structure.shape == "full":
+    if structure.kind == "full":
         scatters = scatters + weight[:, None, None] * between[:, :, None] * between[:, None, :]
         return means, scatters + prior.scatter, rows + prior.rows
-    if structure.shape == "diagonal":
+    if structure.kind == "diagonal":
         return means, scatters + weight[:, None] * between**2 + prior.scatter, rows + prior.rows
     scatters = scatters + weight * np.einsum("ki,ki->k", between, between) + prior.scatter
     return means, scatters, rows * d + prior.rows
@@ -203,11 +179,22 @@ def _tables(found: Array, previous: Parameters, prior: Prior, alive: NDArray[np.
 
 
 def above_floor(parameters: Parameters, floor: Array) -> Parameters:
-    """The parameters with covariances lifted to the floor where they are under it."""
-    shared = parameters.structure.shared
-    covariances = parameters.covariances[None] if shared else parameters.covariances
-    lifted, _ = _apply_floor(covariances, floor, parameters.structure, parameters.weights > 0)
-    return replace(parameters, covariances=lifted[0] if shared else lifted)
+    """The parameters with covariances in their structure, lifted to the floor where they are under
+    it."""
+    structure, covariances = parameters.structure, parameters.covariances
+    rows = np.ones(1) if structure.shared else parameters.weights
+    lifted, _ = structure.maximum(structure.stacked(covariances), rows, covariances, floor)
+    return replace(parameters, covariances=lifted)
+
+
+def _scatters(statistics: Statistics, components: slice, counts: Array, shift: Array) -> Array:
+    """Scatter of every component about its mean: (k, d, d), (k, d) or the sum (k,)."""
+    second, kind = statistics.second[components], statistics.layout.kind
+    if kind == "full":
+        return second - counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    if kind == "diagonal":
+        return second - counts[:, None] * shift**2
+    return second - counts * np.einsum("ki,ki->k", shift, shift)
 
 
 def _pooled(
@@ -232,95 +219,3 @@ def _pooled(
     if kind == "diagonal":
         return np.diag((second - counts[:, None] * shift**2).sum(axis=0))
     return np.eye(d) * (second - counts * np.einsum("ki,ki->k", shift, shift)).sum() / d
-
-
-def _shaped(matrices: Array, structure: Structure) -> Array:
-    if structure.shape == "full":
-        return matrices
-    diagonals = np.array(np.diagonal(matrices, axis1=1, axis2=2))
-    return diagonals if structure.shape == "diagonal" else diagonals.mean(axis=1)
-
-
-def _apply_floor(
-    covariances: Array, floor: Array, structure: Structure, alive: NDArray[np.bool_]
-) -> tuple[Array, tuple[Floored, ...]]:
-    covariances = np.array(covariances)
-    floored = []
-    if floor.size == 0:
-        return covariances, ()
-    if structure.shape == "full" and (floor > 0).all():
-        covariances = (covariances + covariances.swapaxes(1, 2)) / 2
-        if _all_above(covariances, floor):
-            return covariances, ()
-    for index in range(covariances.shape[0]):
-        if not structure.shared and not alive[index]:
-            continue
-        if structure.shape == "full":
-            covariances[index], columns = _floor_matrix(covariances[index], floor, index)
-        elif structure.shape == "diagonal":
-            below = covariances[index] < floor**2
-            covariances[index] = np.maximum(covariances[index], floor**2)
-            columns = tuple(int(j) for j in np.flatnonzero(below))
-            if (covariances[index] <= 0).any():
-                raise SingularCovarianceError(index)
-        else:
-            smallest = float(floor.max()) ** 2
-            below = covariances[index] < smallest
-            covariances[index] = max(float(covariances[index]), smallest)
-            columns = tuple(range(len(floor))) if below else ()
-            if covariances[index] <= 0:
-                raise SingularCovarianceError(index)
-        if columns:
-            floored.append(Floored(index, columns))
-    return covariances, tuple(floored)
-
-
-def _all_above(covariances: Array, floor: Array) -> bool:
-    """Whether no matrix needs lifting: what is usual, in one call for all of them."""
-    deviations = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0))
-    if not (deviations > 0).all():
-        return False
-    correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
-    eye = np.eye(len(floor))
-    try:
-        np.linalg.cholesky(covariances / np.outer(floor, floor) - eye)
-        np.linalg.cholesky(correlations - _SMALLEST_EIGENVALUE * eye)
-    except np.linalg.LinAlgError:
-        return False
-    return True
-
-
-def _floor_matrix(covariance: Array, floor: Array, index: int) -> tuple[Array, tuple[int, ...]]:
-    covariance = (covariance + covariance.T) / 2
-    if not (floor > 0).all():
-        variances = np.diag(covariance)
-        if (variances <= 0).any():
-            raise SingularCovarianceError(index)
-        deviations = np.sqrt(variances)
-        eigenvalues = np.linalg.eigvalsh(covariance / np.outer(deviations, deviations))
-        if eigenvalues[0] < 10 * len(floor) * np.finfo(float).eps:
-            raise SingularCovarianceError(index)
-        return covariance, ()
-    covariance, columns = _lift(covariance, floor, 1.0)
-    # What float64 cannot tell from singular is lifted too, in the component's own scale.
-    deviations = np.sqrt(np.diag(covariance))
-    covariance, unresolved = _lift(covariance, deviations, _SMALLEST_EIGENVALUE)
-    return covariance, tuple(sorted({*columns, *unresolved}))
-
-
-def _lift(covariance: Array, unit: Array, smallest: float) -> tuple[Array, tuple[int, ...]]:
-    """Raise eigenvalues under `smallest`, of the covariance in the given units, to it."""
-    scaled = covariance / np.outer(unit, unit)
-    try:
-        np.linalg.cholesky(scaled - smallest * np.eye(len(unit)))
-        return covariance, ()
-    except np.linalg.LinAlgError:
-        pass
-    eigenvalues, vectors = np.linalg.eigh(scaled)
-    below = eigenvalues < smallest
-    if not below.any():
-        return covariance, ()
-    lifted = (vectors * np.maximum(eigenvalues, smallest)) @ vectors.T * np.outer(unit, unit)
-    loadings = (vectors[:, below] ** 2).max(axis=1)
-    columns = np.flatnonzero(loadings >= min(_LOADING, float(loadings.max())))
-    return (lifted + lifted.T) / 2, tuple(int(j) for j in columns)

@@ -24,15 +24,16 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.accelerating import Accelerator, Proposal, propose
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.covariance import Floored, MStep, m_step, scatter_about_origin
+from gmm_spark.mixture.covariance import MStep, m_step, scatter_about_origin
 from gmm_spark.mixture.edges import Edges, can_vanish, edges_to_leave, off_zero
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import RunPass
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.spec import Acceleration
+from gmm_spark.mixture.structures import Floored
 from gmm_spark.mixture.sufficient import Statistics
-from gmm_spark.mixture.whitening import SingularCovarianceError
 
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
 PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]

@@ -7,5 +7,13 @@ class SettingError(ValueError):
     """A setting or a parameter of a mixture is wrong."""
 
 
+class SingularCovarianceError(ValueError):
+    """A covariance matrix is not positive definite; `component` says whose."""
+
+    def __init__(self, component: int) -> None:
+        super().__init__(f"the covariance of component {component} is singular")
+        self.component = component
+
+
 class DataError(ValueError):
     """The rows do not allow what is asked of them."""

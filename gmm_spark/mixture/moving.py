@@ -188,7 +188,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     promise = gains[:, None] - losses[None, :]
     promise[(gains <= 0) | (parameters.weights <= 0)] = -np.inf
     np.fill_diagonal(promise, -np.inf)
-    terms = parameters.d if structure.shape != "full" else parameters.d**2 / 2
+    terms = parameters.d if structure.kind != "full" else parameters.d**2 / 2
     terms += sum(parameters.levels) + parameters.counts
     most = int(np.clip(_AFFORDABLE / (_STEPS[0] * k * terms * sample.num_rows), 4, _MOVES))
     order = np.argsort(-promise, axis=None, kind="stable")
@@ -211,17 +211,8 @@ def grown(parameters: Parameters, sample: Sample, most: int) -> list[Parameters]
 
 
 def _with_a_dead_one(parameters: Parameters) -> Parameters:
-    covariances = parameters.covariances
-    if not parameters.structure.shared:
-        covariances = np.concatenate([covariances, covariances[:1]])
-    return replace(
-        parameters,
-        weights=np.append(parameters.weights, 0.0),
-        means=np.concatenate([parameters.means, parameters.means[:1]]),
-        covariances=covariances,
-        tables=np.concatenate([parameters.tables, parameters.tables[:1]]),
-        rates=np.concatenate([parameters.rates, parameters.rates[:1]]),
-    )
+    wider = parameters.taken(np.append(np.arange(parameters.k), 0))
+    return replace(wider, weights=np.append(parameters.weights, 0.0))
 
 
 def _responsibilities(parameters: Parameters, sample: Sample) -> Array:
@@ -288,13 +279,8 @@ def _with(
     covariances, tables = np.array(parameters.covariances), np.array(parameters.tables)
     rates = np.array(parameters.rates)
     tables[away], rates[away] = tables[split], rates[split]
-    if not parameters.structure.shared:
-        for index, dense in ((away, first), (split, second)):
-            if parameters.structure.shape == "full":
-                covariances[index] = dense
-            elif parameters.structure.shape == "diagonal":
-                covariances[index] = np.diag(dense)
-            else:
-                covariances[index] = np.diag(dense).mean()
+    structure = parameters.structure
+    if not structure.shared:
+        covariances[away], covariances[split] = map(structure.storage.compact, (first, second))
     weights *= parameters.weights.sum() / weights.sum()
     return replace(parameters, weights=weights, means=means, covariances=covariances, tables=tables)

@@ -117,7 +117,7 @@ def natural_parameters(
     conditions = np.einsum("ki,kij,kj->k", deviations, np.abs(precisions), deviations)
 
     sizes = tuple(c.k + one for c in candidates)
-    kind = "linear" if linear else structure.shape
+    kind = "linear" if linear else structure.kind
     layout = Layout(kind, d, sizes, levels, noise is not None, counts)
     theta = np.zeros((layout.num_components, layout.num_features))
     shifted = np.einsum("kij,kj->ki", precisions, means)

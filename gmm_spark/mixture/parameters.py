@@ -1,4 +1,4 @@
-"""Weights, means and covariances of a mixture, and the structures a covariance can have.
+"""Weights, means and covariances of a mixture.
 
 Runs on executors: imports numpy alone.
 """
@@ -6,83 +6,16 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.numerics import Array as Array
+from gmm_spark.mixture.structures import Structure
 
-Shape = Literal["full", "diagonal", "spherical"]
-
-_ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 # Values beyond this are not used: their squares, and sums of these, must be finite.
 LARGEST = 1e150
-
-
-@dataclass(frozen=True)
-class Structure:
-    """One of the parsimonious covariance models (Celeux and Govaert 1995), by mclust's code.
-
-    `shape` says which entries are free, `shared` whether all components have the same matrix.
-    """
-
-    code: str
-    shape: Shape
-    shared: bool
-
-    @property
-    def name(self) -> str:
-        """What a user reads wherever the structure is named: full, tied, diag, spherical, and
-        mclust's code for those that have no such word."""
-        return next((word for word, code in _ALIASES.items() if code == self.code), self.code)
-
-    def num_covariance_parameters(self, k: int, d: int) -> int:
-        one = {"full": d * (d + 1) // 2, "diagonal": d, "spherical": 1}[self.shape]
-        return one if self.shared else k * one
-
-    def num_free_parameters(
-        self, k: int, d: int, levels: tuple[int, ...] = (), noise: bool = False, counts: int = 0
-    ) -> int:
-        """Of the whole mixture: k - 1 weights, k d means, the covariances, the tables of
-        categories, the rates of counts, and, as mclust counts, two of the noise: its weight and
-        its volume."""
-        others = k * sum(n - 1 for n in levels) + k * counts
-        found = k - 1 + k * d + self.num_covariance_parameters(k, d) + others
-        return found + 2 if noise else found
-
-
-STRUCTURES = {
-    s.code: s
-    for s in (
-        Structure("VVV", "full", False),
-        Structure("EEE", "full", True),
-        Structure("VVI", "diagonal", False),
-        Structure("EEI", "diagonal", True),
-        Structure("VII", "spherical", False),
-        Structure("EII", "spherical", True),
-    )
-}
-
-
-def structure_words() -> tuple[str, ...]:
-    """The words there are for structures, beside mclust's codes."""
-    return tuple(_ALIASES)
-
-
-def structure_codes() -> tuple[str, ...]:
-    """mclust's codes of the structures there are."""
-    return tuple(STRUCTURES)
-
-
-def structure_named(name: str) -> Structure:
-    """The structure called `name`, an mclust code or one of full, tied, diag, spherical."""
-    code = _ALIASES.get(name, str(name).upper())
-    if code not in STRUCTURES:
-        known = ", ".join([*_ALIASES, *STRUCTURES])
-        raise SettingError(f"covarianceType: {name!r} is not known; use one of {known}")
-    return STRUCTURES[code]
 
 
 @dataclass(frozen=True)
@@ -126,7 +59,8 @@ class Parameters:
     structure : Structure
     weights : (k,), sum to 1, or with the noise's weight to 1; a dead component has weight 0
     means : (k, d)
-    covariances : VVV (k, d, d), EEE (d, d), VVI (k, d), EEI (d,), VII (k,), EII ()
+    covariances : (k, d, d), (k, d) or (k,) where the structure's kind is full, diagonal or
+        spherical; (d, d), (d,) or () where all components share one
     tables : (k, L) probabilities of the levels of every category, one category after the other
     levels : how many levels each category has, L in sum
     rates : (k, c) means of the counts
@@ -163,10 +97,7 @@ class Parameters:
     ) -> Parameters:
         """Equal weights, zero means, unit covariances, even tables, rates of one: a place to hang
         statistics on."""
-        one: Array = {"full": np.eye(d), "diagonal": np.ones(d), "spherical": np.ones(())}[
-            structure.shape
-        ]
-        covariances = one if structure.shared else np.repeat(one[None], k, axis=0)
+        covariances = structure.unit(k, d)
         share = 1.0 if noise is None else 1.0 - noise.weight
         tables = np.repeat(even_table(levels)[None], k, axis=0)
         weights, means = np.full(k, share / k), np.zeros((k, d))
@@ -204,28 +135,15 @@ class Parameters:
 
     def per_component(self) -> Array:
         """Covariances repeated for every component: (k, d, d), (k, d) or (k,)."""
-        if not self.structure.shared:
-            return self.covariances
-        return np.broadcast_to(self.covariances, (self.k, *self.covariances.shape))
+        return self.structure.per_component(self.covariances, self.k)
 
     def dense_covariances(self) -> Array:
         """Covariance matrices, (k, d, d)."""
-        per_component = self.per_component()
-        if self.structure.shape == "full":
-            return np.array(per_component)
-        eye = np.eye(self.d)
-        if self.structure.shape == "diagonal":
-            return per_component[:, :, None] * eye
-        return per_component[:, None, None] * eye
+        return self.structure.storage.dense(self.per_component(), self.d)
 
     def variances(self) -> Array:
         """Variances of every column in every component, (k, d)."""
-        per_component = self.per_component()
-        if self.structure.shape == "full":
-            return np.array(np.diagonal(per_component, axis1=1, axis2=2))
-        if self.structure.shape == "diagonal":
-            return np.array(per_component)
-        return np.repeat(per_component[:, None], self.d, axis=1)
+        return self.structure.storage.variances(self.per_component(), self.d)
 
     def standardised(self, by: Standardisation) -> Parameters:
         """These parameters for z = (x - centre) / scale."""
@@ -233,7 +151,7 @@ class Parameters:
         return replace(
             self,
             means=means,
-            covariances=self._rescaled(1.0 / by.scale),
+            covariances=self.structure.rescaled(self.covariances, 1.0 / by.scale),
             noise=self._noise_scaled(-np.log(by.scale), -by.centre / by.scale),
         )
 
@@ -243,7 +161,7 @@ class Parameters:
         return replace(
             self,
             means=means,
-            covariances=self._rescaled(by.scale),
+            covariances=self.structure.rescaled(self.covariances, by.scale),
             noise=self._noise_scaled(np.log(by.scale), by.centre),
         )
 
@@ -254,25 +172,13 @@ class Parameters:
         lowest = None if noise.lowest is None else shift + np.exp(log_factor) * noise.lowest
         return replace(noise, log_widths=noise.log_widths + log_factor, lowest=lowest)
 
-    def _rescaled(self, factor: Array) -> Array:
-        if self.structure.shape == "full":
-            return self.covariances * factor[:, None] * factor
-        if self.structure.shape == "diagonal":
-            return self.covariances * factor**2
-        if factor.size == 0:
-            return self.covariances
-        if np.ptp(factor) > 1e-12 * factor[0]:
-            raise ValueError("a spherical covariance has one scale for all columns")
-        return np.asarray(self.covariances * factor[0] ** 2)
-
     def taken(self, order: NDArray[np.intp]) -> Parameters:
         """The components in the given order."""
-        covariances = self.covariances if self.structure.shared else self.covariances[order]
         return replace(
             self,
             weights=self.weights[order],
             means=self.means[order],
-            covariances=covariances,
+            covariances=self.structure.of(self.covariances, order),
             tables=self.tables[order],
             rates=self.rates[order],
         )
@@ -284,12 +190,7 @@ class Parameters:
 
     def marginal(self, columns: NDArray[np.intp]) -> Parameters:
         """The mixture of a subset of the columns."""
-        if self.structure.shape == "full":
-            covariances = self.covariances[..., columns[:, None], columns]
-        elif self.structure.shape == "diagonal":
-            covariances = self.covariances[..., columns]
-        else:
-            covariances = self.covariances
+        covariances = self.structure.storage.marginal(self.covariances, columns)
         noise = self.noise
         if noise is not None:
             lowest = None if noise.lowest is None else noise.lowest[columns]
@@ -299,14 +200,7 @@ class Parameters:
     def validated(self) -> Parameters:
         """These parameters, or an error that names the first thing wrong with them."""
         k, d = self.k, self.means.shape[-1]
-        expected = {
-            ("full", False): (k, d, d),
-            ("full", True): (d, d),
-            ("diagonal", False): (k, d),
-            ("diagonal", True): (d,),
-            ("spherical", False): (k,),
-            ("spherical", True): (),
-        }[self.structure.shape, self.structure.shared]
+        expected = self.structure.shape(k, d)
         problem = None
         if not (d or self.levels or self.counts):
             problem = "there are no means, no categories and no counts: nothing to tell rows by"
@@ -341,7 +235,7 @@ class Parameters:
                 f"{np.finfo(float).tiny:.3g} underflow, those beyond {LARGEST**2:g} overflow: "
                 "rescale"
             )
-        elif self.structure.shape == "full" and d:
+        elif self.structure.kind == "full" and d:
             deviations = np.sqrt(self.variances())
             dense = self.per_component()
             correlations = dense / (deviations[:, :, None] * deviations[:, None, :])
@@ -354,20 +248,10 @@ class Parameters:
         return self
 
 
-def as_structure(dense: Parameters, structure: Structure) -> Parameters:
-    """Full-covariance parameters projected on another structure.
-
-    Shared matrices are the weighted mean over components, diagonals and means of diagonals are
-    taken where the structure has fewer entries.
-    """
-    covariances = dense.dense_covariances()
-    if structure.shared:
-        covariances = np.einsum("k,kij->ij", dense.weights / dense.weights.sum(), covariances)
-    if structure.shape != "full":
-        covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
-    if structure.shape == "spherical":
-        covariances = covariances.mean(axis=-1)
-    return replace(dense, structure=structure, covariances=np.array(covariances))
+def as_structure(given: Parameters, structure: Structure) -> Parameters:
+    """Parameters projected on another structure."""
+    covariances = structure.projected(given.dense_covariances(), given.weights)
+    return replace(given, structure=structure, covariances=covariances)
 
 
 def even_table(levels: tuple[int, ...]) -> Array:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters, Structure, even_table, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters, even_table, split_tables
+from gmm_spark.mixture.structures import Structure
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,15 @@ class Prior:
         distances = np.einsum("ki,kij,kj->k", deviations, precisions, deviations)
         found = prior.shrinkage * float(distances[alive].sum())
         which = slice(0, 1) if parameters.structure.shared else alive
-        shape, d = parameters.structure.shape, parameters.d
-        if shape == "full":
+        kind, d = parameters.structure.kind, parameters.d
+        if kind == "full":
             traces = np.einsum("ij,kji->k", prior.scatter, precisions[which])
         else:
             diagonals = np.diagonal(precisions, axis1=1, axis2=2)[which]
-            traces = diagonals @ prior.scatter if shape == "diagonal" else diagonals[:, 0]
-            traces = traces * (1.0 if shape == "diagonal" else prior.scatter)
+            traces = diagonals @ prior.scatter if kind == "diagonal" else diagonals[:, 0]
+            traces = traces * (1.0 if kind == "diagonal" else prior.scatter)
         log_determinants = np.linalg.slogdet(covariances[which])[1]
-        if shape == "spherical":
+        if kind == "spherical":
             log_determinants = log_determinants / d  # rows count single variances there
         found += float((prior.rows * log_determinants + traces).sum())
         return -0.5 * found
@@ -183,10 +184,10 @@ class FraleyRaftery:
         dof = d + 2.0 if self.dof is None else self.dof
         part = k ** (-2.0 / d)
         times = k if structure.shared else 1
-        if structure.shape == "full":
+        if structure.kind == "full":
             return Normal(self.mean, self.shrinkage, dof + d + 1 + times, part * self.covariance)
         variances = np.diag(self.covariance) * self.scale**2
         variance = part * float(np.mean(variances)) / self.scale**2
-        if structure.shape == "diagonal":
+        if structure.kind == "diagonal":
             return Normal(self.mean, self.shrinkage, dof + 2 + times, variance)
         return Normal(self.mean, self.shrinkage, dof + 2 + d * times, np.asarray(variance[0]))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmm_spark.mixture.parameters import Array, Standardisation, Structure
+from gmm_spark.mixture.parameters import Array, Standardisation
+from gmm_spark.mixture.structures import Structure
 
 # The floor is never less than this fraction of a column's own scale.
 SMALLEST_FLOOR = 1e-6
@@ -60,11 +61,11 @@ def describe_columns(
         floors = np.minimum(floors, scale)
     else:
         floors = floor * scale
-    floors[constant] = 0.0 if structure.shape == "spherical" or floor == 0 else 1.0
+    floors[constant] = 0.0 if structure.one_scale or floor == 0 else 1.0
     collinear: tuple[tuple[int, ...], ...] = ()
-    if structure.shape == "full":
+    if structure.kind == "full":
         collinear = _collinear(sample, centre, scale, np.flatnonzero(~constant))
-    if structure.shape == "spherical":
+    if structure.one_scale:
         varying = scale[~constant]
         common = float(np.sqrt(np.mean(varying**2))) if varying.size else 1.0
         common = common or float(varying.max())  # where the squares underflow

@@ -29,11 +29,12 @@ from gmm_spark.mixture.candidates import (
     run_em_all,
 )
 from gmm_spark.mixture.edges import can_vanish
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.moving import Moves, try_moves
-from gmm_spark.mixture.parameters import Parameters, Structure
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import InitMode
 from gmm_spark.mixture.starting import require_distinct_rows, starting_values
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.structures import Structure
 
 Tell = Callable[[str], None]
 Stage = Literal["halving", "moves", "last", "finished"]

@@ -25,12 +25,12 @@ from gmm_spark.mixture.candidates import (
     log_densities,
     log_joint_densities,
 )
-from gmm_spark.mixture.errors import DataError
+from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.moving import grown
-from gmm_spark.mixture.parameters import Array, Parameters, Structure
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.searching import SearchState, Tell
 from gmm_spark.mixture.spec import Criterion, InitMode
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.structures import Structure
 
 # Rows of the sample that the grid is fitted on, and how finely, and its share where some of the
 # rows there are have to be held out.

@@ -17,13 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import (
-    Array,
-    Structure,
-    structure_codes,
-    structure_named,
-    structure_words,
-)
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.structures import CODES, WORDS, Structure, structure_named
 
 Acceleration = Literal["anderson", "none"]
 Criterion = Literal["bic", "aic", "icl", "heldout"]
@@ -46,7 +41,7 @@ _KINDS: dict[Any, Kind] = {
     tuple[str, ...]: "texts",
     tuple[int, ...]: "wholes",
 }
-_WORDS, _CODES = ", ".join(structure_words()), ", ".join(structure_codes())
+_WORDS, _CODES = ", ".join(WORDS), ", ".join(CODES)
 
 
 @dataclass(frozen=True)
@@ -209,7 +204,7 @@ class Spec:
         "full",
         f"covariance structure: {_WORDS}, or mclust's code {_CODES}",
         kind="structure",
-        choices=(*structure_words(), *structure_codes()),
+        choices=(*WORDS, *CODES),
         in_jobs="structure of the covariances, or several to choose from",
     )
     tol: float = setting(

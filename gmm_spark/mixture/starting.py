@@ -14,15 +14,15 @@ from scipy.spatial import cKDTree
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.edges import can_vanish, smoothed
-from gmm_spark.mixture.errors import DataError
+from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel, RunPass
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array, Parameters, Structure, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters, split_tables
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
 from gmm_spark.mixture.spec import InitMode
+from gmm_spark.mixture.structures import Structure
 from gmm_spark.mixture.sufficient import Statistics, indicate
-from gmm_spark.mixture.whitening import SingularCovarianceError
 
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 
@@ -175,9 +175,9 @@ def _metric(z: Array, k: int, structure: Structure, index: int) -> Array:
     themselves, are as far apart as any (what mclust starts from; Scrucca and Raftery 2015). A
     spherical component has its own metric: the common scale.
     """
-    if structure.shape == "spherical" or index % 3 == 0 or z.shape[0] == 0:
+    if structure.kind == "spherical" or index % 3 == 0 or z.shape[0] == 0:
         return z
-    if index % 3 == 2 and structure.shape == "full":
+    if index % 3 == 2 and structure.kind == "full":
         return _sphered(z)
     widths = np.array([mode_width(row, 1.0 / (k + 1)) for row in z])
     deviations = z.std(axis=1)
@@ -220,7 +220,7 @@ def _labelled_start(
     support = np.repeat(pooled[None], k, axis=0)
     if aside:
         own = start.covariances[k - 1]
-        support[k - 1] = np.diag(np.diag(own)) if structure.shape == "full" else own
+        support[k - 1] = np.diag(np.diag(own)) if structure.kind == "full" else own
     rows = start.weights * sample.num_rows
     share = ((d + 1) / (rows + d + 1)).reshape(-1, *[1] * pooled.ndim)
     return replace(start, covariances=(1 - share) * start.covariances + share * support)
@@ -251,9 +251,7 @@ def _random_start(
             if own.size:
                 rows[component] = rng.choice(own)
     means = sample.z[:, rows].T
-    covariances = whole.covariances
-    if not structure.shared:
-        covariances = np.repeat(covariances, k, axis=0)
+    covariances = structure.repeated(structure.stacked(whole.covariances)[0], k)
     tables = np.repeat(whole.tables, k, axis=0)
     if sample.levels:
         own_tables = _indicators(sample)[:, rows].T

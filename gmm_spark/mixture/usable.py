@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import LARGEST, Array, Structure
+from gmm_spark.mixture.parameters import LARGEST, Array
 from gmm_spark.mixture.scaling import SMALLEST_FLOOR, Columns
+from gmm_spark.mixture.structures import Structure
 
 # From here on float64 does not tell one whole number from the next.
 MOST_COUNT = 2.0**53
@@ -116,7 +117,7 @@ _MOST_BYTES = 8 << 30
 def width_refusal(structure: Structure, d: int, k: int, starts: int) -> str | None:
     """The sentence about a mixture of d columns too wide for the memory of a machine; None where
     it is not. `starts` mixtures of k components are tried together on the sample."""
-    if structure.shape != "full":
+    if structure.kind != "full":
         return None
     terms = d * (d + 1) // 2 + d + 1
     each, together = (_TIMES_STATISTICS * 8 * components * terms for components in (k, k * starts))

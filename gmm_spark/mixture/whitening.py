@@ -7,15 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.parameters import Array
-
-
-class SingularCovarianceError(ValueError):
-    """A covariance matrix is not positive definite; `component` says whose."""
-
-    def __init__(self, component: int) -> None:
-        super().__init__(f"the covariance of component {component} is singular")
-        self.component = component
 
 
 def inverse_factors(covariances: Array, deviations: Array) -> Array:

@@ -10,7 +10,8 @@ import pytest
 
 from gmm_spark.engine.outlying import density_quantile
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.07])

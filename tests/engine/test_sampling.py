@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.engine.columns import Category
 from gmm_spark.engine.sampling import BLOCK, Sampling, draw
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
+from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.structures import STRUCTURES
 
 FULL = np.array([[[1.0, 0.6], [0.6, 4.0]], [[9.0, -2.0], [-2.0, 1.0]]])
 BLOCKS = 12
@@ -22,7 +23,7 @@ def mixture(code: str) -> Parameters:
         "full": FULL,
         "diagonal": np.diagonal(FULL, axis1=1, axis2=2),
         "spherical": np.array([2.0, 0.5]),
-    }[structure.shape]
+    }[structure.kind]
     return Parameters(
         structure,
         np.array([0.5, 0.3]),

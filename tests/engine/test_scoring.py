@@ -11,7 +11,8 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gmm_spark.engine.scoring import SKIPPED, Scorer
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.structures import STRUCTURES
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([[0.0, 5.0, 100.0], [3.0, -5.0, 140.0], [-4.0, 0.0, 90.0]])
@@ -25,7 +26,7 @@ def mixture(code: str) -> Parameters:
         "full": full,
         "diagonal": np.diagonal(full, axis1=1, axis2=2),
         "spherical": np.array([0.5, 2.0, 30.0]),
-    }[structure.shape]
+    }[structure.kind]
     return Parameters(
         structure, WEIGHTS, MEANS, covariances[0] if structure.shared else covariances
     )

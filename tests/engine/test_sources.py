@@ -26,7 +26,8 @@ from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, FitError, InputDataError
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 
 N = 900
 NAMES = ("x", "y")

@@ -13,7 +13,7 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.initial_model import check_columns, matched
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.estimator.helpers import table
 
 ABC = ["a", "b", "c"]

@@ -20,7 +20,7 @@ from pyspark.ml.util import DefaultParamsWriter
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.summary import GaussianMixtureSummary
 
 

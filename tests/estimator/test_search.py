@@ -19,7 +19,7 @@ from gmm_spark import (
 )
 from gmm_spark.engine.passes import SparkEngine
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
-from gmm_spark.mixture.parameters import STRUCTURES, structure_named
+from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.estimator.helpers import assert_same_model, table
 
 COLUMNS = {

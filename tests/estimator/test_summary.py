@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.estimator.helpers import table
 
 
@@ -229,9 +229,9 @@ def test_a_single_component_is_the_moments_of_the_rows(spark, groups, code) -> N
     settings = {"k": 1, "inputCols": ["x", "y"], "covarianceType": code}
     fitted = GaussianMixture(**settings).fit(table(spark, groups, ["x", "y"], 3))
     covariance = np.cov(groups.T, bias=True)
-    if structure.shape != "full":
+    if structure.kind != "full":
         covariance = np.diag(np.diag(covariance))
-    if structure.shape == "spherical":
+    if structure.kind == "spherical":
         covariance = np.eye(2) * np.trace(covariance) / 2
     assert_allclose(fitted.means[0], groups.mean(axis=0), rtol=1e-12)
     assert_allclose(fitted.covariances[0], covariance, rtol=1e-11, atol=1e-14)

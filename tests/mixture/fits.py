@@ -20,10 +20,11 @@ from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.em import FitState, Problem
 from gmm_spark.mixture.kernel import RunPass, array_pass
 from gmm_spark.mixture.multifit import MultiFit
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, structure_named
+from gmm_spark.mixture.parameters import Noise, Parameters
 from gmm_spark.mixture.prior import Priors, frequencies
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.golden.cases import PARAMS, TABLES
 from tests.mixture.reference import plain_scales, separate_groups, start_from_labels
 

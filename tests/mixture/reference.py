@@ -15,14 +15,9 @@ from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Fit, Problem
 from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import (
-    STRUCTURES,
-    Parameters,
-    Standardisation,
-    Structure,
-    split_tables,
-)
+from gmm_spark.mixture.parameters import Parameters, Standardisation, split_tables
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.structures import STRUCTURES, Structure
 
 CODES = tuple(STRUCTURES)
 # The columns mclust's reference runs were fitted to.
@@ -90,7 +85,7 @@ def random_parameters(code: str, k: int, d: int, seed: int = 0, spread: float = 
         "full": full,
         "diagonal": np.array(np.diagonal(full, axis1=-2, axis2=-1)),
         "spherical": np.asarray(full[..., 0, 0]),
-    }[structure.shape]
+    }[structure.kind]
     weights = rng.dirichlet(np.full(k, 3.0))
     return Parameters(structure, weights, spread * rng.normal(size=(k, d)), covariances)
 
@@ -112,9 +107,9 @@ def dense_covariances(parameters: Parameters) -> list[np.ndarray]:
     matrices = []
     for k in range(parameters.k):
         kept = parameters.covariances if parameters.structure.shared else parameters.covariances[k]
-        if parameters.structure.shape == "spherical":
+        if parameters.structure.kind == "spherical":
             kept = float(kept) * np.eye(parameters.d)
-        elif parameters.structure.shape == "diagonal":
+        elif parameters.structure.kind == "diagonal":
             kept = np.diag(kept)
         matrices.append(np.array(kept))
     return matrices
@@ -251,7 +246,7 @@ def statistics_by_loops(parameters: Parameters, z: np.ndarray, weights: np.ndarr
 def plain_scales(block: np.ndarray, structure: Structure) -> Standardisation:
     """Mean and standard deviation, one common scale where the structure is spherical."""
     scale = block.std(axis=1)
-    if structure.shape == "spherical":
+    if structure.kind == "spherical":
         scale = np.full_like(scale, scale.mean())
     return Standardisation(block.mean(axis=1), scale)
 

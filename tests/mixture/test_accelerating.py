@@ -11,11 +11,11 @@ from numpy.testing import assert_allclose
 from gmm_spark.mixture import accelerating, em, multifit
 from gmm_spark.mixture.accelerating import surrogate
 from gmm_spark.mixture.em import Problem
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.mixture.sufficient import pairs
-from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     fit,

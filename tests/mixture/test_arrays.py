@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters
+from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.structures import STRUCTURES
 
 
 @dataclass(frozen=True)

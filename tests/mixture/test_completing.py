@@ -9,8 +9,9 @@ from numpy.testing import assert_allclose
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.structures import STRUCTURES
 
 CENTRES = np.array([[0.0, 100.0], [8.0, 100.0], [0.0, 180.0]])
 SHARES = 0.5, 0.3, 0.2

@@ -9,11 +9,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-from gmm_spark.mixture.covariance import Floored, m_step
+from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES, Floored
 from tests.mixture.reference import CODES, log_joint, random_parameters, statistics_of
 
 
@@ -104,11 +105,11 @@ def feasible(code, draws, floor, d):
     structure = STRUCTURES[code]
     matrices = []
     for draw in draws:
-        if structure.shape == "full":
+        if structure.kind == "full":
             factor = draw.reshape(d, d)
             matrix = np.eye(d) + factor @ factor.T
             matrices.append(matrix * np.outer(floor, floor))
-        elif structure.shape == "diagonal":
+        elif structure.kind == "diagonal":
             matrices.append(np.diag((1 + draw[:d] ** 2) * floor**2))
         else:
             matrices.append((1 + draw[0] ** 2) * floor.max() ** 2 * np.eye(d))
@@ -117,7 +118,7 @@ def feasible(code, draws, floor, d):
 
 def reached_floor(code):
     """A floor that the groups of `flat_rows` reach in part."""
-    if STRUCTURES[code].shape == "spherical":
+    if STRUCTURES[code].kind == "spherical":
         return np.array([0.05, 0.2, 0.9])
     # Pooled, column 1 has half the variance it has in the first group.
     return np.array([0.05, 0.9 if STRUCTURES[code].shared else 0.2, 0.4])
@@ -161,7 +162,7 @@ class TestFloor:
         best = step_from(parameters, rows, floor).parameters
         found = expected_log_likelihood(counts, within, best.dense_covariances())
         rng = np.random.default_rng(4)
-        shape, lowest = STRUCTURES[code].shape, floor**2
+        shape, lowest = STRUCTURES[code].kind, floor**2
         for size in (1e-3, 1e-1):
             for _ in range(50):
                 noise = size * rng.normal(size=best.covariances.shape)

@@ -11,10 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
+from gmm_spark.mixture.parameters import Standardisation
 from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (
     CODES,
     classic_set,
@@ -130,7 +131,7 @@ class TestEquivariance:
         block, _ = separate_groups()
         labels = halves(block, 3)
         factor = np.array([1e-9, 1.0, 1e9])
-        if STRUCTURES[code].shape == "spherical":
+        if STRUCTURES[code].kind == "spherical":
             factor = np.full(3, 1e-9)
         by = Standardisation(np.zeros(3), factor)
         a, plain = run(block, labels, code, **PASSES)
@@ -143,7 +144,7 @@ class TestEquivariance:
     def test_the_standardisation_itself_changes_nothing(self, code):
         block, _ = separate_groups()
         labels = halves(block, 3)
-        scale = np.full(3, 7.0) if STRUCTURES[code].shape == "spherical" else np.array([9, 0.2, 3])
+        scale = np.full(3, 7.0) if STRUCTURES[code].kind == "spherical" else np.array([9, 0.2, 3])
         other = Standardisation(np.array([5.0, -2.0, 1.0]), scale)
         a, plain = run(block, labels, code, **PASSES)
         b, found = run(block, labels, code, by=other, **PASSES)
@@ -376,7 +377,7 @@ class TestDeadComponents:
         own = {"full": 1e-4 * np.eye(3), "diagonal": np.full(3, 1e-4), "spherical": 1e-4}
         covariances = two.covariances
         if not structure.shared:
-            covariances = np.concatenate([covariances, np.array(own[structure.shape])[None]])
+            covariances = np.concatenate([covariances, np.array(own[structure.kind])[None]])
         three = replace(
             two,
             weights=np.append(two.weights / 2, 0.5),

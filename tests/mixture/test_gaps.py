@@ -10,7 +10,8 @@ from scipy.stats import multivariate_normal
 from gmm_spark.mixture import gaps as module
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (
     CODES,
     fit,
@@ -98,7 +99,7 @@ def assert_second(structure, found, second):
     """Second moments about the origins are those by hand, as far as the structure keeps them."""
     counts, first, origins = found.counts, found.first, found.origins
     about_zero = found.second
-    if structure.shape == "full":
+    if structure.kind == "full":
         cross = first[:, :, None] * origins[:, None, :]
         about_zero = about_zero + cross + cross.swapaxes(1, 2)
         about_zero += counts[:, None, None] * origins[:, :, None] * origins[:, None, :]
@@ -106,7 +107,7 @@ def assert_second(structure, found, second):
         return
     diagonal = np.diagonal(second, axis1=1, axis2=2)
     shift = 2 * first * origins + counts[:, None] * origins**2
-    if structure.shape == "diagonal":
+    if structure.kind == "diagonal":
         assert_allclose(about_zero + shift, diagonal, rtol=1e-9)
     else:
         assert_allclose(about_zero + shift.sum(axis=1), diagonal.sum(axis=1), rtol=1e-9)

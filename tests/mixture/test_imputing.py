@@ -7,14 +7,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.imputing import Imputer
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES, random_parameters
 from tests.mixture.test_gaps import completed, density, rows_of, with_gaps
 
 
 def imputer(parameters: Parameters) -> Imputer:
     scale = np.full(4, 2.0)
-    if parameters.structure.shape != "spherical":
+    if parameters.structure.kind != "spherical":
         scale = np.array([0.5, 2.0, 1.0, 30.0])
     return Imputer(parameters, Standardisation(np.array([1.0, 0.0, -2.0, 5.0]), scale))
 

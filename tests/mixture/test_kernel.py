@@ -10,12 +10,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.covariance import m_step, scatter_about_origin
+from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import aligned, exponentials
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.mixture.sufficient import merged
-from gmm_spark.mixture.whitening import SingularCovarianceError
 from tests.mixture.reference import (
     CODES,
     dense_covariances,
@@ -59,7 +60,7 @@ class TestLogJoint:
     def test_in_the_users_units_differs_by_the_volume_of_the_scale_alone(self, code):
         d = 3
         parameters = random_parameters(code, 3, d)
-        by = away(d, common=STRUCTURES[code].shape == "spherical")
+        by = away(d, common=STRUCTURES[code].kind == "spherical")
         rows = by.centre + by.scale * np.random.default_rng(1).normal(size=(100, d))
         found = evaluated([parameters], rows, by) - by.log_volume
         factor = np.diag(by.scale)
@@ -230,7 +231,7 @@ class TestStatistics:
         d, n = 3, 40
         rng = np.random.default_rng(2)
         parameters = random_parameters(code, 3, d)
-        by = away(d, common=STRUCTURES[code].shape == "spherical")
+        by = away(d, common=STRUCTURES[code].kind == "spherical")
         z = rng.normal(size=(n, d)) * 2
         weights = rng.uniform(0, 5, n) if weighted else np.ones(n)
         rows = by.centre + by.scale * z
@@ -240,7 +241,7 @@ class TestStatistics:
             "full": expected["second"],
             "diagonal": np.einsum("kii->ki", expected["second"]),
             "spherical": np.einsum("kii->k", expected["second"]),
-        }[STRUCTURES[code].shape]
+        }[STRUCTURES[code].kind]
         assert found.num_rows == n
         assert_allclose(found.weight, weights.sum(), rtol=1e-12)
         assert_allclose(found.counts, expected["counts"], rtol=1e-9)
@@ -373,7 +374,7 @@ class TestLinearKind:
         rows = by.centre + by.scale * 2 * rng.normal(size=(700, 4))
         weights = rng.uniform(0, 2, 700) if weighted else None
         evaluators = [natural_parameters(candidates, by, linear=linear) for linear in (True, False)]
-        assert [e.layout.kind for e in evaluators] == ["linear", STRUCTURES[code].shape]
+        assert [e.layout.kind for e in evaluators] == ["linear", STRUCTURES[code].kind]
         found = []
         for evaluator in evaluators:
             kernel = BlockKernel(evaluator)
@@ -411,9 +412,9 @@ class TestLinearKind:
         statistics = statistics_of(parameters, rows.T, unit(3), weights)
         assert np.abs(statistics.origins).max() > 1e5
         expected = (rows * weights[:, None]).T @ rows
-        if STRUCTURES[code].shape == "diagonal":
+        if STRUCTURES[code].kind == "diagonal":
             expected = np.diag(np.diag(expected))
-        elif STRUCTURES[code].shape == "spherical":
+        elif STRUCTURES[code].kind == "spherical":
             expected = np.eye(3) * np.trace(expected) / 3
         assert_allclose(scatter_about_origin(statistics), expected, rtol=1e-11)
 

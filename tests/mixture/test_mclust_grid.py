@@ -18,9 +18,9 @@ import pytest
 
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.moving import grown
-from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import classic_set, fit
 
 # In one dimension mclust's codes are one letter: equal or varying variance.

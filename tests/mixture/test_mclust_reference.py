@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import classic_set, fit, plain_scales, start_from_labels
 
 # Of one column, mclust knows only equal (E) and varying (V) variances.

@@ -15,16 +15,11 @@ from gmm_spark.mixture.candidates import Sample, log_densities
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import (
-    STRUCTURES,
-    Noise,
-    Parameters,
-    Standardisation,
-    split_tables,
-)
+from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation, split_tables
 from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (
     CODES,
     fit,
@@ -250,7 +245,7 @@ class TestPriors:
         rng = np.random.default_rng(5)
         d, n = 3, 40
         block = rng.normal(size=(d, n)) * 2.0 + 1.0
-        shape = STRUCTURES[code].shape
+        shape = STRUCTURES[code].kind
         mean, covariance = np.array([0.5, 0.0, -0.5]), np.cov(block)
         prior = FraleyRaftery(STRUCTURES[code], mean, covariance, np.ones(d), 0.3).of(1)
         unit = Standardisation(np.zeros(d), np.ones(d))
@@ -308,12 +303,12 @@ class TestPriors:
                 if structure.shared and k > 0:
                     continue
                 scatter = normal.scatter
-                if structure.shape == "spherical":
+                if structure.kind == "spherical":
                     log_determinant = np.log(covariance[0, 0])
                     trace = precision[0, 0] * float(scatter)
                 else:
                     log_determinant = np.linalg.slogdet(covariance)[1]
-                    full = scatter if structure.shape == "full" else np.diag(scatter)
+                    full = scatter if structure.kind == "full" else np.diag(scatter)
                     trace = np.trace(precision @ full)
                 total -= (normal.rows * log_determinant + trace) / 2
             return total

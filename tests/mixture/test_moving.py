@@ -10,8 +10,9 @@ from gmm_spark.mixture import moving
 from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, robust_score
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.moving import Moves, grown, moves, try_moves
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES, fit, plain_scales, start_from_labels
 
 

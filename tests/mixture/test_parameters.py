@@ -9,13 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import (
-    STRUCTURES,
-    Parameters,
-    Standardisation,
-    as_structure,
-    structure_named,
-)
+from gmm_spark.mixture.parameters import Parameters, Standardisation, as_structure
+from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.mixture.reference import (
     CODES,
     dense_covariances,
@@ -25,7 +20,7 @@ from tests.mixture.reference import (
 
 
 def scales(code, d=4):
-    common = STRUCTURES[code].shape == "spherical"
+    common = STRUCTURES[code].kind == "spherical"
     scale = np.full(d, 250.0) if common else np.array([1e-9, 0.3, 40.0, 1e9])[:d]
     return Standardisation(np.array([1e3, -5.0, 0.0, 7e9])[:d], scale)
 
@@ -110,7 +105,7 @@ class TestUnits:
     def test_densities_change_by_the_volume_of_the_scale(self, code):
         parameters = random_parameters(code, 3, 4)
         by = Standardisation(np.array([1.0, -2.0, 0.5, 8.0]), np.array([2.0, 0.25, 4.0, 0.5]))
-        if STRUCTURES[code].shape == "spherical":
+        if STRUCTURES[code].kind == "spherical":
             by = Standardisation(by.centre, np.full(4, 0.25))
         z = np.random.default_rng(0).normal(size=(20, 4))
         in_units = log_joint(parameters.restored(by), by.centre + by.scale * z)

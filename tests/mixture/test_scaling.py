@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.scaling import (
     SMALLEST_FLOOR,
     describe_columns,
     mode_width,
     recording_step,
 )
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES, telco
 
 N = 5000

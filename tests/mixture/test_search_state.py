@@ -18,9 +18,10 @@ import pytest
 from gmm_spark.mixture import searching, selection
 from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance
 from gmm_spark.mixture.moving import Moves
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
 from gmm_spark.mixture.searching import SearchState
 from gmm_spark.mixture.selection import GridState
+from gmm_spark.mixture.structures import STRUCTURES
 
 ROOT = Path(__file__).resolve().parents[2]
 

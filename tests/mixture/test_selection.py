@@ -11,9 +11,9 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 
 from gmm_spark.mixture import selection
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.selection import finalists, grid, penalised
 from gmm_spark.mixture.spec import Criterion
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import plain_scales
 
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from sklearn.cluster import KMeans
 
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.parameters import STRUCTURES
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import fit, plain_scales, start_from_labels
 
 pytestmark = pytest.mark.long  # hundreds of steps of plain EM

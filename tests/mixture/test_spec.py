@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import STRUCTURES
 from gmm_spark.mixture.spec import (
     COLUMNS,
     GRID,
@@ -24,6 +23,7 @@ from gmm_spark.mixture.spec import (
     setting,
     settings_of,
 )
+from gmm_spark.mixture.structures import STRUCTURES
 
 
 def outside(one: Setting) -> list[Any]:

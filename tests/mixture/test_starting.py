@@ -10,12 +10,12 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 
 from gmm_spark.mixture import scaling, starting
 from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.errors import DataError
+from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.parameters import STRUCTURES, Standardisation
+from gmm_spark.mixture.parameters import Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES
-from gmm_spark.mixture.whitening import SingularCovarianceError
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (
     CODES,
     assigned,

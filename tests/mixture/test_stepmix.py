@@ -13,7 +13,8 @@ from stepmix.stepmix import StepMix
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import fit
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample" / "telco_churn"

@@ -16,8 +16,9 @@ from gmm_spark.mixture.far import log_joint_far
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import STRUCTURES, Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
+from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.mixture.usable import (
     extremes,
     refusal,
@@ -145,7 +146,7 @@ def test_rows_far_out_go_where_exact_arithmetic_says(variances, direction) -> No
 def test_far_and_near_rows_are_scored_side_by_side(code) -> None:
     structure = STRUCTURES[code]
     shape = {"full": np.diag([1.0, 4.0]), "diagonal": np.array([1.0, 4.0])}
-    one = shape.get(structure.shape, np.array(2.0))
+    one = shape.get(structure.kind, np.array(2.0))
     covariances = one if structure.shared else np.stack([one, 2 * one, one])
     parameters = Parameters(structure, np.array([0.5, 0.3, 0.2]), MEANS, covariances)
     rows = np.array([[0.1, 1e100, 2.0, -1e9, NAN], [1.0, NAN, 0.0, -1e90, 1e30]])

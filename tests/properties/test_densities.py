@@ -12,7 +12,8 @@ from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import Parameters, Standardisation, structure_named
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.structures import structure_named
 
 
 @st.composite
