@@ -148,6 +148,14 @@ def rejected() -> Case:
     return _from_labels(block, labels, acceleration="anderson", tol=1e-9)
 
 
+def of_structure(code: str) -> Case:
+    """Groups cut across, of a covariance structure, with steps on a third of the rows."""
+    block, labels = separate_groups(seed=3, k=3, d=3, n=300)
+    sample = array_pass(block[:, ::3])
+    settings = {"acceleration": "anderson", "run_sample": sample, "max_iter": 6}
+    return _from_labels(block, np.sort(labels), code, **settings)
+
+
 def floored(floor: float = 1e-3) -> Case:
     """20 of 220 rows on one point."""
     block = np.random.default_rng(0).normal(size=(2, 220))
@@ -211,6 +219,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "floored": floored,
     "singular": singular,
     "dead": dead,
+    **{code: (lambda code=code: of_structure(code)) for code in STRUCTURES},
 }
 
 

@@ -17,6 +17,7 @@ import pytest
 from gmm_spark.mixture import arrays, em, multifit
 from gmm_spark.mixture.em import FitState, PassKind
 from gmm_spark.mixture.multifit import MultiFit
+from gmm_spark.mixture.structures import Structure
 from tests.mixture.fits import CASES, Case, read, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +182,7 @@ def classes_in(value: Any) -> set[type]:
     """The dataclasses that a value consists of, but the structures, which have a code each."""
     parts = value if isinstance(value, tuple) else ()
     found = set()
-    if is_dataclass(value) and type(value).__name__ != "Structure":
+    if is_dataclass(value) and not isinstance(value, Structure):
         found.add(type(value))
         parts = tuple(getattr(value, field.name) for field in fields(value))
     return found.union(*(classes_in(part) for part in parts))
