@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import cached, needed_session, released
-from gmm_spark.engine.columns import Category
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
     check_category,
@@ -38,9 +37,8 @@ from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.mixture.candidates import Sample, SampleExecutor
 from gmm_spark.mixture.errors import SingularCovarianceError
-from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
-from gmm_spark.mixture.parameters import Noise
-from gmm_spark.mixture.prior import FraleyRaftery, Priors, frequencies
+from gmm_spark.mixture.families import FAMILIES, Category, FamilyColumns, noise_over, numbers_of
+from gmm_spark.mixture.prior import FraleyRaftery, Priors
 from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
 from gmm_spark.mixture.starting import one_component
 from gmm_spark.mixture.structures import Structure, structure_named
@@ -128,7 +126,7 @@ class DataParams(GaussianMixtureParams):
                 weight_kind=self.getWeightKind(),
             )
             self._check_labels(scanned, plans)
-            notes += _odd_counts(source.roles, scanned)
+            notes += _odd_columns(source.roles, scanned)
             say(
                 "%s; sample of %d",
                 _scanned_rows(scanned, len(source.roles.inputs)),
@@ -156,21 +154,21 @@ class DataParams(GaussianMixtureParams):
         check_data(dataset, (DataFrame, ParquetTable), "check")
         self._check_settings()
         self._check_outputs(dataset)
-        names, categories = self._input_columns(), self.getCategoricalCols()
+        names, categories = self._input_columns(), self._categorical_columns()
         weight, label = self._columns.weight, self.getInitialLabelCol()
-        membership, counts = self.getLabelCol(), tuple(self.getCountCols())
+        membership, others = self.getLabelCol(), self._family_columns()
         if isinstance(dataset, ParquetTable):
             files = dataset.files()
             if names is not None:
                 for name in categories:
                     files.check(name, "category", absent_input(self.getMissing()))
-                roles = Roles(tuple(names), weight, label, (), membership, counts)
+                roles = Roles(tuple(names), weight, label, membership, others)
                 ParquetSource(needed_session(), dataset, roles, self.getMissing(), files)
                 return
             dataset = files.frame(needed_session(), [self.getFeaturesCol()])
         for name in categories:
             check_category(dataset, name)
-        check_columns(dataset, names, counts, weight, label, membership)
+        check_columns(dataset, names, numbers_of(others), weight, label, membership)
         if names is None:
             feature_column(dataset, self.getFeaturesCol())
 
@@ -188,14 +186,15 @@ class DataParams(GaussianMixtureParams):
             named = (self._columns.weight, self.getInitialLabelCol(), self.getLabelCol())
             columns += [name for name in named if name is not None]
             columns += self._input_columns() or [self.getFeaturesCol()]
-            columns += [*self.getCategoricalCols(), *self.getCountCols(), *(dataset.columns or ())]
+            columns += [name for kind in FAMILIES for name in self._columns.of_family(kind)]
+            columns += dataset.columns or ()
         refuse_taken(self._columns.outputs(outlier), columns)
 
     def _source(self, dataset: DataFrame | ParquetTable) -> tuple[Source, list[str]]:
         """The rows, and warnings about the categories."""
-        names, categories = self._input_columns(), self.getCategoricalCols()
+        names, categories = self._input_columns(), self._categorical_columns()
         weight, label = self._columns.weight, self.getInitialLabelCol()
-        membership, counts = self.getLabelCol(), tuple(self.getCountCols())
+        membership, others = self.getLabelCol(), numbers_of(self._family_columns())
         found: tuple[Category, ...] = ()
         notes: list[str] = []
         kept: DataFrame | None = None
@@ -212,7 +211,8 @@ class DataParams(GaussianMixtureParams):
                     reader, _ = row_group_reader(spark, files, needed)
                     tasks, most = task_numbers(spark, reader), self.getMaxCategories()
                     found, notes = find_categories(tasks, categories, most, reader, weight)
-                roles = Roles(tuple(names), weight, label, found, membership, counts)
+                columns = self._family_columns(found)
+                roles = Roles(tuple(names), weight, label, membership, columns)
                 return ParquetSource(spark, dataset, roles, self.getMissing(), files), notes
             if dataset.filters is not None:
                 raise ConfigurationError(
@@ -222,18 +222,18 @@ class DataParams(GaussianMixtureParams):
         if categories:
             for name in categories:
                 check_category(dataset, name)
-            check_columns(dataset, names, counts, weight, label, membership)
+            check_columns(dataset, names, others, weight, label, membership)
             # Its values are counted before they are packed: what is read twice is kept.
-            read = [*(names or ()), *categories, *counts]
+            read = [*(names or ()), *categories, *others]
             read += [name for name in (weight, label, membership) if name is not None]
             dataset = dataset.select(*map(quoted, dict.fromkeys(read)))
             dataset = kept = cached(dataset)
         try:
             if categories:
-                columns = [quoted(name).alias(str(i)) for i, name in enumerate(categories)]
+                selected = [quoted(name).alias(str(i)) for i, name in enumerate(categories)]
                 if weight is not None:
-                    columns.append(quoted(weight).cast("double").alias(str(len(columns))))
-                rows, most = dataset.select(*columns), self.getMaxCategories()
+                    selected.append(quoted(weight).cast("double").alias(str(len(selected))))
+                rows, most = dataset.select(*selected), self.getMaxCategories()
                 found, notes = find_categories(rows, categories, most, weight=weight)
             source = DataFrameSource(
                 dataset,
@@ -241,14 +241,30 @@ class DataParams(GaussianMixtureParams):
                 features_col=self.getFeaturesCol(),
                 weight=weight,
                 label=label,
-                categories=found,
                 membership=membership,
-                counts=counts,
+                families=self._family_columns(found),
             )
         finally:
             if kept is not None:
                 released(kept)
         return source, notes
+
+    def _categorical_columns(self) -> list[str]:
+        """The columns whose values are told apart."""
+        return [
+            name for kind in FAMILIES if kind.told_apart for name in self._columns.of_family(kind)
+        ]
+
+    def _family_columns(self, categories: Sequence[Category] = ()) -> tuple[FamilyColumns, ...]:
+        """The columns of every family that has any; of those that are told apart, these whose
+        values are known."""
+        found = []
+        for kind in FAMILIES:
+            names = self._columns.of_family(kind)
+            own = [one for one in categories if one.name in names] if kind.told_apart else []
+            if own or (names and not kind.told_apart):
+                found.append(FamilyColumns.of(kind, names, own))
+        return tuple(found)
 
     def _sample_rows(self, plans: Sequence[Plan], roles: Roles) -> int:
         if self.getSampleSize():
@@ -261,7 +277,7 @@ class DataParams(GaussianMixtureParams):
 
     def _num_parameters(self, structure: Structure, k: int, roles: Roles) -> int:
         return structure.num_free_parameters(
-            k, len(roles.features), roles.levels, self.getNoise(), len(roles.counts)
+            k, len(roles.features), roles.families, self.getNoise()
         )
 
     def _check_labels(self, scanned: Scan, plans: Sequence[Plan]) -> None:
@@ -314,16 +330,8 @@ class DataParams(GaussianMixtureParams):
         by = columns.standardisation
         noise = None
         if self.getNoise():
-            ranges = scanned.highest - scanned.lowest
-            widths = np.where(ranges[:d] > 0, ranges[:d] / by.scale, 1.0)
-            values = ranges[len(ranges) - len(roles.counts) :] + 1
-            corner = np.where(ranges[:d] > 0, scanned.lowest[:d], scanned.lowest[:d] - by.scale / 2)
-            noise = Noise(
-                _LEAST_NOISE,
-                np.log(widths),
-                np.log(values),
-                (corner - by.centre) / by.scale,
-                scanned.lowest[len(ranges) - len(roles.counts) :],
+            noise = noise_over(
+                _LEAST_NOISE, scanned.lowest, scanned.highest, by.centre, by.scale, roles.families
             )
         sample = Sample(
             scanned.sample,
@@ -331,7 +339,7 @@ class DataParams(GaussianMixtureParams):
             by,
             columns.floor / by.scale,
             any(scanned.gaps[:d]),
-            roles.levels,
+            roles.families,
             scanned.sample_memberships,
             None,
             noise,
@@ -341,10 +349,10 @@ class DataParams(GaussianMixtureParams):
 
     def _priors(self, sample: Sample, plan: Plan, share: float) -> Priors | None:
         """The prior as it stands beside the sample, which is that share of the rows."""
-        rows = self.getCategoryPrior() if sample.levels or sample.counts.size else 0.0
+        rows = self.getCategoryPrior() if sample.families else 0.0
         concentration, normal = self.getWeightConcentration(), None
         if self.getPrior() == "conjugate" and sample.d > 0:
-            plain = replace(sample, floor=np.zeros(sample.d), levels=(), noise=None)
+            plain = replace(sample, floor=np.zeros(sample.d), families=(), noise=None)
             plain = replace(plain, values=sample.values[: sample.d], allowed=None)
             plain = _without_far_rows(plain)
             whole = one_component(plain, structure_named("full"))
@@ -359,9 +367,10 @@ class DataParams(GaussianMixtureParams):
             )
         if rows == 0 and concentration == 1 and normal is None:
             return None
-        means = np.array([usual_mean(row, sample.weights) for row in sample.counts])
-        shares = frequencies(sample.codes, sample.levels, sample.weights)
-        return Priors(concentration, rows, shares, means, normal, share)
+        families = tuple(
+            family.prior(values, sample.weights) for family, values in sample.of_families
+        )
+        return Priors(concentration, rows, families, normal, share)
 
 
 def _without_far_rows(sample: Sample) -> Sample:
@@ -384,18 +393,17 @@ def _scanned_rows(scanned: Scan, num_columns: int) -> str:
     return ", ".join(parts)
 
 
-def _odd_counts(roles: Roles, scanned: Scan) -> list[str]:
-    """Warnings of values that are no counts of the rest of their column."""
-    notes = []
-    first = len(roles.inputs) - len(roles.counts)
-    for place, name in enumerate(roles.counts, first):
-        row, highest = scanned.sample[place], float(scanned.highest[place])
-        odd = odd_counts(row, scanned.sample_weights, highest, scanned.num_rows)
-        if odd is not None:
-            part = f" ({100 * odd.share:.2g} % of rows)" if odd.share else ""
-            notes.append(
-                f"odd_count: {name} holds {odd.value:.0f}{part}, the others are {odd.usual:.0f} at "
-                "most; if it stands for something else, put null there and set "
-                "missing='marginalize'"
-            )
-    return notes
+def _odd_columns(roles: Roles, scanned: Scan) -> list[str]:
+    """Warnings of what is odd about the columns of families."""
+    found = [
+        family.warning(
+            roles.inputs[place],
+            scanned.sample[place],
+            scanned.sample_weights,
+            float(scanned.highest[place]),
+            scanned.num_rows,
+        )
+        for family, rows in roles.of_families
+        for place in range(rows.start, rows.stop)
+    ]
+    return [said for said in found if said is not None]

@@ -10,6 +10,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.scoring import NOISE
+from gmm_spark.mixture.families import with_places
 from gmm_spark.summary import few
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
     means, standard_deviations : by numeric column, in the user's units
     rates : by column of counts, their mean
     categories : by categorical column, the most probable value and its probability
+    and so on, by the columns of every family
 
     What is by column is empty for the noise.
     """
@@ -32,8 +34,14 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
     if names is None:
         names = [f"{model.getFeaturesCol()}_{i}" for i in range(model.numFeatures)]
     means, deviations = model.means.tolist(), np.sqrt(model.parameters.variances()).tolist()
-    counts, rates, sizes = model.getCountCols(), model.rates.tolist(), _sizes(model)
-    tables = {name: model.probabilities(name) for name in model.categories}
+    sizes = _sizes(model)
+    unsaid: list[dict[str, Any]] = [{}] * model.parameters.k
+    sections = {kind.section: unsaid for kind in with_places(model.parameters.families)}
+    pairs = zip(model._family_columns(), model.parameters.family_parameters, strict=True)
+    for columns, values in pairs:
+        levels = [one.levels for one in columns.categories]
+        found = columns.family.described(values, columns.names, levels)
+        sections[columns.family.section] = found
     rows: list[dict[str, Any]] = [
         {
             "segment": j,
@@ -41,14 +49,7 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
             "size": sizes[j],
             "means": dict(zip(names, means[j], strict=True)),
             "standard_deviations": dict(zip(names, deviations[j], strict=True)),
-            "rates": dict(zip(counts, rates[j], strict=True)),
-            "categories": {
-                name: {
-                    "value": values[int(tables[name][j].argmax())],
-                    "probability": float(tables[name][j].max()),
-                }
-                for name, values in model.categories.items()
-            },
+            **{section: of_components[j] for section, of_components in sections.items()},
         }
         for j, weight in enumerate(model.weights)
     ]
@@ -73,13 +74,13 @@ def segments(model: GaussianMixtureModel) -> DataFrame:
         columns.append((f"{name}_mean", double, [row["means"].get(name) for row in found]))
         deviations = [row["standard_deviations"].get(name) for row in found]
         columns.append((f"{name}_sd", double, deviations))
-    for name in first["rates"]:
-        columns.append((f"{name}_rate", double, [row["rates"].get(name) for row in found]))
-    for name in first["categories"]:
-        usual = [row["categories"].get(name, {}) for row in found]
-        columns.append((f"{name}_value", T.StringType(), [one.get("value") for one in usual]))
-        shares = [one.get("probability") for one in usual]
-        columns.append((f"{name}_probability", double, shares))
+    for kind in with_places(model.parameters.families):
+        for name in first[kind.section]:
+            said = [kind.said(name, row[kind.section].get(name)) for row in found]
+            for column, value in said[0].items():
+                text = isinstance(value, str)
+                values = [one[column] for one in said]
+                columns.append((column, T.StringType() if text else double, values))
     schema = T.StructType([T.StructField(name, kind) for name, kind, _ in columns])
     rows = list(zip(*(values for *_, values in columns), strict=True))
     return needed_session().createDataFrame(rows, schema)
@@ -103,10 +104,8 @@ def line(model: GaussianMixtureModel) -> str:
         said.append(f"featuresCol={model.getFeaturesCol()}")
     elif names:
         said.append(f"inputCols={few(names)}")
-    if model.categories:
-        said.append(f"categoricalCols={few(list(model.categories))}")
-    if model.getCountCols():
-        said.append(f"countCols={few(model.getCountCols())}")
+    for columns in model._family_columns():
+        said.append(f"{columns.family.setting}={few(columns.names)}")
     if model.parameters.noise is not None:
         said.append(f"noiseWeight={model.noiseWeight:.4g}")
     return ", ".join(said)

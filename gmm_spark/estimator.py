@@ -26,9 +26,10 @@ from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.errors import SettingError
+from gmm_spark.mixture.families import FAMILIES
 from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.parameters import Parameters, as_structure
-from gmm_spark.mixture.prior import Prior, frequencies
+from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import SETTINGS, SPEC, Spec
 from gmm_spark.mixture.starting import labelled_start
@@ -226,8 +227,7 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         self._check_values()
         columns = self._columns
         columns.check_roles()
-        mixed = columns.categorical_cols or columns.count_cols
-        if mixed and self.isSet(self.featuresCol) and not columns.numeric:
+        if columns.has_families and self.isSet(self.featuresCol) and not columns.numeric:
             raise ConfigurationError(
                 "categories and counts cannot stand beside featuresCol: name the numeric columns "
                 "with inputCols"
@@ -246,8 +246,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
                 f"k is {self.getK()}, but initialModel has {start.parameters.k} components"
             )
         if start is not None:
-            columns = self.getCategoricalCols(), self.getCountCols()
-            check_columns(start, self._input_columns(), *columns)
+            named = {kind: self._columns.of_family(kind) for kind in FAMILIES}
+            check_columns(start, self._input_columns(), named)
         num_features = None if start is None else start.parameters.d
         plan = self._planned(self.getK(), self.getCovarianceType(), num_features)
         self._check_partial_start(plan)
@@ -312,8 +312,8 @@ class GaussianMixture(Estimator, DataParams, MLWritable, MLReadable):  # type: i
         self, model: GaussianMixtureModel, data: Data, sample: Sample, plan: Plan
     ) -> Parameters:
         """The parameters of a model to start from, with or without noise as it is asked for."""
-        shares = frequencies(sample.codes, sample.levels, sample.weights)
-        given, notes = matched(model, self._input_columns(), data.source.roles, shares)
+        usual = [family.prior(values, sample.weights) for family, values in sample.of_families]
+        given, notes = matched(model, self._input_columns(), data.source.roles, usual)
         data.notes.extend(notes)
         start = as_structure(given, plan.structure).standardised(sample.standardisation)
         start = off_zero(with_weight(start))

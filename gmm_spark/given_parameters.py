@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gmm_spark.engine.columns import Category
 from gmm_spark.engine.levels import OTHER
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.mixture.parameters import Array, Noise, Parameters
+from gmm_spark.mixture.families import Categorical, Category, Count, Family, Noise
+from gmm_spark.mixture.families.count import MOST_COUNT
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.structures import structure_named
-from gmm_spark.mixture.usable import MOST_COUNT
 
 
 def numbers(name: str, value: Any) -> Array:
@@ -78,12 +78,19 @@ def assembled(
     spread = numbers("covariances", covariances) if d else np.zeros((k, 0))
     found = tuple(_category(name, given) for name, given in pairs.items())
     tables = [_table(name, given, k) for name, given in pairs.items()]
-    means_of_counts, noise = _rates(rates, countCols, k), None
+    given: dict[type[Family], Array] = {
+        Categorical: np.concatenate([np.zeros((k, 0)), *tables], axis=1),
+        Count: _rates(rates, countCols, k),
+    }
+    levels, noise = [len(category.levels) for category in found], None
+    families = tuple(
+        kind.sized(values.shape[1], levels) for kind, values in given.items() if values.shape[1]
+    )
     if noiseWeight:
         weight = numbers("noiseWeight", noiseWeight)
         if weight.ndim:
             raise ConfigurationError(f"noiseWeight is {_shown(noiseWeight)}; it must be a number")
-        noise = _noise(float(weight), noiseBox, inputCols, d, countCols)
+        noise = _noise(float(weight), noiseBox, inputCols, d, countCols, families)
         total = float(weights.sum()) + noise.weight
         if not abs(total - 1) <= 1e-6:
             raise ConfigurationError(
@@ -97,10 +104,9 @@ def assembled(
         weights,
         means,
         spread,
-        np.concatenate([np.zeros((k, 0)), *tables], axis=1),
-        tuple(len(category.levels) for category in found),
+        families,
+        tuple(values for values in given.values() if values.shape[1]),
         noise,
-        means_of_counts,
     )
     return parameters.validated(), found
 
@@ -188,7 +194,12 @@ def _rates(rates: Any, names: Sequence[str], k: int) -> Array:
 
 
 def _noise(
-    weight: float, box: Any, inputs: Sequence[str] | None, d: int, counts: Sequence[str]
+    weight: float,
+    box: Any,
+    inputs: Sequence[str] | None,
+    d: int,
+    counts: Sequence[str],
+    families: Sequence[Family],
 ) -> Noise:
     if not 0 < weight < 1:
         raise ConfigurationError(f"noiseWeight is {weight:g}; it must be in [0, 1)")
@@ -222,5 +233,10 @@ def _noise(
             f"noiseBox: {names[bad[0]]!r} goes from {low:g} to {high:g}; give the lowest value, "
             "then a higher one"
         )
-    lowest = found[:, 0]
-    return Noise(weight, np.log(widths[:d]), np.log(widths[d:]), lowest[:d], lowest[d:])
+    # What is told apart is in no box.
+    first, ranges = d, []
+    for family in families:
+        rows = slice(first, first + (0 if family.told_apart else family.num_columns))
+        ranges.append(family.range_of(found[rows, 0], found[rows, 1]))
+        first = rows.stop
+    return Noise(weight, np.log(widths[:d]), found[:d, 0], tuple(ranges))

@@ -10,6 +10,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.beside import imputed_beside, is_carried
 from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.families import numbers_of, told_apart
 from gmm_spark.output_columns import taken_names
 from gmm_spark.scoring import check_inputs, numbered_fields
 
@@ -25,12 +26,13 @@ def imputed(model: GaussianMixtureModel, dataset: DataFrame, draws: int, seed: i
             "impute fills columns of their own; fit with inputCols, or model.setInputCols"
         )
     check_inputs(model, dataset, names)
-    names = [*names, *model.getCountCols()]
+    families = model._family_columns()
+    names = [*names, *numbers_of(families)]
     columns = dataset.columns
     outputs = ["imputation"]
     if draws == 0:
         outputs = [f"{name}_sd" for name in names]
-        outputs += [f"{name}_probability" for name in model.categories]
+        outputs += [f"{name}_probability" for name in told_apart(families)]
     taken = taken_names(outputs, columns)
     if taken:
         raise ConfigurationError(
@@ -43,9 +45,7 @@ def imputed(model: GaussianMixtureModel, dataset: DataFrame, draws: int, seed: i
         for field, name in zip(numbered.schema.fields, columns, strict=True)
     ]
     fields += numbered_fields([T.StructField(name, kind) for name in outputs], len(columns))
-    work = BatchImputing(
-        model.parameters, tuple(columns), tuple(names), draws, seed, model._categories
-    )
+    work = BatchImputing(model.parameters, tuple(columns), tuple(names), draws, seed, families)
     if all(is_carried(field.dataType) for field in dataset.schema):
         filled = numbered.mapInArrow(work, T.StructType(fields))
     else:

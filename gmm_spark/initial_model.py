@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gmm_spark.engine.blocks import Roles
-from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.families import FAMILIES, Category, Family, FamilyColumns
+from gmm_spark.mixture.families.categorical import split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
@@ -23,13 +24,12 @@ _SHOWN = 3
 def check_columns(
     model: GaussianMixtureModel,
     inputs: Sequence[str] | None,
-    categories: Sequence[str],
-    counts: Sequence[str],
+    families: Mapping[type[Family], Sequence[str]],
 ) -> None:
     """Raise ConfigurationError where the columns of the data are not those of the model.
 
     `inputs` are None where they are entries of a vector: these, as those of a model without
-    names, are taken by their place.
+    names, are taken by their place. `families` are the columns of each.
     """
     parameters, names = model.parameters, model._input_columns()
     if names is not None and len(names) != parameters.d:
@@ -40,8 +40,9 @@ def check_columns(
         raise ConfigurationError(f"initialModel has {parameters.d} columns, the data {len(inputs)}")
     if inputs is not None and names is not None:
         _require_same("columns", names, inputs)
-    _require_same("categories", list(model.categories), categories)
-    _require_same("counts", model.getCountCols(), counts)
+    known = {type(columns.family): columns.names for columns in model._family_columns()}
+    for kind, wanted in families.items():
+        _require_same(kind.name, known.get(kind, ()), wanted)
 
 
 def _require_same(kind: str, known: Sequence[str], wanted: Sequence[str]) -> None:
@@ -64,46 +65,67 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def matched(
-    model: GaussianMixtureModel, inputs: Sequence[str] | None, roles: Roles, shares: Array
+    model: GaussianMixtureModel,
+    inputs: Sequence[str] | None,
+    roles: Roles,
+    usual: Sequence[Array],
 ) -> tuple[Parameters, list[str]]:
-    """The parameters of the model for columns, levels and counts in the order of the data, in the
-    user's units, and sentences about levels that only one of the two knows.
+    """The parameters of the model for columns and levels in the order of the data, in the user's
+    units, and sentences about levels that only one of the two knows.
 
     Parameters
     ----------
     inputs : numeric columns of the data; None where they are entries of a vector
-    shares : (L,) how frequent the levels of the data's categories are
+    usual : of every family what T(x) is on average: how frequent the levels of categories are
 
     Raises ConfigurationError where columns differ, or a category has no level in common.
     """
-    check_columns(model, inputs, [c.name for c in roles.categories], roles.counts)
+    wanted = {type(columns.family): columns.names for columns in roles.columns}
+    check_columns(model, inputs, {kind: wanted.get(kind, ()) for kind in FAMILIES})
     parameters, names = model.parameters, model._input_columns()
     if inputs is not None and names is not None:
         parameters = parameters.marginal(_places(names, inputs))
-    counts = _places(model.getCountCols(), roles.counts)
-    if counts.size:
-        parameters = replace(parameters, rates=parameters.rates[:, counts])
-        if parameters.noise is not None:
-            values = parameters.noise.log_values[counts]
-            parameters = replace(parameters, noise=replace(parameters.noise, log_values=values))
-    by_name = {
-        category.name: (category, table)
-        for category, table in zip(
-            model._categories, split_tables(parameters.tables, parameters.levels), strict=True
+    found, ranges, notes = [], [], []
+    known = {
+        type(columns.family): (columns, values, place)
+        for place, (columns, values) in enumerate(
+            zip(model._family_columns(), parameters.family_parameters, strict=True)
         )
     }
-    tables, notes = [np.zeros((parameters.k, 0))], []
-    parts = split_tables(shares, roles.levels)
-    for category, share in zip(roles.categories, parts, strict=True):
-        table, note = _releveled(*by_name[category.name], category, share)
-        tables.append(table)
-        notes += note
+    for columns, share in zip(roles.columns, usual, strict=True):
+        own, values, place = known[type(columns.family)]
+        order = _places(own.names, columns.names)
+        if columns.categories:
+            values, more = _all_releveled(own, values, columns, share)
+            notes += more
+        else:
+            values = own.family.of_columns(values, order)
+        found.append(values)
+        if parameters.noise is not None:
+            ranges.append(parameters.noise.ranges[place].taken(order))
+    if parameters.noise is not None:
+        parameters = replace(parameters, noise=replace(parameters.noise, ranges=tuple(ranges)))
     if notes:
         notes = [f"initial_levels: {'; '.join(notes)}"]
-    return (
-        replace(parameters, tables=np.concatenate(tables, axis=1), levels=roles.levels),
-        notes,
-    )
+    parameters = replace(parameters, families=roles.families, family_parameters=tuple(found))
+    return parameters, notes
+
+
+def _all_releveled(
+    known: FamilyColumns, tables: Array, wanted: FamilyColumns, shares: Array
+) -> tuple[Array, list[str]]:
+    """Tables over the levels of the data, one category after the other, and what differs."""
+    levels = tuple(len(one.levels) for one in known.categories)
+    by_name = dict(zip(known.names, split_tables(tables, levels), strict=True))
+    categories = dict(zip(known.names, known.categories, strict=True))
+    parts = split_tables(shares, tuple(len(one.levels) for one in wanted.categories))
+    found, notes = [], []
+    for category, share in zip(wanted.categories, parts, strict=True):
+        name = category.name
+        table, more = _releveled(categories[name], by_name[name], category, share)
+        found.append(table)
+        notes += more
+    return np.concatenate(found, axis=1), notes
 
 
 def _places(known: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

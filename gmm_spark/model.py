@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from pyspark.ml import Model
@@ -17,7 +18,6 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.description import line, segments
 from gmm_spark.engine.cluster import needed_session
-from gmm_spark.engine.columns import Category
 from gmm_spark.engine.inputs import check_data, whole
 from gmm_spark.engine.parquet import (
     ParquetTable,
@@ -26,7 +26,9 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.errors import ConfigurationError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.imputation import imputed
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.families import Category, FamilyColumns
+from gmm_spark.mixture.families.categorical import split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.spec import SETTINGS
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.params import GaussianMixtureParams, own, with_settings
@@ -128,6 +130,15 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         if self._parameters is None:
             raise ConfigurationError("this model has no parameters; fit one or load one")
         return self._parameters
+
+    def _family_columns(self) -> tuple[FamilyColumns, ...]:
+        """The columns of every family that the model is of."""
+        found, categories = [], iter(self._categories)
+        for family in self.parameters.families:
+            own = tuple(islice(categories, family.num_columns)) if family.told_apart else ()
+            names = [one.name for one in own] or list(self._columns.of_family(type(family)))
+            found.append(FamilyColumns(family, tuple(names), own))
+        return tuple(found)
 
     @property
     def weights(self) -> list[float]:

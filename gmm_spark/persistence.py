@@ -1,8 +1,9 @@
 """Saving and loading: Spark's directory layout, JSON metadata and a Parquet table, versioned.
 
     path/metadata     Spark ML's metadata: class, uid, params; ours: format version, summary
-    path/data         a row a component: component, weight, mean, covariance, the table of
-                      probabilities of categories, the rates of counts
+    path/data         a row a component: component, weight, mean, covariance, and the parameters
+                      of every column family: the table of probabilities of categories, the
+                      rates of counts
     path/initialModel of an estimator that starts from a model
 
 The covariance of a structure that all components share stands in the first row alone. Version 2
@@ -14,6 +15,7 @@ these cannot read the model, whatever its version.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +25,14 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from gmm_spark import mllib
 from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
-from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.families import FAMILIES, Category, Family, Noise, Range, with_places
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 
-FORMAT_VERSION = 2
-_DATA_SCHEMA = (
-    "component int, weight double, mean array<double>, covariance array<double>, "
-    "table array<double>, rate array<double>"
-)
+FORMAT_VERSION = max(2, *(kind.format_version for kind in FAMILIES))
+_DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
 
 
 class _Writer(MLWriter):
@@ -72,20 +71,21 @@ class ModelWriter(_Writer):
     def saveImpl(self, path: str) -> None:
         parameters: Parameters = self.instance.parameters
         stacked = parameters.structure.stacked(parameters.covariances)
+        places = with_places(parameters.families)
+        stored = [kind for kind in FAMILIES if kind in places]
         rows = []
         for index in range(parameters.k):
             # One that all components share stands in the first row alone.
             covariance = stacked[index].ravel().tolist() if index < len(stacked) else None
             weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
-            table = parameters.tables[index].tolist()
-            rate = parameters.rates[index].tolist()
-            rows.append((index, weight, mean, covariance, table, rate))
-        frame = needed_session().createDataFrame(rows, _DATA_SCHEMA).coalesce(1)
+            others = [parameters.of(kind)[index].tolist() for kind in stored]
+            rows.append((index, weight, mean, covariance, *others))
+        frame = needed_session().createDataFrame(rows, _schema(stored)).coalesce(1)
         frame.write.parquet(f"{path}/data")
         noise, categories = parameters.noise, self.instance._categories
-        new = bool(categories) or parameters.counts > 0 or noise is not None
+        versions = [type(family).format_version for family in parameters.families]
         extra: dict[str, Any] = {
-            "formatVersion": FORMAT_VERSION if new else 1,
+            "formatVersion": max([1 if noise is None else 2, *versions]),
             "structure": parameters.structure.code,
             "k": parameters.k,
             "numFeatures": parameters.d,
@@ -95,11 +95,7 @@ class ModelWriter(_Writer):
                 {"name": c.name, "levels": list(c.levels), "other": c.other} for c in categories
             ]
         if noise is not None:
-            extra["noise"] = {"weight": noise.weight, "logWidths": noise.log_widths.tolist()}
-            extra["noise"]["logValues"] = noise.log_values.tolist()
-            if noise.lowest is not None and noise.least_counts is not None:
-                extra["noise"]["lowest"] = noise.lowest.tolist()
-                extra["noise"]["leastCounts"] = noise.least_counts.tolist()
+            extra["noise"] = _noise_as_json(noise, parameters.families, stored)
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
         self._save_metadata(path, extra)
@@ -158,12 +154,12 @@ class ModelReader(_Reader):
         if _of_mllib(metadata):
             return self._loaded_from_mllib(path, metadata)
         try:
-            rows = spark.read.schema(_DATA_SCHEMA).parquet(f"{_readable(path)}/data").collect()
+            rows = spark.read.schema(_schema(FAMILIES)).parquet(f"{_readable(path)}/data").collect()
             categories = tuple(
                 Category(c["name"], tuple(c["levels"]), c["other"])
                 for c in metadata.get("categories", [])
             )
-            parameters = _parameters(rows, metadata, tuple(len(c.levels) for c in categories))
+            parameters = _parameters(rows, metadata, [len(c.levels) for c in categories])
             summary = metadata.get("summary")
             if summary is not None:
                 summary = GaussianMixtureSummary.from_json(summary)
@@ -222,7 +218,43 @@ def _of_mllib(metadata: dict[str, Any]) -> bool:
     return metadata.get("class") in mllib.CLASSES
 
 
-def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ...]) -> Parameters:
+def _schema(families: Sequence[type[Family]]) -> str:
+    return ", ".join([_DATA_SCHEMA, *(f"{kind.stored} array<double>" for kind in families)])
+
+
+def _noise_as_json(
+    noise: Noise, families: Sequence[Family], stored: Sequence[type[Family]]
+) -> dict[str, Any]:
+    ranges = {type(family): where for family, where in zip(families, noise.ranges, strict=True)}
+    found: dict[str, Any] = {"weight": noise.weight, "logWidths": noise.log_widths.tolist()}
+    placed = {} if noise.lowest is None else {"lowest": noise.lowest.tolist()}
+    for kind in stored:
+        if kind.stored_range is None:
+            continue
+        where = ranges.get(kind, Range(np.zeros(0), np.zeros(0)))
+        found[kind.stored_range[0]] = where.log_sizes.tolist()
+        if where.lowest is not None:
+            placed[kind.stored_range[1]] = where.lowest.tolist()
+    return {**found, **placed} if noise.is_placed else found
+
+
+def _noise(stored: dict[str, Any], families: Sequence[Family]) -> Noise:
+    def kept(key: str) -> Array | None:
+        return np.array(stored[key], dtype=float) if key in stored else None
+
+    ranges = []
+    for family in families:
+        keys, nothing = type(family).stored_range, np.zeros(0)
+        sizes = None if keys is None else kept(keys[0])
+        if keys is None or sizes is None:
+            ranges.append(family.range_of(nothing, nothing))
+        else:
+            ranges.append(Range(sizes, kept(keys[1])))
+    widths = np.array(stored["logWidths"], dtype=float)
+    return Noise(stored["weight"], widths, kept("lowest"), tuple(ranges))
+
+
+def _parameters(rows: list[Any], metadata: dict[str, Any], levels: Sequence[int]) -> Parameters:
     k, d = metadata["k"], metadata["numFeatures"]
     structure = structure_named(metadata["structure"])
     rows = sorted(rows, key=lambda row: row["component"])
@@ -232,14 +264,22 @@ def _parameters(rows: list[Any], metadata: dict[str, Any], levels: tuple[int, ..
     covariances = np.array(kept).reshape(structure.shape(k, d))
     weights = np.array([row["weight"] for row in rows])
     means = np.array([row["mean"] for row in rows], dtype=float).reshape(k, d)
-    tables = np.array([row["table"] or [] for row in rows], dtype=float).reshape(k, -1)
+    families, others = [], []
+    for kind in FAMILIES:
+        values = np.array([row[kind.stored] or [] for row in rows], dtype=float).reshape(k, -1)
+        if values.shape[1] or (kind.told_apart and levels):
+            families.append(kind.sized(values.shape[1], levels))
+            others.append(values)
     noise = metadata.get("noise")
-    if noise is not None:
-        keys = "logWidths", "logValues", "lowest", "leastCounts"
-        ranges = (np.array(noise[key], dtype=float) for key in keys if key in noise)
-        noise = Noise(noise["weight"], *ranges)
-    rates = np.array([row["rate"] or [] for row in rows], dtype=float).reshape(k, -1)
-    found = Parameters(structure, weights, means, covariances, tables, levels, noise, rates)
+    found = Parameters(
+        structure,
+        weights,
+        means,
+        covariances,
+        tuple(families),
+        tuple(others),
+        None if noise is None else _noise(noise, families),
+    )
     return found.validated()
 
 

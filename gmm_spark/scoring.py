@@ -30,6 +30,7 @@ from gmm_spark.engine.scoring import BatchScoring, Scorer, Scores, TableScoring
 from gmm_spark.engine.table_files import TableFiles
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name
+from gmm_spark.mixture.families import FAMILIES, numbers_of, told_apart
 from gmm_spark.mixture.spec import MISSING, Missing
 from gmm_spark.output_columns import refuse_taken
 
@@ -82,10 +83,9 @@ def transformed_table(model: GaussianMixtureModel, table: ParquetTable) -> DataF
 
 def scored_row(model: GaussianMixtureModel, value: Any) -> Scores:
     """The scores of one row, a vector."""
-    if model._categories or model.parameters.counts:
-        raise ConfigurationError(
-            "a row of a model with categories or counts is no vector; use transform"
-        )
+    if model.parameters.families:
+        others = " or ".join(kind.name for kind in FAMILIES)
+        raise ConfigurationError(f"a row of a model with {others} is no vector; use transform")
     row = np.asarray(value.toArray() if hasattr(value, "toArray") else value, dtype=float)
     if row.shape != (model.numFeatures,):
         raise ConfigurationError(
@@ -108,7 +108,7 @@ def missing_values(model: GaussianMixtureModel) -> Missing:
 
 def row_columns(model: GaussianMixtureModel, names: list[str]) -> list[str]:
     """The columns that a row is scored by, in the order of a block's rows."""
-    return [*names, *model.categories, *model.getCountCols()]
+    return [*names, *(name for columns in model._family_columns() for name in columns.names)]
 
 
 def check_inputs(
@@ -119,19 +119,21 @@ def check_inputs(
         raise ConfigurationError(
             f"inputCols names {len(names)} columns, the model was fitted on {model.numFeatures}"
         )
-    read = [*names, *model.getCountCols(), *model.categories]
+    families = model._family_columns()
+    numbers, categories = [*names, *numbers_of(families)], told_apart(families)
+    read = [*numbers, *categories]
     if isinstance(dataset, TableFiles):
         _expect_made(model, dataset.schema.names, read)
         absent = absent_input(missing_values(model))
-        for name in [*names, *model.getCountCols()]:
+        for name in numbers:
             dataset.check(name, "number", absent)
-        for name in model.categories:
+        for name in categories:
             dataset.check(name, "category", absent)
         return
     _expect_made(model, dataset.columns, read)
-    for name in [*names, *model.getCountCols()]:
+    for name in numbers:
         check_numeric(dataset, name)
-    for name in model.categories:
+    for name in categories:
         check_category(dataset, name)
 
 
@@ -188,7 +190,7 @@ def _scoring(
         None if names is None else tuple(names),
         features,
         model._columns.outputs(model.getOutlierThreshold() is not None),
-        model._categories,
+        model._family_columns(),
         -np.inf if threshold is None else threshold,
     )
 

@@ -21,6 +21,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.imputing import BatchImputing
 from gmm_spark.engine.scoring import BatchScoring
+from gmm_spark.mixture.families import told_apart
 
 Batches = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -62,7 +63,7 @@ def scored_beside(
         names: tuple[str, ...] = (scoring.features,)
     else:
         names = scoring.inputs
-        categories = {category.name for category in scoring.categories}
+        categories = told_apart(scoring.families)
         inputs = [_input(scoring.columns.index(name), name in categories) for name in names]
     alone = replace(scoring, columns=names, kept=0)
     kinds = [T.ArrayType(T.DoubleType()) if _is_vector(f) else f.dataType for f in added]
@@ -78,7 +79,7 @@ def scored_beside(
 
 def imputed_beside(numbered: DataFrame, work: BatchImputing, outputs: Sequence[str]) -> DataFrame:
     """The table, its columns named "0", "1", ..., filled, with the output columns after them."""
-    categories = [category.name for category in work.categories]
+    categories = told_apart(work.families)
     names = (*work.inputs, *categories)
     inputs = [_input(work.columns.index(name), name in categories) for name in names]
     alone: Batches = replace(work, columns=names)

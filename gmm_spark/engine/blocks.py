@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.engine.columns import Category, Encoder, Memberships
+from gmm_spark.engine.columns import Encoder, Memberships, encoders_of
+from gmm_spark.mixture.families import Category, Family, FamilyColumns, numbers_of, rows_of
 from gmm_spark.mixture.parameters import Array
 
 
@@ -20,20 +21,19 @@ class TaskProblemError(Exception):
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a block are for: features first, then categories, counts, weight, the
-    label of a given start, and whose component rows may be of."""
+    """What the columns of a block are for: features first, then those of every family, weight,
+    the label of a given start, and whose component rows may be of."""
 
     features: tuple[str, ...]
     weight: str | None = None
     label: str | None = None
-    categories: tuple[Category, ...] = ()
     membership: str | None = None
-    counts: tuple[str, ...] = ()
+    columns: tuple[FamilyColumns, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Features, categories and counts: what the mixture is of."""
-        return (*self.features, *(category.name for category in self.categories), *self.counts)
+        """Features and the columns of families: what the mixture is of."""
+        return (*self.features, *(name for columns in self.columns for name in columns.names))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,14 +41,28 @@ class Roles:
         return (*self.inputs, *(name for name in rest if name is not None))
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        return tuple(len(category.levels) for category in self.categories)
+    def numbers(self) -> tuple[str, ...]:
+        """Those of the inputs that are numbers in the table."""
+        return (*self.features, *numbers_of(self.columns))
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """Those of the inputs whose values are told apart."""
+        return tuple(one for columns in self.columns for one in columns.categories)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(columns.family for columns in self.columns)
+
+    @property
+    def of_families(self) -> list[tuple[Family, slice]]:
+        """Every family with its rows of a block."""
+        return rows_of(self.families, len(self.features))
 
     @property
     def encoders(self) -> dict[int, Encoder]:
         """What turns columns that are not plain numbers into numbers, by their place."""
-        first = len(self.features)
-        found: dict[int, Encoder] = dict(enumerate(self.categories, first))
+        found = encoders_of(self.columns, len(self.features))
         if self.membership is not None:
             found[len(self.names) - 1] = Memberships()
         return found
@@ -70,7 +84,7 @@ class Block:
 
     @property
     def inputs(self) -> Array:
-        """Features, codes of categories, and counts."""
+        """Features, and the columns of families."""
         return self.values[: len(self.roles.inputs)]
 
     @property

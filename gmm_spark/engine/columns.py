@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.parameters import Array
 
 # What is said of columns of other types, wherever they are found.
@@ -38,22 +39,30 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Category:
-    """A column of text, whole numbers or booleans, and the values it may have."""
+class Levels:
+    """The values of a category as their places among its levels."""
 
-    name: str
-    levels: tuple[str, ...]
-    other: bool = False  # the last level stands for every value that is not among the others
+    category: Category
 
     def encoded(self, column: pa.Array) -> Array:
         """Positions among the levels; NaN for nulls, and for values that are not known."""
-        column = as_text(column)
-        found = pc.index_in(column, value_set=pa.array(self.levels, pa.string()))
+        column, levels = as_text(column), self.category.levels
+        found = pc.index_in(column, value_set=pa.array(levels, pa.string()))
         codes = found.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        if self.other:
+        if self.category.other:
             present = column.is_valid().to_numpy(zero_copy_only=False)
-            codes = np.where(np.isnan(codes) & present, len(self.levels) - 1.0, codes)
+            codes = np.where(np.isnan(codes) & present, len(levels) - 1.0, codes)
         return np.asarray(codes)
+
+
+def encoders_of(families: Sequence[FamilyColumns], first: int) -> dict[int, Encoder]:
+    """What turns the columns of families that are not plain numbers into numbers, by their place;
+    theirs begin at `first`."""
+    found: dict[int, Encoder] = {}
+    for columns in families:
+        found.update((first + i, Levels(one)) for i, one in enumerate(columns.categories))
+        first += len(columns.names)
+    return found
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from gmm_spark.engine.cluster import (
     parallelism,
     released,
 )
-from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, NO_WEIGHT, Category
+from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, NO_WEIGHT
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.packing import PACKED_SCHEMA, PackedReader, Packer
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.families import FamilyColumns
 
 # Partitions beyond this many a core cost more to start than they balance.
 _PARTITIONS_PER_CORE = 4
@@ -56,14 +57,14 @@ def check_membership(frame: DataFrame, name: str) -> None:
 def check_columns(
     frame: DataFrame,
     input_cols: Sequence[str] | None,
-    counts: Sequence[str],
+    others: Sequence[str],
     weight: str | None,
     label: str | None,
     membership: str | None,
 ) -> None:
     """Raise where the frame lacks one of the columns, or it is not of the type that is needed."""
     extra = [name for name in (weight, label) if name is not None]
-    for name in [*(input_cols or ()), *counts, *extra]:
+    for name in [*(input_cols or ()), *others, *extra]:
         check_numeric(frame, name)
     if membership is not None:
         check_membership(frame, membership)
@@ -142,15 +143,15 @@ class DataFrameSource:
         features_col: str,
         weight: str | None,
         label: str | None,
-        categories: tuple[Category, ...] = (),
         membership: str | None = None,
-        counts: tuple[str, ...] = (),
+        families: tuple[FamilyColumns, ...] = (),
     ) -> None:
         self.spark = frame.sparkSession
-        check_columns(frame, input_cols, counts, weight, label, membership)
         self._frame, self._features = frame, features_col
         features = tuple(input_cols) if input_cols is not None else (features_col,)
-        self.roles = Roles(features, weight, label, categories, membership, counts)
+        self.roles = Roles(features, weight, label, membership, families)
+        others = self.roles.numbers[len(features) :]
+        check_columns(frame, input_cols, others, weight, label, membership)
         selected, encoders = [], self.roles.encoders
         for place, name in enumerate(self.roles.names):
             if input_cols is None and place == 0:

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 
-from gmm_spark.engine.columns import Category, Encoder, as_text, batch_columns
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.columns import as_text, batch_columns
 from gmm_spark.engine.scoring import central
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.families import FamilyColumns, told_apart
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.usable import extremes, refusal, unusable
@@ -25,11 +27,10 @@ from gmm_spark.mixture.usable import extremes, refusal, unusable
 class BatchImputing:
     """Fills the gaps of batches of rows, for `mapInArrow`.
 
-    `columns` are the names of what is in a batch, where they may be numbered; `inputs` are the
-    numbers, then the counts. Without `draws`
-    the means are put in, and a column of standard deviations for every input follows, and one of
-    probabilities for every category; with them every row comes that often, with a number after
-    its columns.
+    `columns` are the names of what is in a batch, where they may be numbered; `inputs` are those of
+    them that are numbers, the features first. Without `draws` the means are put in, and a column of
+    standard deviations for every input follows, and one of probabilities for every category; with
+    them every row comes that often, with a number after its columns.
     """
 
     parameters: Parameters
@@ -37,26 +38,24 @@ class BatchImputing:
     inputs: tuple[str, ...]
     draws: int
     seed: int
-    categories: tuple[Category, ...] = ()
+    families: tuple[FamilyColumns, ...] = ()
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
         partition = 0 if context is None else context.partitionId()
         rng = np.random.default_rng([self.seed, partition])
-        ends = np.cumsum([0, *(len(category.levels) for category in self.categories)])
-        pairs = zip(self.categories, ends[1:], strict=True)
-        unnamed = [int(end) - 1 for category, end in pairs if category.other]
-        imputer = Imputer(self.parameters, central(self.parameters), unnamed)
-        d, q = self.parameters.d, len(self.categories)
-        categories = [category.name for category in self.categories]
-        names = (*self.inputs[:d], *categories, *self.inputs[d:])
-        encoders: dict[int, Encoder] = dict(enumerate(self.categories, d))
-        # As they stand in the block, and as they come out: numbers, counts, categories.
-        order = [*range(d), *range(d + q, len(names)), *range(d, d + q)]
+        pairs = zip(self.families, self.parameters.family_parameters, strict=True)
+        filling = [columns.filling(values) for columns, values in pairs]
+        imputer = Imputer(self.parameters, central(self.parameters), filling)
+        d = self.parameters.d
+        roles = Roles(self.inputs[:d], columns=self.families)
+        names, categories = roles.inputs, told_apart(self.families)
+        # As they stand in the block, and as they come out: numbers, then categories.
+        order = [names.index(name) for name in (*self.inputs, *categories)]
         for batch in batches:
             named = batch.rename_columns(list(self.columns))
-            values, _ = batch_columns(named, names, encoders)
-            wrong = unusable(values, *extremes(values), slice(d + q, len(names)))
+            values, _ = batch_columns(named, names, roles.encoders)
+            wrong = unusable(values, *extremes(values), roles.of_families)
             if wrong:
                 raise InputDataError(refusal(wrong, names, batch.num_rows))
             if self.draws == 0:
@@ -79,7 +78,8 @@ class BatchImputing:
         first = len(self.inputs)
         for name, row in zip(self.inputs, filled[:first], strict=True):
             arrays[self.columns.index(name)] = pa.array(row)
-        for category, row in zip(self.categories, filled[first:], strict=True):
+        categories = (one for columns in self.families for one in columns.categories)
+        for category, row in zip(categories, filled[first:], strict=True):
             place = self.columns.index(category.name)
             known = ~np.isnan(row)
             codes = pa.array(np.where(known, row, 0).astype(np.int64))

@@ -13,9 +13,10 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.engine.blocks import TaskProblemError
 from gmm_spark.engine.cluster import described
-from gmm_spark.engine.columns import NO_WEIGHT, Category, as_text, numbers, weighted_rows
+from gmm_spark.engine.columns import NO_WEIGHT, as_text, numbers, weighted_rows
 from gmm_spark.engine.row_groups import RowGroupReader
 from gmm_spark.errors import FitError, InputDataError
+from gmm_spark.mixture.families import Category
 from gmm_spark.mixture.parameters import Array
 
 # A column with more values than this is no category.

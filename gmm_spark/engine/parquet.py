@@ -118,7 +118,7 @@ class ParquetSource:
         self.spark = spark
         self.roles = roles
         files = files or table.files()
-        for name in (*roles.features, *roles.counts):
+        for name in roles.numbers:
             files.check(name, "number", absent_input(missing))
         for rest in (roles.weight, roles.label):
             if rest is not None:

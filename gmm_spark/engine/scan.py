@@ -16,9 +16,10 @@ from gmm_spark.engine.blocks import Block, Roles
 from gmm_spark.engine.columns import MOST_LABEL, NO_WEIGHT, bad_membership
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.families.count import MOST_COUNT
 from gmm_spark.mixture.parameters import Array
 from gmm_spark.mixture.spec import Missing, WeightKind
-from gmm_spark.mixture.usable import MOST_COUNT, Unusable, extremes, refusal, together, unusable
+from gmm_spark.mixture.usable import Unusable, extremes, refusal, together, unusable
 
 # Labels of a given start beyond this many distinct values are not counted on.
 _MAX_LABELS = 10_000
@@ -129,8 +130,7 @@ class PartialScan:
         self.nulls += block.nulls
         self.nans += gaps.sum(axis=1) - block.nulls
         low, high = extremes(block.values[:checked])
-        counts = slice(inputs - len(roles.counts), inputs)
-        wrong = unusable(block.values[:checked], low, high, counts)
+        wrong = unusable(block.values[:checked], low, high, roles.of_families)
         self.unusable = together([self.unusable, wrong])
         values = block.values
         if self.how.missing != "marginalize" and gaps[:inputs].any():

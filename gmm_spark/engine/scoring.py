@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gmm_spark.engine.columns import Category, Encoder, as_text, batch_columns, column_named
+from gmm_spark.engine.columns import as_text, batch_columns, column_named, encoders_of
 from gmm_spark.engine.row_groups import RowGroupReader, TableRows
 from gmm_spark.engine.vectors import array_features
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.families import FamilyColumns, rows_of
 from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
@@ -75,8 +76,7 @@ class Scorer:
         """Scores of every row. InputDataError for values that a fit refuses too, and for gaps where
         those are errors."""
         low, high = extremes(block)
-        counts = slice(len(block) - self.parameters.counts, len(block))
-        wrong = unusable(block, low, high, counts)
+        wrong = unusable(block, low, high, rows_of(self.parameters.families, self.parameters.d))
         if wrong:
             names = self.names or [f"number {column}" for column in range(len(block))]
             raise InputDataError(refusal(wrong, names, block.shape[1]))
@@ -194,7 +194,7 @@ class BatchScoring:
     inputs: tuple[str, ...] | None
     features: str
     outputs: tuple[str, str, str, str, str]
-    categories: tuple[Category, ...] = ()  # in `inputs` after the numbers, before counts
+    families: tuple[FamilyColumns, ...] = ()  # in `inputs` after the numbers
     threshold: float = -np.inf  # log densities under it are outliers
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -218,17 +218,16 @@ class BatchScoring:
             yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
 
     def _inputs(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> Array:
-        first = self.scorer.parameters.d
-        encoders: dict[int, Encoder] = dict(enumerate(self.categories, first))
+        encoders = encoders_of(self.families, self.scorer.parameters.d)
         values, nulls = batch_columns(batch, names, encoders)
         if self.scorer.gaps == "error":
-            for place, category in enumerate(self.categories, first):
+            for place in encoders:
                 unknown = np.isnan(values[place])
                 if unknown.sum() > nulls[place]:
-                    column = as_text(column_named(batch, category.name))
+                    column = as_text(column_named(batch, names[place]))
                     strange = column.filter(pa.array(unknown)).drop_null()
                     raise InputDataError(
-                        f"column {category.name!r}: {len(strange)} of {batch.num_rows} rows hold "
+                        f"column {names[place]!r}: {len(strange)} of {batch.num_rows} rows hold "
                         f"values the model has not seen (the first: {strange[0].as_py()!r}); set "
                         "missing='marginalize' to score them by their other columns, or 'skip' "
                         "for nulls"

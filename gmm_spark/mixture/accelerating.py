@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.edges import Edges
 from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.families.family import LEAST_PROBABILITY, Family
 from gmm_spark.mixture.kernel import RunPass
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 _DEPTH = 10
 # Combinations of steps whose differences are smaller than this, relative, are left out.
 _SMALLEST_DIFFERENCE = 1e-3
-# In extrapolations a probability, or the rate of a count, is at least this.
-_LEAST_PROBABILITY = 1e-10
-_LARGEST_LOG_RATE = 50.0
 # A correction of a component's statistics by more than this factor is none.
 _FARTHEST = 3.0
 # Between two full passes, 20 to 300 steps of EM on the sample are taken: as many as read 20 times
@@ -143,9 +141,9 @@ def extrapolate(
     """Anderson acceleration of the EM map (Walker and Ni 2011; for EM, Henderson and Varadhan
     2019): the combination of the last steps in which their residuals cancel best.
 
-    Works on logarithms of weights, tables and rates, means, and Cholesky factors with logarithms
-    on the diagonal, so that every extrapolation is a mixture. EM goes from `at` to `stepped`; the
-    first time there is nothing to combine, and no extrapolation.
+    Works on logarithms of weights, the families' flat forms, means, and Cholesky factors with
+    logarithms on the diagonal, so that every extrapolation is a mixture. EM goes from `at` to
+    `stepped`; the first time there is nothing to combine, and no extrapolation.
     """
     alive = (at.weights > 0) & (stepped.weights > 0)
     try:
@@ -214,10 +212,18 @@ def _flat(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     covariances = structure.of(parameters.covariances, alive)
     second = structure.storage.flat(covariances, parameters.d)
     means = parameters.means[alive]
-    others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
-    others = np.log(np.maximum(others, _LEAST_PROBABILITY))
+    others = _of_families(parameters, alive, lambda family, values: family.flat(values))
     weights = np.log(_weights(parameters, alive))
     return np.concatenate([weights, others.ravel(), means.ravel(), np.ravel(second)])
+
+
+def _of_families(
+    parameters: Parameters, alive: NDArray[np.bool_], part: Callable[[Family, Array], Array]
+) -> Array:
+    """Something of every family, (components alive, ...), side by side."""
+    pairs = zip(parameters.families, parameters.family_parameters, strict=True)
+    found = [part(family, values[alive]) for family, values in pairs]
+    return np.concatenate([np.zeros((int(alive.sum()), 0)), *found], axis=1)
 
 
 def _weights(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
@@ -226,15 +232,15 @@ def _weights(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     noise = parameters.noise
     if noise is None:
         return weights
-    return np.append(weights, max(noise.weight, _LEAST_PROBABILITY))
+    return np.append(weights, max(noise.weight, LEAST_PROBABILITY))
 
 
 def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parameters:
     k, d = int(alive.sum()), like.d
-    num_levels = sum(like.levels)
-    sizes = np.cumsum([k + (like.noise is not None), k * (num_levels + like.counts), k * d])
+    widths = [family.num_parameters for family in like.families]
+    sizes = np.cumsum([k + (like.noise is not None), k * sum(widths), k * d])
     logs, others, means, second = np.split(values, sizes)
-    log_tables, log_rates = np.split(others.reshape(k, -1), [num_levels], axis=1)
+    flat, first = others.reshape(k, sum(widths)), 0
     found_weights = np.exp(logs - logs.max())
     found_weights /= found_weights.sum()
     weights = np.zeros(like.k)
@@ -242,11 +248,10 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
     noise = like.noise
     if noise is not None:
         noise = replace(noise, weight=float(found_weights[-1]))
-    tables, rates = np.array(like.tables), np.array(like.rates)
-    tables[alive], rates[alive] = log_tables, np.exp(np.minimum(log_rates, _LARGEST_LOG_RATE))
-    for table in split_tables(tables, like.levels):
-        table[alive] = np.exp(table[alive] - table[alive].max(axis=1, keepdims=True))
-        table[alive] /= table[alive].sum(axis=1, keepdims=True)
+    of_families = tuple(np.array(values) for values in like.family_parameters)
+    for family, whole, width in zip(like.families, of_families, widths, strict=True):
+        whole[alive] = family.unflat(flat[:, first : first + width])
+        first += width
     all_means = np.array(like.means)
     all_means[alive] = means.reshape(k, d)
     structure, covariances = like.structure, np.array(like.covariances)
@@ -260,9 +265,8 @@ def _unflat(values: Array, like: Parameters, alive: NDArray[np.bool_]) -> Parame
         weights=weights,
         means=all_means,
         covariances=covariances,
-        tables=tables,
+        family_parameters=of_families,
         noise=noise,
-        rates=rates,
     )
 
 
@@ -274,8 +278,8 @@ def _metric(parameters: Parameters, alive: NDArray[np.bool_]) -> Array:
     shared, storage = parameters.structure.shared, parameters.structure.storage
     share = np.ones((1, 1)) if shared else weights[:, None]
     second = storage.flat_metric(share, deviations[:1] if shared else deviations)
-    others = np.concatenate([parameters.tables[alive], parameters.rates[alive]], axis=1)
-    others = weights[:, None] * np.sqrt(others)
+    others = _of_families(parameters, alive, lambda family, values: family.metric(values))
+    others = weights[:, None] * others
     logs = np.sqrt(_weights(parameters, alive))
     return np.concatenate([logs, others.ravel(), means.ravel(), second.ravel()])
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from inspect import isabstract
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import numpy as np
@@ -154,9 +155,13 @@ class _Reader:
 
 
 def _dataclasses(kind: Any, seen: set[type]) -> Iterator[type]:
-    """The dataclasses that a class, or an annotation, is or names, and those that these name."""
+    """The dataclasses that a class, or an annotation, is or names, and those that these name; of
+    an abstract class, all that are one."""
     for one in get_args(kind):
         yield from _dataclasses(one, seen)
+    if isabstract(kind):
+        for one in kind.__subclasses__():
+            yield from _dataclasses(one, seen)
     if not isinstance(kind, type) or not is_dataclass(kind) or kind in seen:
         return
     seen.add(kind)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Problem, fit
 from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.families import Family, Noise, rows_of
 from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
-from gmm_spark.mixture.parameters import Array, Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 from gmm_spark.mixture.path import Path, SampleStep, one_round
 from gmm_spark.mixture.prior import Prior, Priors
 
@@ -29,19 +30,19 @@ _ON_THE_FLOOR = 1 + 1e-6
 # Candidates that share a scan: as many, whoever does the work.
 _STACKED = 4
 # Candidates whose scores, weights and means differ by less than this go to the same optimum.
-_SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN, _SAME_PROBABILITY = 1e-4, 0.01, 0.2, 0.1
+_SAME_SCORE, _SAME_WEIGHT, _SAME_MEAN = 1e-4, 0.01, 0.2
 
 
 @dataclass(frozen=True)
 class Sample:
     """Rows in random order, so that its beginning is a sample too, and how they are seen."""
 
-    values: Array  # (d + q + c, n): numbers in the user's units, codes of categories, counts
+    values: Array  # numbers in the user's units, (d, n), then the rows of every family
     weights: Array | None  # (n,)
     standardisation: Standardisation
     floor: Array  # (d,) standardised
     gaps: bool = False  # some values are NaN, and are integrated out
-    levels: tuple[int, ...] = ()  # (q,) of the categories
+    families: tuple[Family, ...] = ()
     allowed: NDArray[np.int64] | None = None  # (n,) whose components rows may be of, by bits
     prior: Priors | None = None  # as it weighs beside these rows
     noise: Noise | None = None  # with a little weight; None is no noise
@@ -55,14 +56,9 @@ class Sample:
         return int(self.floor.size)
 
     @property
-    def codes(self) -> Array:
-        """Of the categories, (q, n)."""
-        return self.values[self.d : self.d + len(self.levels)]
-
-    @property
-    def counts(self) -> Array:
-        """The counts, (c, n)."""
-        return self.values[self.d + len(self.levels) :]
+    def of_families(self) -> list[tuple[Family, Array]]:
+        """Every family with its values, (num_columns, n)."""
+        return [(family, self.values[rows]) for family, rows in rows_of(self.families, self.d)]
 
     @property
     def z(self) -> Array:
@@ -333,14 +329,14 @@ def same_optimum(a: Candidate, b: Candidate, score: float = _SAME_SCORE) -> bool
     one, other = a.parameters, b.parameters
     weights = np.sort(one.weights) - np.sort(other.weights)
     means = np.sort(one.means, axis=0) - np.sort(other.means, axis=0)
-    tables = np.sort(one.tables, axis=0) - np.sort(other.tables, axis=0)
-    # The root of a count has a deviation of about a half, whatever its rate.
-    roots = np.sqrt(np.sort(one.rates, axis=0)) - np.sqrt(np.sort(other.rates, axis=0))
+    parts = zip(one.families, one.family_parameters, other.family_parameters, strict=True)
     return bool(
         np.abs(weights).max() < _SAME_WEIGHT
         and np.abs(means).max(initial=0.0) < _SAME_MEAN
-        and np.abs(tables).max(initial=0.0) < _SAME_PROBABILITY
-        and np.abs(roots).max(initial=0.0) < _SAME_MEAN / 2
+        and all(
+            family.same_optimum(np.sort(mine, axis=0), np.sort(others, axis=0))
+            for family, mine, others in parts
+        )
     )
 
 

@@ -69,8 +69,7 @@ class PartialStart:
         """
         given = self._standardised(sample.standardisation, structure, k)
         if given.means is not None:
-            counts = len(sample.counts)
-            unit = Parameters.unit(structure, k, sample.d, sample.levels, sample.noise, counts)
+            unit = Parameters.unit(structure, k, sample.d, sample.families, sample.noise)
             joint = log_joint_densities(given._within(unit), sample)[:k]
             start = start_from_groups(sample, joint.argmax(axis=0), k, structure)
         else:

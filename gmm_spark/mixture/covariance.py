@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.prior import Normal, Prior
 from gmm_spark.mixture.structures import Floored, Structure
 from gmm_spark.mixture.sufficient import Statistics
@@ -66,7 +66,7 @@ def m_step(
     Raises SingularCovarianceError where a covariance is singular and no floor stops it.
     """
     structure, noise = previous.structure, previous.noise
-    prior = prior or Prior.none(previous.levels, previous.counts)
+    prior = prior or Prior.none(previous.families)
     uniform = 0.0
     if noise is not None:
         uniform = float(statistics.counts[components.stop - 1])
@@ -104,19 +104,24 @@ def m_step(
         previous.covariances,
         floor,
     )
-    tables = _tables(statistics.tables[components], previous, prior, alive)
-    exposures = statistics.exposures[components] + prior.exposure
-    known = alive[:, None] & (exposures > 0)
-    rates = np.maximum(statistics.events[components], 0.0) + prior.events
-    rates = np.where(known, rates / np.where(known, exposures, 1.0), previous.rates)
+    parts = zip(
+        previous.families,
+        statistics.of_families,
+        prior.families,
+        previous.family_parameters,
+        strict=True,
+    )
+    of_families = tuple(
+        family.m_step(sums[components], own_prior, before, alive)
+        for family, sums, own_prior, before in parts
+    )
     parameters = replace(
         previous,
         weights=weights,
         means=means,
         covariances=covariances,
-        tables=tables,
+        family_parameters=of_families,
         noise=noise,
-        rates=rates,
     )
     return MStep(parameters, floored, tuple(int(i) for i in np.flatnonzero(~alive)))
 
@@ -160,22 +165,6 @@ def _with_prior(
         return means, scatters + weight[:, None] * between**2 + prior.scatter, rows + prior.rows
     scatters = scatters + weight * np.einsum("ki,ki->k", between, between) + prior.scatter
     return means, scatters, rows * d + prior.rows
-
-
-def _tables(found: Array, previous: Parameters, prior: Prior, alive: NDArray[np.bool_]) -> Array:
-    """Probabilities of levels, (k, L), from their weighted counts."""
-    tables = np.array(previous.tables)
-    if not previous.levels:
-        return tables
-    counts = np.maximum(found, 0.0) + prior.tables
-    parts = zip(
-        split_tables(tables, previous.levels), split_tables(counts, previous.levels), strict=True
-    )
-    for table, count in parts:
-        total = count.sum(axis=1)
-        known = alive & (total > 0)
-        table[known] = count[known] / total[known, None]
-    return tables
 
 
 def above_floor(parameters: Parameters, floor: Array) -> Parameters:

@@ -14,12 +14,13 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.sufficient import Statistics
 
@@ -33,22 +34,29 @@ _EDGE_SHARE = 0.01
 
 def can_vanish(parameters: Parameters, prior: Prior | None) -> bool:
     """Whether there are probabilities or rates that no prior keeps from zero."""
-    if not parameters.levels and not parameters.counts:
+    if not any(family.can_vanish for family in parameters.families):
         return False
-    return prior is None or not (prior.tables.any() or prior.exposure)
+    return prior is None or not any(own.any() for own in prior.families)
 
 
 def off_zero(parameters: Parameters) -> Parameters:
     """The parameters with what stands for zero in its place."""
-    return _at_least(parameters, np.full(sum(parameters.levels), _ZERO), np.full(1, _ZERO))
+    return _at_least(
+        parameters,
+        [np.full(1, _ZERO if family.can_vanish else -np.inf) for family in parameters.families],
+    )
 
 
 def smoothed(parameters: Parameters, statistics: Statistics, share: float) -> Parameters:
     """The parameters with a share of every table and rate as all rows have them, so that no
     component starts without a level, or a count, that there is."""
-    shares, means = _overall(statistics, parameters.levels)
-    tables = (1 - share) * parameters.tables + share * shares
-    return replace(parameters, tables=tables, rates=(1 - share) * parameters.rates + share * means)
+    overall = _overall(parameters, statistics)
+    parts = zip(parameters.families, parameters.family_parameters, overall, strict=True)
+    leaning = tuple(
+        (1 - share) * values + share * own if family.can_vanish else values
+        for family, values, own in parts
+    )
+    return replace(parameters, family_parameters=leaning)
 
 
 def with_weight(parameters: Parameters) -> Parameters:
@@ -61,47 +69,38 @@ def with_weight(parameters: Parameters) -> Parameters:
     return replace(parameters, weights=weights)
 
 
-def _at_least(parameters: Parameters, probabilities: Array, rates: Array) -> Parameters:
-    low, few = parameters.tables < probabilities, parameters.rates < rates
-    if not low.any() and not few.any():
+def _at_least(parameters: Parameters, least: Sequence[Array]) -> Parameters:
+    parts = list(zip(parameters.families, parameters.family_parameters, least, strict=True))
+    if not any((values < own).any() for _, values, own in parts):
         return parameters
-    return _with(
-        parameters,
-        np.where(low, probabilities, parameters.tables),
-        np.where(few, rates, parameters.rates),
+    raised = tuple(
+        family.at_least(values, own) if family.can_vanish else values
+        for family, values, own in parts
     )
+    return replace(parameters, family_parameters=raised)
 
 
-def _with(parameters: Parameters, tables: Array, rates: Array) -> Parameters:
-    for table in split_tables(tables, parameters.levels):
-        table /= table.sum(axis=1, keepdims=True)
-    return replace(parameters, tables=tables, rates=rates)
-
-
-def _overall(statistics: Statistics, levels: tuple[int, ...]) -> tuple[Array, Array]:
-    """How frequent levels are (L,), and the means of counts (c,), over all components."""
-    shares = np.array(statistics.tables.sum(axis=0))
-    for part in split_tables(shares, levels):
-        total = float(part.sum())
-        part[:] = part / total if total > 0 else 1 / part.size
-    exposures = statistics.exposures.sum(axis=0)
-    return shares, statistics.events.sum(axis=0) / np.maximum(exposures, np.finfo(float).tiny)
+def _overall(parameters: Parameters, statistics: Statistics) -> list[Array]:
+    """Of every family the parameters of all rows together, (num_parameters,); of those that have
+    no edges, none."""
+    return [
+        family.overall(sums) if family.can_vanish else np.zeros(family.num_parameters)
+        for family, sums in zip(parameters.families, statistics.of_families, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Values at an edge that the likelihood would rise by leaving, and what all rows have."""
+    """Values at an edge that the likelihood would rise by leaving, (k, num_parameters) of every
+    family, and what all rows have."""
 
-    tables: NDArray[np.bool_]  # (k, L)
-    rates: NDArray[np.bool_]  # (k, c)
-    shares: Array  # (L,)
-    means: Array  # (c,)
+    where: tuple[NDArray[np.bool_], ...]
+    overall: tuple[Array, ...]
 
     def left(self, parameters: Parameters, share: float) -> Parameters:
         """The parameters with these values raised to a share of what all rows have."""
-        tables = np.where(self.tables, share * self.shares, 0.0)
-        rates = np.where(self.rates, share * self.means, 0.0)
-        return _at_least(parameters, tables, rates)
+        pairs = zip(self.where, self.overall, strict=True)
+        return _at_least(parameters, [np.where(at, share * own, -np.inf) for at, own in pairs])
 
 
 def edges_to_leave(parameters: Parameters, statistics: Statistics, tol: float) -> Edges | None:
@@ -111,20 +110,21 @@ def edges_to_leave(parameters: Parameters, statistics: Statistics, tol: float) -
     `tol` is a gain of the mean log-likelihood that does not matter: so much at most, to first
     order, could be gained by going as far as all rows are.
     """
-    shares, means = _overall(statistics, parameters.levels)
-    k = slice(0, parameters.k)
-    promise = np.zeros_like(parameters.tables)
-    parts = (promise, parameters.tables, statistics.tables[k], shares)
-    split = (split_tables(part, parameters.levels) for part in parts)
-    for into, table, found, share in zip(*split, strict=True):
-        rows = found.sum(axis=1, keepdims=True)
-        into[:] = (found / np.maximum(table, _ZERO / 2) - rows) * share
-    exposures = statistics.exposures[k]
-    rates = np.maximum(parameters.rates, _ZERO / 2)
-    of_rates = (statistics.events[k] / rates - exposures) * means
-    enough = tol * statistics.weight
-    found_tables = (parameters.tables < _EDGE_SHARE * shares) & (promise > enough)
-    found_rates = (parameters.rates < _EDGE_SHARE * means) & (of_rates > enough)
-    if not found_tables.any() and not found_rates.any():
+    k, enough = slice(0, parameters.k), tol * statistics.weight
+    overall, where = _overall(parameters, statistics), []
+    parts = zip(
+        parameters.families,
+        parameters.family_parameters,
+        statistics.of_families,
+        overall,
+        strict=True,
+    )
+    for family, values, sums, own in parts:
+        if not family.can_vanish:
+            where.append(np.zeros(values.shape, dtype=bool))
+            continue
+        promise = family.promise(values, sums[k], own, _ZERO / 2)
+        where.append((values < _EDGE_SHARE * own) & (promise > enough))
+    if not any(at.any() for at in where):
         return None
-    return Edges(found_tables, found_rates, shares, means)
+    return Edges(tuple(where), tuple(overall))

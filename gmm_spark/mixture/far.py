@@ -31,7 +31,7 @@ _LOG_ZERO = -1e299
 
 
 def log_joint_far(parameters: Parameters, by: Standardisation, block: Array) -> tuple[Array, Array]:
-    """Log joint densities of rows (d + q + c, m), in the user's units, under `parameters`,
+    """Log joint densities of rows of a block (..., m), in the user's units, under `parameters`,
     standardised `by`: differences to the largest, (K, m), and the largest, (m,), of the
     standardised row, finite. Gaps are integrated out; the noise, where there is one, comes last.
     """
@@ -54,7 +54,7 @@ def log_joint_far(parameters: Parameters, by: Standardisation, block: Array) -> 
 
 
 def _without_numbers(parameters: Parameters, block: Array) -> Array:
-    """Log weights, and what categories and counts (q + c, m) say, (K, m)."""
+    """Log weights, and what the families' rows of a block say, (K, m)."""
     none: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
     k, unit = parameters.k, Standardisation(np.zeros(0), np.zeros(0))
     part = replace(

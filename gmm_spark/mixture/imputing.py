@@ -11,61 +11,65 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.families import rows_of
+from gmm_spark.mixture.families.categorical import one_of_each
 from gmm_spark.mixture.far import FAR, log_joint_far
 from gmm_spark.mixture.gaps import by_pattern
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import softmax
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
 
 
 class Imputer:
-    """Fills the gaps of rows (d + q + c, m), numbers in the user's units, codes of categories and
-    counts; gaps are NaN.
+    """Fills the gaps of rows: numbers in the user's units, (d, m), then the rows of every family;
+    gaps are NaN.
 
     Given the component and the known part, what is missing is normal; which component it is, the
     known part says in probabilities. So a missing value has the mixture of these normals for its
-    distribution (Little and Rubin 2002, section 11.3), a missing category the mixture of the
-    components' tables, and a missing count that of their Poisson distributions. Noise says nothing
-    of what is missing; the other components do.
+    distribution (Little and Rubin 2002, section 11.3), and a missing value of a family the mixture
+    of the components' distributions. Noise says nothing of what is missing; the other components
+    do.
 
     Parameters
     ----------
     parameters : in the user's units
     by : coordinates to work in
-    unnamed : levels that are never put in, numbered over all categories
+    filling : of every family what gaps are filled by, where that is not what it scores by
     """
 
     def __init__(
-        self, parameters: Parameters, by: Standardisation, unnamed: Sequence[int] = ()
+        self,
+        parameters: Parameters,
+        by: Standardisation,
+        filling: Sequence[Array] | None = None,
     ) -> None:
         self._parameters = parameters.standardised(by)
         self._covariances = self._parameters.dense_covariances()
         self._by = by
         self._kernel = BlockKernel(natural_parameters([self._parameters], by, gaps=True))
-        tables = np.array(self._parameters.tables)
-        tables[:, list(unnamed)] = 0.0
-        self._tables = split_tables(tables, self._parameters.levels)
+        self._families = list(
+            zip(
+                rows_of(parameters.families, parameters.d),
+                parameters.family_parameters if filling is None else filling,
+                strict=True,
+            )
+        )
 
     def expected(self, block: Array) -> tuple[Array, Array]:
         """Rows with the mean of what is missing put in, and for categories the most probable
         level; and its standard deviations, 0 where a value is known, and for categories its
-        probability, 1 where it is known; both (d + q + c, m)."""
+        probability, 1 where it is known; both of the shape of `block`."""
         filled, deviations = np.array(block), np.zeros(block.shape)
-        d, first_count = self._parameters.d, len(block) - self._parameters.counts
-        deviations[d:first_count] = 1.0
-        for row, gaps, chances in self._categories(block):
-            level = chances.argmax(axis=0)
-            filled[d + row, gaps] = level
-            deviations[d + row, gaps] = chances[level, np.arange(gaps.size)]
-        for row, rates in enumerate(self._parameters.rates.T, first_count):
-            gaps = np.flatnonzero(np.isnan(block[row]))
-            if gaps.size:
-                responsibilities = self._responsibilities(block[:, gaps])
-                expected = rates @ responsibilities
-                filled[row, gaps] = expected
-                variance = (rates + rates**2) @ responsibilities - expected**2
-                deviations[row, gaps] = np.sqrt(np.maximum(variance, 0.0))
+        for (family, rows_of_block), values in self._families:
+            deviations[rows_of_block] = family.certain
+            for column in range(family.num_columns):
+                row = rows_of_block.start + column
+                gaps = np.flatnonzero(np.isnan(block[row]))
+                if gaps.size:
+                    responsibilities = self._responsibilities(block[:, gaps])
+                    found = family.expected(values, column, responsibilities)
+                    filled[row, gaps], deviations[row, gaps] = found
         for rows, missing, means, spreads, responsibilities in self._conditionals(block):
             mean = np.einsum("kn,kqn->qn", responsibilities, means)
             variances = np.diagonal(spreads, axis1=1, axis2=2)
@@ -77,22 +81,19 @@ class Imputer:
         return filled, deviations
 
     def drawn(self, block: Array, rng: np.random.Generator) -> Array:
-        """Rows with what is missing drawn from its distribution, (d + q + c, m)."""
+        """Rows with what is missing drawn from its distribution, of the shape of `block`."""
         filled = np.array(block)
         # What is missing of a row is drawn together: its component first.
         chosen = np.zeros(block.shape[1], dtype=np.intp)
         incomplete = np.flatnonzero(np.isnan(block).any(axis=0))
         if incomplete.size:
-            chosen[incomplete] = _drawn(self._responsibilities(block[:, incomplete]), rng)
-        d = self._parameters.d
-        for row, table in enumerate(self._tables):
-            gaps = np.flatnonzero(np.isnan(block[d + row]))
-            if gaps.size:
-                filled[d + row, gaps] = _drawn(table[chosen[gaps]].T, rng)
-        first_count = len(block) - self._parameters.counts
-        for row, rates in enumerate(self._parameters.rates.T, first_count):
-            gaps = np.flatnonzero(np.isnan(block[row]))
-            filled[row, gaps] = rng.poisson(rates[chosen[gaps]])
+            chosen[incomplete] = one_of_each(self._responsibilities(block[:, incomplete]), rng)
+        for (family, rows_of_block), values in self._families:
+            for column in range(family.num_columns):
+                row = rows_of_block.start + column
+                gaps = np.flatnonzero(np.isnan(block[row]))
+                if gaps.size:
+                    filled[row, gaps] = family.drawn(values, column, chosen[gaps], rng)
         for rows, missing, means, spreads, _ in self._conditionals(block):
             noise = rng.normal(size=(missing.size, rows.size))
             drawn = np.empty_like(noise)
@@ -120,14 +121,6 @@ class Imputer:
         softmax(joint)
         return joint
 
-    def _categories(self, block: Array) -> Iterator[tuple[int, NDArray[np.intp], Array]]:
-        """Category by category: its number, the rows where it is missing (n,), and the
-        probabilities of its levels there (levels, n)."""
-        for row, table in enumerate(self._tables):
-            gaps = np.flatnonzero(np.isnan(block[self._parameters.d + row]))
-            if gaps.size:
-                yield row, gaps, table.T @ self._responsibilities(block[:, gaps])
-
     def _conditionals(
         self, block: Array
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Array, Array, Array]]:
@@ -153,13 +146,6 @@ class Imputer:
             means = self._parameters.means[:, missing, None] + regression @ deviations
             spreads = of[:, missing[:, None], missing] - regression @ across
             yield incomplete[start:stop], missing, means, spreads, joint[:, start:stop]
-
-
-def _drawn(chances: Array, rng: np.random.Generator) -> NDArray[np.intp]:
-    """One of each column's entries (n,), with chances (entries, n) in proportion."""
-    cumulated = np.cumsum(chances, axis=0)
-    above = rng.random(chances.shape[1]) * cumulated[-1] >= cumulated
-    return np.asarray(np.minimum(above.sum(axis=0), len(chances) - 1))
 
 
 def _root(covariance: Array) -> Array:

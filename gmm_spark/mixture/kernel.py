@@ -1,6 +1,6 @@
 """The kernel: parameters evaluated on blocks of rows, and their statistics summed.
 
-A block holds rows feature-major, X: d numeric columns, codes of the categories, counts. An E-step
+A block holds rows feature-major, X: d numeric columns, then those of every family. An E-step
 is two matrix products and a softmax, whatever the covariance structure:
 
     L = Theta @ T(X)      R = softmax of L over components      S = T(X) @ R.T
@@ -20,10 +20,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.families.family import rows_of
 from gmm_spark.mixture.gaps import ByColumn, ByPattern, Mask, Stretch, by_pattern
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.numerics import Array, aligned, exponentials
-from gmm_spark.mixture.sufficient import Statistics, indicate, log_factorial, pairs
+from gmm_spark.mixture.sufficient import Statistics, pairs
 
 # T(X) of one chunk, which the second-level cache holds: it is written once and read twice.
 _CHUNK_BYTES = 1 << 20
@@ -78,9 +79,16 @@ class BlockKernel:
         self._sums = np.zeros((2, len(layout.sizes)))
         self._rows = 0
         self._weight = 0.0
-        self._normal = slice(0, layout.others.start)  # T(X) without categories and counts
+        self._normal = slice(0, layout.others.start)  # T(X) without the families
         self._mixed = layout.others.start < layout.num_features
         self._noises = layout.noises
+        # Every family with its rows of a block and of T(X).
+        self._families = [
+            (family, rows, at)
+            for (family, rows), at in zip(
+                rows_of(layout.families, layout.d), layout.of_families, strict=True
+            )
+        ]
         self._log_ranges = np.zeros(layout.d)  # of the noise's box, in the user's units
         if evaluator.log_widths is not None:
             self._log_ranges = evaluator.log_widths + np.log(evaluator.standardisation.scale)
@@ -99,11 +107,11 @@ class BlockKernel:
         weights: Array | None = None,
         allowed: NDArray[np.int64] | None = None,
     ) -> None:
-        """Add the rows of `block` (d + q + c, m), of weight 1 or `weights` (m,), to the
+        """Add the rows of `block` (rows of a block, m), of weight 1 or `weights` (m,), to the
         statistics.
 
-        Codes of categories are 0, 1, ...; a NaN is a category or a count that is not known. Bit
-        i of `allowed` (m,) says whether the row may be of component i; -1 of any, or noise.
+        A NaN is a value that is not known. Bit i of `allowed` (m,) says whether the row may be of
+        component i; -1 of any, or noise.
         """
         for rows, part, gaps in self._parts(block):
             for at, chunk, stretches in self._chunks(part, gaps):
@@ -214,7 +222,6 @@ class BlockKernel:
     def _evaluate(self, chunk: Array, stretches: _Stretches | None = None) -> Array:
         evaluator, layout = self.evaluator, self.evaluator.layout
         d, m = layout.d, chunk.shape[1]
-        first_count = d + len(layout.levels)
         if m != self._log_joint.shape[1]:
             self._resize(m)
         features, log_joint = self._features, self._log_joint
@@ -228,9 +235,11 @@ class BlockKernel:
             np.multiply(one, other, product)
         if layout.kind == "spherical":
             np.einsum("ij,ij->j", z, z, out=features[d + 1])
-        if layout.levels:
-            indicate(chunk[d:first_count], layout.levels, features[layout.tables])
-        log_base = self._count(chunk[first_count:], features) if layout.counts else None
+        log_base: Array | None = None
+        for family, rows, at in self._families:
+            base = family.fill(chunk[rows], features[at])
+            if base is not None:
+                log_base = base if log_base is None else log_base + base
         if stretches is not None:
             assert self._gaps is not None
             normal = features[self._normal]
@@ -244,7 +253,7 @@ class BlockKernel:
         for component in evaluator.centred:
             whitened = component.whitening @ (z - component.mean[:, None])
             distance = np.einsum("ij,ij->j", whitened, whitened)
-            # The product has left there what tables and rates say, or 0.
+            # The product has left there what the families say, or 0.
             log_joint[component.index] += component.log_constant - 0.5 * distance
         return self._with_base(log_joint, log_base)
 
@@ -289,14 +298,6 @@ class BlockKernel:
             )
             for at in columns
         ]
-
-    def _count(self, counts: Array, features: Array) -> Array:
-        """Put counts (c, m) into T(X); returns their log base measure, (m,)."""
-        layout = self.evaluator.layout
-        known = ~np.isnan(counts)
-        present = np.where(known, counts, 0.0)
-        features[layout.events], features[layout.known] = present, known
-        return -log_factorial(present).sum(axis=0)
 
     def _with_base(self, log_joint: Array, log_base: Array | None) -> Array:
         if log_base is not None:

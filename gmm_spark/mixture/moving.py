@@ -25,6 +25,7 @@ from gmm_spark.mixture.candidates import (
     run_em_all,
     same_optimum,
 )
+from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.multifit import STEPS_AHEAD
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters
@@ -189,7 +190,7 @@ def moves(parameters: Parameters, sample: Sample, batch: int = 0) -> list[Parame
     promise[(gains <= 0) | (parameters.weights <= 0)] = -np.inf
     np.fill_diagonal(promise, -np.inf)
     terms = parameters.d if structure.kind != "full" else parameters.d**2 / 2
-    terms += sum(parameters.levels) + parameters.counts
+    terms += sum(family.num_parameters for family in parameters.families)
     most = int(np.clip(_AFFORDABLE / (_STEPS[0] * k * terms * sample.num_rows), 4, _MOVES))
     order = np.argsort(-promise, axis=None, kind="stable")
     order = order[batch * (most // 2) : (batch + 1) * (most // 2)]
@@ -276,11 +277,19 @@ def _with(
 ) -> Parameters:
     weights = np.array(parameters.weights)
     weights[away] = weights[split] = weights[split] / 2
-    covariances, tables = np.array(parameters.covariances), np.array(parameters.tables)
-    rates = np.array(parameters.rates)
-    tables[away], rates[away] = tables[split], rates[split]
+    covariances = np.array(parameters.covariances)
+    of_families = tuple(np.array(values) for values in parameters.family_parameters)
+    for family, values in zip(parameters.families, of_families, strict=True):
+        if isinstance(family, Categorical):
+            values[away] = values[split]
     structure = parameters.structure
     if not structure.shared:
         covariances[away], covariances[split] = map(structure.storage.compact, (first, second))
     weights *= parameters.weights.sum() / weights.sum()
-    return replace(parameters, weights=weights, means=means, covariances=covariances, tables=tables)
+    return replace(
+        parameters,
+        weights=weights,
+        means=means,
+        covariances=covariances,
+        family_parameters=of_families,
+    )

@@ -18,7 +18,7 @@ import numpy as np
 
 from gmm_spark.mixture.gaps import Completion
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.parameters import Parameters, Standardisation, even_table
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
 from gmm_spark.mixture.whitening import inverse_factors
 
@@ -88,7 +88,7 @@ def natural_parameters(
     Raises SingularCovarianceError where a covariance is not positive definite.
     """
     structure, noise = candidates[0].structure, candidates[0].noise
-    d, levels, counts = candidates[0].d, candidates[0].levels, candidates[0].counts
+    d, families = candidates[0].d, candidates[0].families
     weights = np.concatenate([c.all_weights for c in candidates])
     # In the place of the noise stands a unit normal until its row is written.
     one = 0 if noise is None else 1
@@ -96,10 +96,6 @@ def natural_parameters(
     means = np.concatenate([part for c in candidates for part in (c.means, blank[0])])
     covariances = np.concatenate(
         [part for c in candidates for part in (c.dense_covariances(), blank[1])]
-    )
-    tables, rates = (
-        np.concatenate([np.pad(part, ((0, one), (0, 0))) for part in parts])
-        for parts in ([c.tables for c in candidates], [c.rates for c in candidates])
     )
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     whitening = inverse_factors(covariances, deviations)
@@ -118,7 +114,7 @@ def natural_parameters(
 
     sizes = tuple(c.k + one for c in candidates)
     kind = "linear" if linear else structure.kind
-    layout = Layout(kind, d, sizes, levels, noise is not None, counts)
+    layout = Layout(kind, d, sizes, families, noise is not None)
     theta = np.zeros((layout.num_components, layout.num_features))
     shifted = np.einsum("kij,kj->ki", precisions, means)
     theta[:, :d] = shifted
@@ -131,13 +127,16 @@ def natural_parameters(
         theta[:, layout.second] = -0.5 * np.diagonal(precisions, axis1=1, axis2=2)
     elif layout.kind == "spherical":
         theta[:, d + 1] = -0.5 * precisions[:, 0, 0]
-    theta[:, layout.tables] = _log(tables)
-    theta[:, layout.events], theta[:, layout.known] = _log(rates), -rates
-    for row in layout.noises:
-        theta[row] = 0.0
-        theta[row, d] = log_weights[row] + noise.log_density  # type: ignore[union-attr]
-        theta[row, layout.tables] = np.log(even_table(levels))
-        theta[row, layout.known] = -noise.log_values  # type: ignore[union-attr]
+    own = np.delete(np.arange(layout.num_components), layout.noises)
+    for place, (family, at) in enumerate(zip(families, layout.of_families, strict=True)):
+        values = np.concatenate([c.family_parameters[place] for c in candidates])
+        with np.errstate(divide="ignore"):
+            theta[own, at] = np.maximum(family.natural(values), _LOG_ZERO)
+    if noise is not None:
+        theta[layout.noises] = 0.0
+        theta[layout.noises, d] = log_weights[layout.noises] + noise.log_density
+        for family, at, where in zip(families, layout.of_families, noise.ranges, strict=True):
+            theta[layout.noises, at] = family.uniform(where)
     centred = []
     for index in np.flatnonzero(ill_conditioned):
         theta[index, : layout.others.start] = 0.0

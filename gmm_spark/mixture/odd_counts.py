@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 # One value is far beyond another where it is so many times as large, both a little enlarged: a
 # jump from 0 to 20 is none. Of some forty heavy-tailed columns (crimes and people by town,

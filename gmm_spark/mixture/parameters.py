@@ -5,12 +5,13 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
+from gmm_spark.mixture.families import FAMILIES, Categorical, Count, Family, Noise
 from gmm_spark.mixture.numerics import Array as Array
 from gmm_spark.mixture.structures import Structure
 
@@ -32,27 +33,10 @@ class Standardisation:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """A component of outliers, uniform over a box, and over the levels of every category
-    (Banfield and Raftery 1993)."""
-
-    weight: float
-    log_widths: Array  # (d,) of the box; in the coordinates of the mixture it is of
-    log_values: Array = field(default_factory=lambda: np.zeros(0))  # (c,) how many a count has
-    lowest: Array | None = None  # (d,) corner of the box; None for models of earlier releases
-    least_counts: Array | None = None  # (c,) the same of counts
-
-    @property
-    def log_density(self) -> float:
-        """Of all numeric columns together."""
-        return -float(self.log_widths.sum())
-
-
-@dataclass(frozen=True)
 class Parameters:
-    """A mixture of normal distributions, and of tables for categories and Poisson distributions
-    for counts, independent of these and of each other within a component. Covariances are kept as
-    compactly as their structure allows.
+    """A mixture of normal distributions, and of those of other column families, independent of
+    these and of each other within a component. Covariances are kept as compactly as their
+    structure allows.
 
     Attributes
     ----------
@@ -61,9 +45,8 @@ class Parameters:
     means : (k, d)
     covariances : (k, d, d), (k, d) or (k,) where the structure's kind is full, diagonal or
         spherical; (d, d), (d,) or () where all components share one
-    tables : (k, L) probabilities of the levels of every category, one category after the other
-    levels : how many levels each category has, L in sum
-    rates : (k, c) means of the counts
+    families : of the columns that are not numeric, in the order of `FAMILIES`
+    family_parameters : (k, num_parameters) of every family
     noise : the uniform component, if there is one
     """
 
@@ -71,38 +54,32 @@ class Parameters:
     weights: Array
     means: Array
     covariances: Array
-    tables: Array = None  # type: ignore[assignment]
-    levels: tuple[int, ...] = ()
+    families: tuple[Family, ...] = ()
+    family_parameters: tuple[Array, ...] = ()
     noise: Noise | None = None
-    rates: Array = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        none = np.zeros((self.weights.shape[0], 0))
-        if not self.levels:
-            object.__setattr__(self, "tables", none)
-        if self.rates is None or self.rates.shape[-1] == 0:
-            object.__setattr__(self, "rates", none)
         # In one order in memory: sums over arrays in another one differ in their last bit.
-        for name in ("weights", "means", "covariances", "tables", "rates"):
+        for name in ("weights", "means", "covariances"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), order="C"))
+        of_families = tuple(np.asarray(values, order="C") for values in self.family_parameters)
+        object.__setattr__(self, "family_parameters", of_families)
 
     @staticmethod
     def unit(
         structure: Structure,
         k: int,
         d: int,
-        levels: tuple[int, ...] = (),
+        families: tuple[Family, ...] = (),
         noise: Noise | None = None,
-        counts: int = 0,
     ) -> Parameters:
-        """Equal weights, zero means, unit covariances, even tables, rates of one: a place to hang
+        """Equal weights, zero means, unit covariances, families that say nothing: a place to hang
         statistics on."""
         covariances = structure.unit(k, d)
         share = 1.0 if noise is None else 1.0 - noise.weight
-        tables = np.repeat(even_table(levels)[None], k, axis=0)
         weights, means = np.full(k, share / k), np.zeros((k, d))
-        rates = np.ones((k, counts))
-        return Parameters(structure, weights, means, covariances, tables, levels, noise, rates)
+        others = tuple(np.repeat(family.unit()[None], k, axis=0) for family in families)
+        return Parameters(structure, weights, means, covariances, families, others, noise)
 
     @property
     def k(self) -> int:
@@ -112,15 +89,34 @@ class Parameters:
     def d(self) -> int:
         return int(self.means.shape[1])
 
+    def of(self, kind: type[Family]) -> Array:
+        """Parameters of the family of that class, (k, num_parameters); (k, 0) where there is
+        none."""
+        for family, values in zip(self.families, self.family_parameters, strict=True):
+            if type(family) is kind:
+                return values
+        return np.zeros((self.k, 0))
+
     @property
-    def counts(self) -> int:
-        """How many columns are counts."""
-        return int(self.rates.shape[1])
+    def levels(self) -> tuple[int, ...]:
+        """How many levels each category has, L in sum."""
+        found = (family.levels for family in self.families if isinstance(family, Categorical))
+        return next(found, ())
+
+    @property
+    def tables(self) -> Array:
+        """Probabilities of the levels of every category, one category after the other, (k, L)."""
+        return self.of(Categorical)
+
+    @property
+    def rates(self) -> Array:
+        """Means of the counts, (k, c)."""
+        return self.of(Count)
 
     @property
     def num_free_parameters(self) -> int:
         return self.structure.num_free_parameters(
-            self.k, self.d, self.levels, self.noise is not None, self.counts
+            self.k, self.d, self.families, self.noise is not None
         )
 
     @property
@@ -152,7 +148,7 @@ class Parameters:
             self,
             means=means,
             covariances=self.structure.rescaled(self.covariances, 1.0 / by.scale),
-            noise=self._noise_scaled(-np.log(by.scale), -by.centre / by.scale),
+            noise=self.noise and self.noise.scaled(-np.log(by.scale), -by.centre / by.scale),
         )
 
     def restored(self, by: Standardisation) -> Parameters:
@@ -162,15 +158,8 @@ class Parameters:
             self,
             means=means,
             covariances=self.structure.rescaled(self.covariances, by.scale),
-            noise=self._noise_scaled(np.log(by.scale), by.centre),
+            noise=self.noise and self.noise.scaled(np.log(by.scale), by.centre),
         )
-
-    def _noise_scaled(self, log_factor: Array, shift: Array) -> Noise | None:
-        noise = self.noise
-        if noise is None:
-            return None
-        lowest = None if noise.lowest is None else shift + np.exp(log_factor) * noise.lowest
-        return replace(noise, log_widths=noise.log_widths + log_factor, lowest=lowest)
 
     def taken(self, order: NDArray[np.intp]) -> Parameters:
         """The components in the given order."""
@@ -179,22 +168,19 @@ class Parameters:
             weights=self.weights[order],
             means=self.means[order],
             covariances=self.structure.of(self.covariances, order),
-            tables=self.tables[order],
-            rates=self.rates[order],
+            family_parameters=tuple(values[order] for values in self.family_parameters),
         )
 
     def canonical_order(self) -> NDArray[np.intp]:
-        """Component order by weight, largest first; equal weights by their means and tables."""
-        keys = [*self.rates.T[::-1], *self.tables.T[::-1], *self.means.T[::-1], -self.weights]
-        return np.lexsort(keys)
+        """Component order by weight, largest first; equal weights by their means, then by what
+        the families say."""
+        keys = [row for values in self.family_parameters[::-1] for row in values.T[::-1]]
+        return np.lexsort([*keys, *self.means.T[::-1], -self.weights])
 
     def marginal(self, columns: NDArray[np.intp]) -> Parameters:
         """The mixture of a subset of the columns."""
         covariances = self.structure.storage.marginal(self.covariances, columns)
-        noise = self.noise
-        if noise is not None:
-            lowest = None if noise.lowest is None else noise.lowest[columns]
-            noise = replace(noise, log_widths=noise.log_widths[columns], lowest=lowest)
+        noise = self.noise and self.noise.marginal(columns)
         return replace(self, means=self.means[:, columns], covariances=covariances, noise=noise)
 
     def validated(self) -> Parameters:
@@ -202,8 +188,9 @@ class Parameters:
         k, d = self.k, self.means.shape[-1]
         expected = self.structure.shape(k, d)
         problem = None
-        if not (d or self.levels or self.counts):
-            problem = "there are no means, no categories and no counts: nothing to tell rows by"
+        if not (d or self.families):
+            others = " and ".join(f"no {kind.name}" for kind in FAMILIES)
+            problem = f"there are no means, {others}: nothing to tell rows by"
         elif k < 1 or self.means.shape != (k, d):
             problem = f"weights {self.weights.shape} and means {self.means.shape} do not match"
         elif self.covariances.shape != expected:
@@ -214,18 +201,18 @@ class Parameters:
             problem = "a value is not finite"
         elif (np.abs(self.means) > LARGEST).any():
             problem = f"a mean is beyond {LARGEST:g}; squares of such values overflow: rescale"
-        elif self.tables.shape != (k, sum(self.levels)):
-            problem = f"tables have shape {self.tables.shape}, expected {(k, sum(self.levels))}"
-        elif self.rates.shape[0] != k or not (np.isfinite(self.rates) & (self.rates >= 0)).all():
-            problem = "rates of counts must be finite and at least 0"
+        elif any(values.shape[0] != k for values in self.family_parameters):
+            shapes = ", ".join(str(values.shape) for values in self.family_parameters)
+            problem = f"parameters of families have shapes {shapes}, expected {k} rows"
+        elif wrong := [
+            said
+            for family, values in zip(self.families, self.family_parameters, strict=True)
+            if (said := family.problem(values))
+        ]:
+            problem = wrong[0]
         elif (self.all_weights < 0).any() or abs(self.all_weights.sum() - 1) > 1e-6:
             total = self.all_weights.sum()
             problem = f"weights must be at least 0 and sum to 1, they sum to {total}"
-        elif any(
-            not ((table >= 0).all() and np.abs(table.sum(axis=1) - 1).max() < 1e-6)
-            for table in split_tables(self.tables, self.levels)
-        ):
-            problem = "probabilities of a category must be at least 0 and sum to 1"
         elif (self.variances() <= 0).any():
             problem = "a variance is not positive"
         elif d and not _in_range(self.variances()):
@@ -252,16 +239,6 @@ def as_structure(given: Parameters, structure: Structure) -> Parameters:
     """Parameters projected on another structure."""
     covariances = structure.projected(given.dense_covariances(), given.weights)
     return replace(given, structure=structure, covariances=covariances)
-
-
-def even_table(levels: tuple[int, ...]) -> Array:
-    """The same probability for every level of a category, (L,)."""
-    return np.concatenate([np.zeros(0), *(np.full(n, 1.0 / n) for n in levels)])
-
-
-def split_tables(tables: Array, levels: tuple[int, ...]) -> list[Array]:
-    """Tables (..., L) category by category."""
-    return np.split(tables, np.cumsum(levels)[:-1], axis=-1) if levels else []
 
 
 def _in_range(variances: Array) -> bool:

@@ -3,18 +3,21 @@
 A conjugate prior acts as rows that every component has seen before. On mean and covariance it is
 normal-inverse-Wishart (normal-inverse-gamma where covariances are diagonal or spherical), with
 the hyperparameters Fraley and Raftery propose ("Bayesian regularization for normal mixture
-estimation and model-based clustering", 2007); on weights and on tables of categories Dirichlet.
+estimation and model-based clustering", 2007); on weights Dirichlet; every column family has its
+own.
 EM then raises the log-likelihood plus the log density of the prior (Green 1990).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters, even_table, split_tables
+from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.structures import Structure
 
 
@@ -38,22 +41,19 @@ class Prior:
     """What the M-step adds to the statistics of every component.
 
     weight : rows more for every weight, the Dirichlet's concentration less 1
-    tables : (L,) rows more for every level of every category
-    events, exposure : (c,) and a number; so much more is counted, in so many rows more (the
-        rates' prior is a gamma distribution)
+    families : (num_features,) of every family, what its T(x) sums to over the rows that have been
+        seen before
     normal : of mean and covariance, None where these are maximum likelihood
     """
 
     weight: float
-    tables: Array
+    families: tuple[Array, ...] = ()
     normal: Normal | None = None
-    events: Array = field(default_factory=lambda: np.zeros(0))
-    exposure: float = 0.0
 
     @staticmethod
-    def none(levels: tuple[int, ...] = (), counts: int = 0) -> Prior:
+    def none(families: Sequence[Family] = ()) -> Prior:
         """Maximum likelihood."""
-        return Prior(0.0, np.zeros(sum(levels)), None, np.zeros(counts))
+        return Prior(0.0, tuple(np.zeros(family.num_features) for family in families))
 
     def times(self, share: float) -> Prior:
         """The prior that weighs as much beside a share of the rows as this one beside all."""
@@ -67,13 +67,7 @@ class Prior:
                 rows=share * normal.rows,
                 scatter=share * normal.scatter,
             )
-        return Prior(
-            share * self.weight,
-            share * self.tables,
-            normal,
-            share * self.events,
-            share * self.exposure,
-        )
+        return Prior(share * self.weight, tuple(share * own for own in self.families), normal)
 
     def log_density(self, parameters: Parameters) -> float:
         """Of parameters, up to a constant; dead components do not count."""
@@ -82,13 +76,9 @@ class Prior:
         if self.weight:
             weights = parameters.all_weights
             total += self.weight * float(np.log(weights[weights > 0]).sum())
-        seen = self.tables > 0
-        if seen.any():
-            log_tables = np.log(np.maximum(parameters.tables[alive][:, seen], 1e-300))
-            total += float((log_tables @ self.tables[seen]).sum())
-        if self.exposure and parameters.counts:
-            rates = np.maximum(parameters.rates[alive], 1e-300)
-            total += float((np.log(rates) @ self.events - self.exposure * rates.sum(axis=1)).sum())
+        parts = zip(parameters.families, parameters.family_parameters, self.families, strict=True)
+        for family, values, own in parts:
+            total += family.log_prior(values[alive], own)
         return total + self._log_density_of_normals(parameters, alive)
 
     def _log_density_of_normals(self, parameters: Parameters, alive: NDArray[np.bool_]) -> float:
@@ -120,45 +110,28 @@ class Priors:
     """The prior of a mixture of any number of components.
 
     concentration : of the Dirichlet on weights, 1 is none
-    rows : the levels of a category, and counts, have been seen this often before, over all
-        components
-    frequencies, means : (L,) how often each level was it, and (c,) the counts' mean then; the
-        data's own, by weight, counts without those that are far beyond the rest (the Bayes
-        constants of Vermunt and Magidson 2016, Technical Guide for Latent GOLD, section 7.3)
+    rows : the columns of families have been seen in so many rows before, over all components
+    families : (num_features,) of every family, what T(x) was in these on average; the data's own,
+        by weight, without values that are far beyond the rest (the Bayes constants of Vermunt and
+        Magidson 2016, Technical Guide for Latent GOLD, section 7.3)
     normal : hyperparameters of mean and covariance, None where these are maximum likelihood
     share : of all rows, beside which the prior stands
     """
 
     concentration: float = 1.0
     rows: float = 0.0
-    frequencies: Array | None = None
-    means: Array | None = None
+    families: tuple[Array, ...] = ()
     normal: FraleyRaftery | None = None
     share: float = 1.0
 
     def of(self, k: int) -> Prior:
-        rows, nothing = self.rows / k, np.zeros(0)
-        tables = nothing if self.frequencies is None else rows * self.frequencies
-        events = nothing if self.means is None else rows * self.means
+        rows = self.rows / k
+        families = tuple(rows * own for own in self.families)
         normal = None if self.normal is None else self.normal.of(k)
-        return Prior(self.concentration - 1.0, tables, normal, events, rows).times(self.share)
+        return Prior(self.concentration - 1.0, families, normal).times(self.share)
 
     def times(self, share: float) -> Priors:
         return replace(self, share=self.share * share)
-
-
-def frequencies(codes: Array, levels: tuple[int, ...], weights: Array | None = None) -> Array:
-    """How frequent the levels of categories are in codes (q, n), NaN where one is not known, of
-    rows of weight 1 or `weights` (n,)."""
-    found = even_table(levels)
-    for part, row in zip(split_tables(found, levels), codes, strict=True):
-        known = row >= 0
-        of_known = None if weights is None else weights[known]
-        # A level the sample has not met is not impossible.
-        seen = np.bincount(row[known].astype(np.intp), of_known, minlength=part.size)
-        counts = seen + 1.0 / part.size
-        part[:] = counts / counts.sum()
-    return found
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from gmm_spark.mixture.errors import SettingError
+from gmm_spark.mixture.families import FAMILIES, Family
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.structures import CODES, WORDS, Structure, structure_named
 
@@ -442,7 +443,17 @@ class ColumnSettings:
         stand beside."""
         if self.input_cols is not None:
             return self.input_cols
-        return () if self.categorical_cols or self.count_cols else None
+        return () if self.has_families else None
+
+    def of_family(self, kind: type[Family]) -> tuple[str, ...]:
+        """The columns of a family, by the setting that names them."""
+        found: tuple[str, ...] = getattr(self, _KEYS[kind.setting])
+        return found
+
+    @property
+    def has_families(self) -> bool:
+        """Whether there are columns that are not numeric."""
+        return any(self.of_family(kind) for kind in FAMILIES)
 
     @property
     def weight(self) -> str | None:
@@ -465,7 +476,7 @@ class ColumnSettings:
         A column may be its own weight, and start labels may be an input or the known labels.
         """
         numeric = self.numeric
-        nothing = numeric == () and not self.categorical_cols and not self.count_cols
+        nothing = numeric == () and not self.has_families
         if numeric is not None and (nothing or len(set(numeric)) < len(numeric)):
             raise SettingError(
                 f"inputCols is {list(numeric)}; name at least one column, and each once"
@@ -474,8 +485,7 @@ class ColumnSettings:
             ("inputCols", name) if numeric is not None else ("featuresCol", name)
             for name in (numeric if numeric is not None else [self.features_col])
         ]
-        inputs += [("categoricalCols", name) for name in self.categorical_cols]
-        inputs += [("countCols", name) for name in self.count_cols]
+        inputs += [(kind.setting, name) for kind in FAMILIES for name in self.of_family(kind)]
         for place, (role, name) in enumerate(inputs):
             other = next((first for first, known in inputs[:place] if known == name), None)
             if other is not None:
@@ -534,6 +544,7 @@ class Grid:
 
 
 SPEC, COLUMNS, GRID = settings_of(Spec), settings_of(ColumnSettings), settings_of(Grid)
+_KEYS = {each.name: each.key for each in COLUMNS}
 # Of a fit, and of a search, which tries several values where a fit has one.
 SETTINGS = (*COLUMNS, *SPEC)
 SEARCH_SETTINGS = tuple({each.key: each for each in (*SETTINGS, *GRID)}.values())

@@ -17,12 +17,12 @@ from gmm_spark.mixture.edges import can_vanish, smoothed
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel, RunPass
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array, Parameters, split_tables
+from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import FAR, mode_width
 from gmm_spark.mixture.spec import InitMode
 from gmm_spark.mixture.structures import Structure
-from gmm_spark.mixture.sufficient import Statistics, indicate
+from gmm_spark.mixture.sufficient import Statistics
 
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 
@@ -57,11 +57,10 @@ def labelled_start(
     prior keeps probabilities and rates from zero, they lean on those of all rows by the share
     `smoothing`.
     """
-    counts = len(sample.counts)
-    start = Parameters.unit(structure, k, sample.d, sample.levels, sample.noise, counts)
+    start = Parameters.unit(structure, k, sample.d, sample.families, sample.noise)
     for _ in range(_GAP_ROUNDS if sample.gaps else 1):
         statistics = run_labelled(sample.evaluator([start]))
-        blank = Parameters.unit(structure, k, sample.d, sample.levels, start.noise, counts)
+        blank = Parameters.unit(structure, k, sample.d, sample.families, start.noise)
         everything = slice(0, statistics.layout.num_components)
         start = m_step(statistics, everything, blank, floor, prior=prior).parameters
     if can_vanish(start, prior):
@@ -115,7 +114,8 @@ def starting_values(
         if init_mode == "random":
             return _random_start(sample, k, structure, rng)
         points = _metric(z[:, usual], k, structure, index)
-        points = np.concatenate([points, _indicators(sample)[:, usual], _roots(sample)[:, usual]])
+        more = [family.coordinates(values)[:, usual] for family, values in sample.of_families]
+        points = np.concatenate([points, *more])
         labels = np.full(z.shape[1], rest, dtype=np.intp)
         labels[usual] = finder(points, groups, index, rng)
         if sample.allowed is not None:
@@ -131,23 +131,6 @@ def _usual(z: Array, share: float) -> NDArray[np.bool_]:
         return np.ones(z.shape[1], dtype=bool)
     distances = cKDTree(z.T).query(z.T, [_NEIGHBOURS + 1])[0][:, 0]
     return np.asarray(distances <= np.quantile(distances, 1 - share))
-
-
-def _indicators(sample: Sample) -> Array:
-    """A row for every level; two rows of different levels are as far apart as two independent
-    standard normal numbers on average."""
-    out = np.empty((sum(sample.levels), sample.num_rows))
-    indicate(sample.codes, sample.levels, out)
-    return out
-
-
-def _roots(sample: Sample) -> Array:
-    """Twice the roots of counts, whose deviation is about one whatever the rate; gaps are 0."""
-    roots = 2 * np.sqrt(sample.counts)
-    for row in roots:
-        known = ~np.isnan(row)
-        row -= row[known].mean() if known.any() else 0.0
-    return np.nan_to_num(roots)
 
 
 def _permitted(labels: Labels, allowed: NDArray[np.int64], k: int) -> Labels:
@@ -239,8 +222,8 @@ def one_component(sample: Sample, structure: Structure) -> Parameters:
 def _random_start(
     sample: Sample, k: int, structure: Structure, rng: np.random.Generator
 ) -> Parameters:
-    """Means at k rows drawn at random, the covariance of all rows for every component; tables
-    and rates half of all rows, half of that row."""
+    """Means at k rows drawn at random, the covariance of all rows for every component; what the
+    families say between all rows and that row."""
     whole = one_component(sample, structure)
     seen = sample.values if not sample.gaps else np.nan_to_num(sample.values, nan=np.inf)
     distinct = np.unique(seen, axis=1, return_index=True)[1]
@@ -252,23 +235,16 @@ def _random_start(
                 rows[component] = rng.choice(own)
     means = sample.z[:, rows].T
     covariances = structure.repeated(structure.stacked(whole.covariances)[0], k)
-    tables = np.repeat(whole.tables, k, axis=0)
-    if sample.levels:
-        own_tables = _indicators(sample)[:, rows].T
-        for table, of_row in zip(
-            split_tables(tables, sample.levels),
-            split_tables(own_tables, sample.levels),
-            strict=True,
-        ):
-            table += np.where(of_row.sum(axis=1, keepdims=True) > 0, of_row - table, 0.0) / 2
-    drawn = sample.counts[:, rows].T
+    pairs = zip(sample.of_families, whole.family_parameters, strict=True)
     return replace(
         whole,
-        rates=np.where(np.isnan(drawn), whole.rates, (whole.rates + drawn) / 2),
         weights=np.full(k, whole.weights.sum() / k),
         means=np.where(np.isnan(means), whole.means, means),
         covariances=covariances,
-        tables=tables,
+        family_parameters=tuple(
+            family.at_rows(values[:, rows], np.repeat(of_all, k, axis=0))
+            for (family, values), of_all in pairs
+        ),
     )
 
 

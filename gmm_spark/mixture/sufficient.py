@@ -3,12 +3,8 @@
 A mixture of exponential families has log w_k + log N(x | mu_k, Sigma_k) = theta_k . T(x). T(X)
 stacks x, 1 and the second-order terms the structure needs: none for a shared covariance (the
 quadratic is common to all components), |x|^2 for a spherical one, x_i^2 for a diagonal one,
-x_i x_j for a full one; then, for every level of every category, whether the row has it:
-its theta is the log of the level's probability, and a row of which a category is not known has
-none of its levels; then, for every count, n and whether it is known, with theta log lambda and
--lambda (what remains of the Poisson density, -log n!, is the same for all components). The
-statistics of a component are the weighted sum of its responsibilities
-times T(x).
+x_i x_j for a full one; then the rows of every column family, categories and counts (`families`).
+The statistics of a component are the weighted sum of its responsibilities times T(x).
 
 Runs on executors: imports numpy alone.
 """
@@ -23,7 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.families.family import Family
+from gmm_spark.mixture.numerics import Array
 
 Kind = Literal["linear", "spherical", "diagonal", "full"]
 
@@ -35,9 +32,8 @@ class Layout:
     kind: Kind
     d: int
     sizes: tuple[int, ...]  # components of every stacked candidate, the noise's last
-    levels: tuple[int, ...] = ()  # of every category
+    families: tuple[Family, ...] = ()  # of the columns that are not numeric
     noise: bool = False
-    counts: int = 0
 
     @property
     def num_components(self) -> int:
@@ -50,8 +46,9 @@ class Layout:
 
     @property
     def num_features(self) -> int:
-        """Rows of T(X): x, 1, the second-order terms, levels of categories, and counts."""
-        return self.d + 1 + self.num_second + sum(self.levels) + 2 * self.counts
+        """Rows of T(X): x, 1, the second-order terms, and those of the families."""
+        of_families = sum(family.num_features for family in self.families)
+        return self.d + 1 + self.num_second + of_families
 
     @property
     def second(self) -> slice:
@@ -64,24 +61,16 @@ class Layout:
         return slice(self.d + 1 + self.num_second, self.num_features)
 
     @property
-    def tables(self) -> slice:
-        """Where the levels of categories are in T(X)."""
-        return slice(self.others.start, self.others.start + sum(self.levels))
-
-    @property
-    def events(self) -> slice:
-        """Where counts are in T(X)."""
-        return slice(self.tables.stop, self.tables.stop + self.counts)
-
-    @property
-    def known(self) -> slice:
-        """Where it is in T(X) which counts are known."""
-        return slice(self.events.stop, self.events.stop + self.counts)
+    def of_families(self) -> list[slice]:
+        """Where the rows of every family are in T(X)."""
+        sizes = [family.num_features for family in self.families]
+        stops = self.others.start + np.cumsum(sizes, dtype=int)
+        return [slice(int(b) - n, int(b)) for n, b in zip(sizes, stops, strict=True)]
 
     @property
     def normal(self) -> Layout:
-        """The same without categories and counts."""
-        return replace(self, levels=(), counts=0)
+        """The same without families."""
+        return replace(self, families=())
 
     @property
     def noises(self) -> list[int]:
@@ -107,32 +96,6 @@ def pairs(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """
     offsets, first = np.divmod(np.arange(d * (d + 1) // 2), d)
     return first, (first + offsets) % d
-
-
-def indicate(codes: Array, levels: tuple[int, ...], out: Array) -> None:
-    """Which levels rows have, into `out` (L, m), from the codes 0, 1, ... of their categories
-    (q, m); a row has none of a category that is NaN."""
-    out[:] = 0.0
-    first = 0
-    for row, count in zip(codes, levels, strict=True):
-        known = np.flatnonzero(row >= 0)
-        out[first + row[known].astype(np.intp), known] = 1.0
-        first += count
-
-
-# Below this, logarithms of factorials are looked up.
-_SMALL_COUNTS = 1 << 14
-_LOG_FACTORIALS = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, _SMALL_COUNTS)))])
-
-
-def log_factorial(counts: Array) -> Array:
-    """log n! of whole numbers, as floats of any shape; of large ones by Stirling's series."""
-    small = counts < _SMALL_COUNTS
-    found = _LOG_FACTORIALS[np.where(small, counts, 0).astype(np.intp)]
-    if not small.all():
-        n = counts[~small]
-        found[~small] = n * np.log(n) - n + 0.5 * np.log(2 * np.pi * n) + 1 / (12 * n)
-    return np.asarray(found)
 
 
 @dataclass(frozen=True)
@@ -225,19 +188,10 @@ class Statistics:
         return dense
 
     @property
-    def tables(self) -> Array:
-        """Weighted sum of r over the rows that have a level, (K, L)."""
-        return self.moments[self.layout.tables].T
-
-    @property
-    def events(self) -> Array:
-        """Weighted sum of r times counts, (K, c)."""
-        return self.moments[self.layout.events].T
-
-    @property
-    def exposures(self) -> Array:
-        """Weighted sum of r over the rows whose counts are known, (K, c)."""
-        return self.moments[self.layout.known].T
+    def of_families(self) -> list[Array]:
+        """Of every family, weighted sums of r times its rows of T(x), (K, num_features)."""
+        moments = self.moments
+        return [moments[at].T for at in self.layout.of_families]
 
 
 def merged(parts: Sequence[Array]) -> Array:

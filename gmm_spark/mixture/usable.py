@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.families import FAMILIES, Family
 from gmm_spark.mixture.parameters import LARGEST, Array
 from gmm_spark.mixture.scaling import SMALLEST_FLOOR, Columns
 from gmm_spark.mixture.structures import Structure
 
-# From here on float64 does not tell one whole number from the next.
-MOST_COUNT = 2.0**53
 # The square of a component's standard deviation must be a normal float64.
 SMALLEST_DEVIATION = 1e-153
 # Values may be so many standard deviations from the median: squares of these, divided by the
@@ -29,8 +28,7 @@ _SAID = {
     "infinite": "are infinite (the first: {value}); replace them or leave those rows out",
     "large": f"are beyond {LARGEST:g} (the first: {{value:g}}); squares of such values overflow: "
     "rescale the column or leave those rows out",
-    "count": "hold no count (the first: {value:g}); counts are whole numbers from 0 on, under "
-    "2^53: correct them, or name the column in inputCols",
+    **{kind.name: kind.refusal for kind in FAMILIES},
 }
 
 
@@ -43,26 +41,28 @@ def extremes(values: Array) -> tuple[Array, Array]:
     return np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)
 
 
-def unusable(values: Array, lowest: Array, highest: Array, counts: slice = slice(0, 0)) -> Unusable:
-    """What is wrong with columns (columns, m) whose extremes are given; `counts` are those of
-    them that hold counts."""
+def unusable(
+    values: Array,
+    lowest: Array,
+    highest: Array,
+    families: Sequence[tuple[Family, slice]] = (),
+) -> Unusable:
+    """What is wrong with columns (columns, m) whose extremes are given; `families` are those of
+    them that have one."""
     found: Unusable = {}
     for place in np.flatnonzero(np.maximum(-lowest, highest) > LARGEST).tolist():
         _note(found, place, "infinite", values[place], np.isinf(values[place]))
         _note(found, place, "large", values[place], np.abs(values[place]) > LARGEST)
-    for place in range(*counts.indices(len(values))):
-        _note(found, place, "count", values[place], bad_counts(values[place]))
+    for family, rows in families:
+        if family.refusal:
+            for place in range(rows.start, rows.stop):
+                _note(found, place, family.name, values[place], family.refused(values[place]))
     return found
 
 
 def _note(found: Unusable, place: int, kind: str, values: Array, wrong: NDArray[np.bool_]) -> None:
     if wrong.any() and (place, "infinite") not in found:
         found[place, kind] = int(wrong.sum()), float(values[wrong][0])
-
-
-def bad_counts(values: Array) -> NDArray[np.bool_]:
-    """Which values are no counts; gaps may be."""
-    return np.asarray((values < 0) | (values % 1 > 0) | (values >= MOST_COUNT))
 
 
 def together(parts: Sequence[Unusable]) -> Unusable:

@@ -46,7 +46,9 @@ def tables_of(profiles: Sequence[dict[str, Any]], means: Sequence[str]) -> str:
 def mixture_table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of `segment_rows` as text: means and standard deviations, rates, usual values."""
     first = rows[0]
-    names = [*first["means"], *first["rates"], *first["categories"]]
+    sections = [key for key, value in first.items() if isinstance(value, dict)]
+    sections = [key for key in sections if key not in ("means", "standard_deviations")]
+    names = [*first["means"], *(name for section in sections for name in first[section])]
     shown = names[:_SHOWN_COLUMNS]
     columns = [
         ["segment", *(_name(row["segment"]) for row in rows)],
@@ -55,17 +57,22 @@ def mixture_table(rows: Sequence[dict[str, Any]]) -> str:
     for name in shown:
         if name in first["means"]:
             cells = _with_deviations(name, rows)
-        elif name in first["rates"]:
-            cells = numbers([row["rates"].get(name) for row in rows])
         else:
-            values = [row["categories"].get(name) for row in rows]
-            cells = [
-                "-" if v is None else f"{_short(v['value'])} ({percent(v['probability'])})"
-                for v in values
-            ]
-        empty = [name not in {**row["means"], **row["rates"], **row["categories"]} for row in rows]
+            section = next(section for section in sections if name in first[section])
+            cells = _said([row[section].get(name) for row in rows])
+        of_columns = ["means", *sections]
+        empty = [not any(name in row[section] for section in of_columns) for row in rows]
         columns.append([name, *("" if e else c for e, c in zip(empty, cells, strict=True))])
     return "\n".join([_of_columns(columns), *left_out(names[len(shown) :])])
+
+
+def _said(values: Sequence[Any]) -> list[str]:
+    """What a family says of a column, by segment: a number, or a value and its probability."""
+    if not isinstance(values[0], dict):
+        return numbers(values)
+    return [
+        "-" if v is None else f"{_short(v['value'])} ({percent(v['probability'])})" for v in values
+    ]
 
 
 def _with_deviations(name: str, rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.engine.columns import Category
 from gmm_spark.engine.sampling import BLOCK, Sampling, draw
-from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.families import Categorical, Category, Count, FamilyColumns, Noise, Range
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import STRUCTURES
 
 FULL = np.array([[[1.0, 0.6], [0.6, 4.0]], [[9.0, -2.0], [-2.0, 1.0]]])
 BLOCKS = 12
+FAMILIES = Categorical((3,)), Count(1)
 
 
 def mixture(code: str) -> Parameters:
@@ -29,10 +30,14 @@ def mixture(code: str) -> Parameters:
         np.array([0.5, 0.3]),
         np.array([[0.0, 1e6], [5.0, -3.0]]),
         covariances[0] if structure.shared else covariances,
-        np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]]),
-        (3,),
-        Noise(0.2, np.log([20.0, 4.0]), np.log([5.0]), np.array([-10.0, 2.0]), np.array([3.0])),
-        np.array([[0.5], [40.0]]),
+        FAMILIES,
+        (np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]]), np.array([[0.5], [40.0]])),
+        Noise(
+            0.2,
+            np.log([20.0, 4.0]),
+            np.array([-10.0, 2.0]),
+            (Range(np.log([3.0]), np.zeros(1)), Range(np.log([5.0]), np.array([3.0]))),
+        ),
     )
 
 
@@ -42,7 +47,8 @@ def test_the_moments_are_those_of_the_parameters(code) -> None:
     parameters = mixture(code)
     parts = [draw(parameters, 1, number) for number in range(BLOCKS)]
     component = np.concatenate([part[0] for part in parts])
-    values, codes, counts = (np.concatenate([p[i] for p in parts], axis=1) for i in (1, 2, 3))
+    values = np.concatenate([part[1] for part in parts], axis=1)
+    codes, counts = (np.concatenate([part[2][i] for part in parts], axis=1) for i in (0, 1))
     n = component.size
     weights = np.append(parameters.weights, 0.2)
     for k, weight in zip((0, 1, -1), weights, strict=True):
@@ -55,7 +61,7 @@ def test_the_moments_are_those_of_the_parameters(code) -> None:
         found = np.cov(values[:, mine] - parameters.means[k][:, None])
         errors = (found - covariance) / np.outer(deviations, deviations)
         assert_allclose(errors, 0, atol=5 * np.sqrt(2 / size))
-        shares = np.bincount(codes[0, mine], minlength=3) / size
+        shares = np.bincount(codes[0, mine].astype(int), minlength=3) / size
         assert_allclose(shares, parameters.tables[k], atol=5 * 0.5 / np.sqrt(size))
         rate = parameters.rates[k, 0]
         assert abs(counts[0, mine].mean() - rate) < 5 * np.sqrt(rate / size)
@@ -81,22 +87,26 @@ def rows_of(work: Sampling, *tasks: list[int]) -> pa.Table:
 
 def test_rows_are_the_same_however_they_are_shared_out_and_however_many() -> None:
     category = Category("kind", ("a", "b", "(other)"), other=True)
-    many = Sampling(mixture("VVV"), (category,), False, 2 * BLOCK + 100, 5)
+    columns = (
+        FamilyColumns(FAMILIES[0], ("kind",), (category,)),
+        FamilyColumns(FAMILIES[1], ("calls",)),
+    )
+    many = Sampling(mixture("VVV"), columns, False, 2 * BLOCK + 100, 5)
     whole = rows_of(many, [0, 1, 2])
     assert whole.num_rows == 2 * BLOCK + 100
     assert rows_of(many, [0], [1, 2]).equals(whole)
-    fewer = Sampling(mixture("VVV"), (category,), False, 50, 5)
+    fewer = Sampling(mixture("VVV"), columns, False, 50, 5)
     assert rows_of(fewer, [0]).equals(whole.slice(0, 50).combine_chunks())
-    other = Sampling(mixture("VVV"), (category,), False, 50, 6)
+    other = Sampling(mixture("VVV"), columns, False, 50, 6)
     assert not rows_of(other, [0]).equals(rows_of(fewer, [0]))
     assert set(whole.column(2).to_pylist()) == {"a", "b", "(other)"}
 
 
 def test_a_component_without_weight_has_no_rows() -> None:
     dead = Parameters(STRUCTURES["VII"], np.array([0.0, 1.0]), np.zeros((2, 1)), np.ones(2))
-    component, values, codes, counts = draw(dead, 0, 0)
+    component, values, others = draw(dead, 0, 0)
     assert_array_equal(component, 1)
-    assert (values.shape, codes.shape, counts.shape) == ((1, BLOCK), (0, BLOCK), (0, BLOCK))
+    assert (values.shape, others) == ((1, BLOCK), [])
 
 
 def test_the_box_of_the_noise_moves_with_the_coordinates() -> None:

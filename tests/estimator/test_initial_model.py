@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.engine.blocks import Roles
-from gmm_spark.engine.columns import Category
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.initial_model import check_columns, matched
+from gmm_spark.mixture.families import Categorical, Category, Count, FamilyColumns
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.estimator.helpers import table
 
@@ -38,7 +39,7 @@ def made(code: str = "VVV", **more: Any) -> GaussianMixtureModel:
 def test_numeric_columns_are_taken_by_name(code) -> None:
     """Column by column what the model says of it; covariances between columns move along."""
     wanted = ["c", "a", "b"]
-    found, notes = matched(made(code), wanted, Roles(tuple(wanted)), np.zeros(0))
+    found, notes = matched(made(code), wanted, Roles(tuple(wanted)), [])
     expected = made(code)
     assert notes == []
     assert_array_equal(found.weights, [0.3, 0.7])
@@ -54,7 +55,7 @@ def test_numeric_columns_are_taken_by_name(code) -> None:
 def test_without_names_columns_are_taken_by_place(inputs) -> None:
     """Of a vector's entries the data have no names; of some models neither."""
     model = made() if inputs is None else made(inputCols=None)
-    found, _ = matched(model, inputs, Roles(("f[0]", "f[1]", "f[2]")), np.zeros(0))
+    found, _ = matched(model, inputs, Roles(("f[0]", "f[1]", "f[2]")), [])
     assert_array_equal(found.means, MEANS)
 
 
@@ -70,9 +71,14 @@ def mixed(**more: Any) -> GaussianMixtureModel:
     )
 
 
+def columns(categories: Sequence[Category], *counts: str) -> tuple[FamilyColumns, ...]:
+    found = [FamilyColumns.of(Categorical, [one.name for one in categories], categories)]
+    return tuple([*found, FamilyColumns.of(Count, counts)] if counts else found)
+
+
 def test_categories_and_counts_are_taken_by_name() -> None:
     categories = (Category("paid", ("false", "true")), Category("plan", ("gold", "basic")))
-    roles = Roles(("b", "c", "a"), categories=categories, counts=("visits", "calls"))
+    roles = Roles(("b", "c", "a"), columns=columns(categories, "visits", "calls"))
     box = {"a": (0, 1), "b": (0, 2), "c": (0, 4), "calls": (0, 9), "visits": (0, 99)}
     model = mixed(noiseWeight=0.0)
     noisy = GaussianMixtureModel.fromParameters(
@@ -86,14 +92,16 @@ def test_categories_and_counts_are_taken_by_name() -> None:
         noiseWeight=0.1,
         noiseBox=box,
     )
-    found, notes = matched(model, ["b", "c", "a"], roles, np.full(4, 0.5))
+    found, notes = matched(model, ["b", "c", "a"], roles, [np.full(4, 0.5), np.ones(4)])
     assert (found.levels, notes) == ((2, 2), [])
     assert_array_equal(found.tables, [[0.4, 0.6, 0.1, 0.9], [0.7, 0.3, 0.8, 0.2]])
     assert_array_equal(found.rates, [[20.0, 1.0], [40.0, 3.0]])
-    roles = Roles(("b", "c", "a"), categories=categories[1:], counts=("visits", "calls"))
-    found, _ = matched(noisy, ["b", "c", "a"], roles, np.full(2, 0.5))
+    roles = Roles(("b", "c", "a"), columns=columns(categories[1:], "visits", "calls"))
+    found, _ = matched(noisy, ["b", "c", "a"], roles, [np.full(2, 0.5), np.ones(4)])
     assert_allclose(np.exp(found.noise.log_widths), [2, 4, 1])
-    assert_allclose(np.exp(found.noise.log_values), [100, 10])
+    counts = found.noise.ranges[1]
+    assert_allclose(np.exp(counts.log_sizes), [100, 10])
+    assert_array_equal(counts.lowest, [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_levels_are_taken_by_name(known, wanted, shares, expected, said) -> None
     table = {2: [0.4, 0.6], 3: [0.2, 0.3, 0.5]}[len(known)]
     model = GaussianMixtureModel.fromParameters([1.0], categories={"x": (known, [table])})
     category = Category("x", tuple(wanted), other=wanted[-1] == "(other)")
-    found, notes = matched(model, [], Roles((), categories=(category,)), np.array(shares))
+    found, notes = matched(model, [], Roles((), columns=columns([category])), [np.array(shares)])
     assert_allclose(found.tables, [expected], rtol=1e-12)
     if said is None:
         assert notes == []
@@ -128,9 +136,9 @@ def test_levels_are_taken_by_name(known, wanted, shares, expected, said) -> None
 
 def test_a_category_without_a_common_level_is_an_error() -> None:
     model = GaussianMixtureModel.fromParameters([1.0], categories={"x": (["1", "2"], [[0.5] * 2])})
-    roles = Roles((), categories=(Category("x", ("1.0", "2.0")),))
+    roles = Roles((), columns=columns([Category("x", ("1.0", "2.0"))]))
     with pytest.raises(ConfigurationError, match=r"'1', '2', the data '1\.0', '2\.0': none"):
-        matched(model, [], roles, np.full(2, 0.5))
+        matched(model, [], roles, [np.full(2, 0.5)])
 
 
 @pytest.mark.parametrize(
@@ -147,10 +155,11 @@ def test_a_category_without_a_common_level_is_an_error() -> None:
     ],
 )
 def test_columns_that_differ_are_named(columns, said) -> None:
+    inputs, categories, counts = columns
     with pytest.raises(
         ConfigurationError, match=f"^initialModel has {said}" if said[0] != ":" else said
     ):
-        check_columns(made(), *columns)
+        check_columns(made(), inputs, {Categorical: categories, Count: counts})
 
 
 @pytest.fixture(scope="module")

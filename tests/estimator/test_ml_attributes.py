@@ -11,7 +11,7 @@ from pyspark.ml.feature import IndexToString, OneHotEncoder, VectorAssembler
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
-from gmm_spark.mixture.parameters import Noise
+from gmm_spark.mixture.families import Noise
 from gmm_spark.model import GaussianMixtureModel as Model
 
 
@@ -23,7 +23,7 @@ def mixture(noise: bool = False) -> GaussianMixtureModel:
     )  # fmt: skip
     if not noise:
         return made
-    box = Noise(0.1, np.log([1000.0]), np.zeros(0))
+    box = Noise(0.1, np.log([1000.0]))
     with_noise = Model(made.parameters.with_noise(box))
     return with_noise._set(k=3, inputCols=["x"])
 

@@ -18,10 +18,11 @@ import pandas as pd
 from gmm_spark.mixture import em, multifit
 from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.em import FitState, Problem
+from gmm_spark.mixture.families import Categorical, Count, Family, Noise
 from gmm_spark.mixture.kernel import RunPass, array_pass
 from gmm_spark.mixture.multifit import MultiFit
-from gmm_spark.mixture.parameters import Noise, Parameters
-from gmm_spark.mixture.prior import Priors, frequencies
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.prior import Priors
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES, structure_named
@@ -66,7 +67,10 @@ def golden(name: str, max_iter: int = 100) -> Case:
         codes, values = pd.factorize(table[column], sort=True)
         levels += (len(values),)
         rows.append(codes[None].astype(float))
-    rows += [table[column].to_numpy(float)[None] for column in params.get("countCols", [])]
+    counts = params.get("countCols", [])
+    rows += [table[column].to_numpy(float)[None] for column in counts]
+    families: tuple[Family, ...] = (Categorical(levels),) if levels else ()
+    families += (Count(len(counts)),) if counts else ()
     block = np.ascontiguousarray(np.concatenate(rows))
     weights = table[params["weightCol"]].to_numpy(float) if "weightCol" in params else None
     allowed = None
@@ -82,23 +86,22 @@ def golden(name: str, max_iter: int = 100) -> Case:
         by, noise = columns.standardisation, None
         if params.get("noise"):
             widths = (highest - lowest)[:d] / by.scale
-            noise = Noise(0.01, np.log(widths), np.zeros(0), (lowest[:d] - by.centre) / by.scale)
+            noise = Noise(0.01, np.log(widths), (lowest[:d] - by.centre) / by.scale)
         sample = Sample(
             block[:, first],
             None if weights is None else weights[first],
             by,
             columns.floor / by.scale,
             bool(np.isnan(numbers).any()),
-            levels,
+            families,
             None if allowed is None else allowed[first],
             None,
             noise,
         )
-        if not levels and sample.counts.size == 0:
+        if not families:
             return sample
-        shares = frequencies(sample.codes, levels, sample.weights)
-        means, share = sample.counts.mean(axis=1), SAMPLE_ROWS / block.shape[1]
-        return replace(sample, prior=Priors(1.0, 1.0, shares, means, None, share))
+        usual = tuple(family.prior(values, sample.weights) for family, values in sample.of_families)
+        return replace(sample, prior=Priors(1.0, 1.0, usual, None, SAMPLE_ROWS / block.shape[1]))
 
     ks, codes = np.atleast_1d(params["k"]), np.atleast_1d(params.get("covarianceType", "full"))
     cells = [(int(k), sample_of(code), structure_named(code)) for code in codes for k in ks]
@@ -196,11 +199,12 @@ def lifted() -> Case:
     tables = np.array(truth)
     tables[0, :3] = 0.9, 0.0, 0.1
     none = np.zeros((2, 0))
-    start = Parameters(STRUCTURES["VVI"], np.array([0.4, 0.6]), none, none, tables, (3,) * 4)
+    families = (Categorical((3,) * 4),)
+    start = Parameters(STRUCTURES["VVI"], np.array([0.4, 0.6]), none, none, families, (tables,))
     by = plain_scales(np.zeros((0, 1)), STRUCTURES["VVI"])
     problem = Problem(by, np.zeros(0), acceleration="anderson")
     weights = 400 * of[0] + 600 * of[1]
-    sample = Sample(block, weights, by, np.zeros(0), False, start.levels)
+    sample = Sample(block, weights, by, np.zeros(0), False, start.families)
 
     def starts() -> list[Parameters]:
         (stuck,) = advance(sample, [Candidate(start)], steps=400, tol=-1.0)

@@ -13,9 +13,10 @@ from scipy.stats import multivariate_normal, wishart
 from gmm_spark.mixture import candidates, em, scaling
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Fit, Problem
+from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import Parameters, Standardisation, split_tables
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES, Structure
 
@@ -170,8 +171,9 @@ def mixed_joint(parameters: Parameters, row: np.ndarray) -> list[float]:
         value = parameters.noise.weight / np.exp(parameters.noise.log_widths[known].sum())
         for levels, code in zip(parameters.levels, codes, strict=True):
             value *= 1.0 if np.isnan(code) else 1 / levels
-        for log_values, count in zip(parameters.noise.log_values, counts, strict=True):
-            value *= 1.0 if np.isnan(count) else np.exp(-log_values)
+        log_values = parameters.noise.ranges[1].log_sizes if counts.size else ()
+        for log_value, count in zip(log_values, counts, strict=True):
+            value *= 1.0 if np.isnan(count) else np.exp(-log_value)
         found.append(value)
     return found
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.parameters import Noise, Parameters
+from gmm_spark.mixture.families import Categorical, Count, Noise
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import STRUCTURES
 
 
@@ -33,7 +34,9 @@ def through_a_file(value: Any, folder: Path) -> Any:
 
 @pytest.mark.parametrize("code", STRUCTURES)
 def test_parameters_of_every_structure(code, tmp_path) -> None:
-    unit = Parameters.unit(STRUCTURES[code], 3, 2, (2, 3), Noise(0.1, np.zeros(2)), 1)
+    unit = Parameters.unit(
+        STRUCTURES[code], 3, 2, (Categorical((2, 3)), Count(1)), Noise(0.1, np.zeros(2))
+    )
     found = through_a_file(unit, tmp_path)
     assert found.validated().structure is STRUCTURES[code]
     for name in ("weights", "means", "covariances", "tables", "rates"):

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
+from gmm_spark.mixture.families import Categorical, Noise
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES
 
@@ -103,7 +104,7 @@ def test_categories_are_those_of_the_rows_nearest(sample) -> None:
         None,
         sample.standardisation,
         sample.floor,
-        levels=(2,),
+        families=(Categorical((2,)),),
     )
     start = completed(mixed, means=CENTRES)
     assert start.tables[0, 0] > start.tables[1, 0] + 0.2
@@ -130,10 +131,10 @@ def test_weights_may_stand_beside_categories_alone() -> None:
     rows = np.random.default_rng(4).random(400) < 0.2
     codes = np.array([rows, rows, rows]).astype(float)
     by = Standardisation(np.zeros(0), np.ones(0))
-    mixed = Sample(codes, None, by, np.zeros(0), levels=(2, 2, 2))
+    mixed = Sample(codes, None, by, np.zeros(0), families=(Categorical((2, 2, 2)),))
     structure = STRUCTURES["VVI"]
     start = PartialStart(weights=np.array([0.1, 0.9])).checked(structure, 2, 0)
     found = start.completed(
-        mixed, 2, structure, lambda: Parameters.unit(structure, 2, 0, (2, 2, 2))
+        mixed, 2, structure, lambda: Parameters.unit(structure, 2, 0, mixed.families)
     )
     assert_allclose(found.weights, [0.1, 0.9])

@@ -13,6 +13,7 @@ from scipy.stats import poisson
 from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.edges import edges_to_leave, off_zero, with_weight
 from gmm_spark.mixture.em import Fit
+from gmm_spark.mixture.families import Categorical, Count, Family
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.prior import Prior
@@ -33,11 +34,17 @@ def lca(weights: Any, tables: Any, levels: tuple[int, ...], rates: Any = None) -
         np.array(weights, float),
         np.zeros((k, 0)),
         np.zeros((k, 0)),
-        np.array(tables, float).reshape(k, -1),
-        levels,
-        None,
-        None if rates is None else np.array(rates, float),
+        families_of(levels, 0 if rates is None else np.shape(rates)[1]),
+        tuple(
+            np.array(values, float).reshape(k, -1)
+            for values in ([tables] if levels else []) + ([] if rates is None else [rates])
+        ),
     )
+
+
+def families_of(levels: tuple[int, ...], counts: int = 0) -> tuple[Family, ...]:
+    categories = (Categorical(levels),) if levels else ()
+    return (*categories, Count(counts)) if counts else categories
 
 
 def run(block: Any, start: Parameters, weights: Any = None, **options: Any) -> Fit:
@@ -63,7 +70,7 @@ def log_likelihood_of_truth(weights: Any) -> float:
 
 def stuck(block: Any, start: Parameters, weights: Any) -> Parameters:
     """Where steps of EM end that do not leave zero: nothing is gained there by one more."""
-    sample = Sample(block, weights, NO_NUMBERS, np.zeros(0), False, start.levels)
+    sample = Sample(block, weights, NO_NUMBERS, np.zeros(0), False, start.families)
     (end,) = advance(sample, [Candidate(start)], steps=400, tol=-1.0)
     assert abs(end.gain) < 1e-7
     return end.parameters
@@ -167,17 +174,17 @@ def test_the_derivative_says_which_edges_to_leave() -> None:
         tables[component, level] += 1e-4
         table = tables[component, level // 3 * 3 : level // 3 * 3 + 3]
         table /= table.sum()
-        rises[component, level] = pass_at(replace(at, tables=tables)) > here
+        rises[component, level] = pass_at(replace(at, family_parameters=(tables,))) > here
     assert rises.any()
     assert edges is not None
-    assert (edges.tables == rises).all()
+    assert (edges.where[0] == rises).all()
 
 
 def test_with_a_prior_nothing_is_lifted() -> None:
     """A prior keeps probabilities from zero; the first pass is of the start as it is."""
     start = np.array(TRUTH)
     start[0, :3] = 0.9, 1e-13, 0.1
-    prior = Prior(0.0, np.full(12, 0.1))
+    prior = Prior(0.0, (np.full(12, 0.1),))
     given = lca([0.4, 0.6], start, (3,) * 4)
     found = run(PATTERNS, given, expected_patterns(TRUTH), prior=prior, max_iter=0)
     assert found.parameters is given
@@ -191,14 +198,15 @@ def test_a_component_without_weight_starts_with_a_little() -> None:
 
 def as_sample(block: Any, levels: tuple[int, ...], seed: int = 0) -> Sample:
     order = np.random.default_rng(seed).permutation(block.shape[1])
-    return Sample(block[:, order], None, NO_NUMBERS, np.zeros(0), False, levels)
+    return Sample(block[:, order], None, NO_NUMBERS, np.zeros(0), False, families_of(levels))
 
 
 def test_a_start_from_labels_has_every_value_that_rows_have() -> None:
     """Group 1 has no row with value 1, and no call: both start with a twentieth of what all rows
     have."""
     codes, calls = np.array([0.0, 0, 1, 1, 0, 0, 0, 0]), np.array([2.0, 2, 2, 2, 0, 0, 0, 0])
-    sample = Sample(np.stack([codes, calls]), None, NO_NUMBERS, np.zeros(0), False, (2,))
+    families = families_of((2,), 1)
+    sample = Sample(np.stack([codes, calls]), None, NO_NUMBERS, np.zeros(0), False, families)
     labels = np.repeat([0, 1], 4)
 
     def run_labelled(evaluator: Any) -> Any:

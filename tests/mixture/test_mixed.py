@@ -13,10 +13,12 @@ from scipy.stats import multivariate_normal
 
 from gmm_spark.mixture.candidates import Sample, log_densities
 from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.families import Categorical, Count, Noise, Range
+from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation, split_tables
-from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors, frequencies
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES
 from gmm_spark.mixture.structures import STRUCTURES
@@ -30,6 +32,7 @@ from tests.mixture.reference import (
 
 LEVELS = (3, 2)
 BY = Standardisation(np.array([0.3, -1.0, 2.0]), np.array([1.5, 1.5, 1.5]))
+FAMILIES = Categorical(LEVELS), Count(2)
 WIDTHS, VALUES = np.log([9.0, 7.0, 11.0]), np.log([16.0, 20.0])
 
 
@@ -38,8 +41,14 @@ def parameters_of(code: str, *, noise: bool = False, seed: int = 0, k: int = 3) 
     rng = np.random.default_rng([seed, 7])
     tables = np.concatenate([rng.dirichlet(np.ones(n), size=k) for n in LEVELS], axis=1)
     rates = rng.uniform(0.5, 8.0, size=(k, 2))
-    found = replace(random_parameters(code, k, 3, seed), tables=tables, levels=LEVELS, rates=rates)
-    return found.with_noise(Noise(0.15, WIDTHS, VALUES)) if noise else found
+    found = replace(
+        random_parameters(code, k, 3, seed), families=FAMILIES, family_parameters=(tables, rates)
+    )
+    return found.with_noise(noise_of(0.15)) if noise else found
+
+
+def noise_of(weight: float) -> Noise:
+    return Noise(weight, WIDTHS, None, (Range(np.log([3.0, 2.0])), Range(VALUES)))
 
 
 def rows_of(parameters: Parameters, n: int, gaps: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -47,7 +56,7 @@ def rows_of(parameters: Parameters, n: int, gaps: float = 0.0, seed: int = 0) ->
     rng = np.random.default_rng([seed, 11])
     which = rng.choice(parameters.all_weights.size, size=n, p=parameters.all_weights)
     first_count = parameters.d + len(parameters.levels)
-    block = np.empty((first_count + parameters.counts, n))
+    block = np.empty((first_count + parameters.rates.shape[1], n))
     for row, component in enumerate(which):
         if component == parameters.k:
             widths = np.exp(parameters.noise.log_widths)
@@ -120,7 +129,7 @@ class TestKernel:
         kernel.add(block)
         shares = np.exp(found - np.logaddexp.reduce(found, axis=0))
         counts = np.nan_to_num(block[5:])
-        assert_allclose(kernel.statistics().events, shares @ counts.T, rtol=1e-9)
+        assert_allclose(kernel.statistics().of_families[1][:, :2], shares @ counts.T, rtol=1e-9)
 
     @pytest.mark.parametrize("code", ["VVV", "VVI", "EII"])
     @pytest.mark.parametrize("gaps", [0.0, 0.3])
@@ -145,9 +154,9 @@ class TestKernel:
                 if not np.isnan(code_of_row):
                     tables[:, first + int(code_of_row)] += share
         assert_allclose(statistics.counts, counts, rtol=1e-9)
-        assert_allclose(statistics.tables, tables, rtol=1e-9, atol=1e-12)
-        assert_allclose(statistics.events, events, rtol=1e-9)
-        assert_allclose(statistics.exposures, exposures, rtol=1e-9)
+        found = statistics.of_families
+        assert_allclose(found[0], tables, rtol=1e-9, atol=1e-12)
+        assert_allclose(found[1], np.concatenate([events, exposures], axis=1), rtol=1e-9)
 
     def test_labels_leave_rows_their_components(self) -> None:
         parameters = parameters_of("VVV", noise=True)
@@ -166,7 +175,7 @@ class TestKernel:
         parameters = parameters_of("VVV")
         block = rows_of(parameters, 40)
         allowed = np.where(np.arange(40) < 15, 0b010, -1)
-        sample = Sample(block, None, BY, np.full(3, 1e-3), levels=LEVELS, allowed=allowed)
+        sample = Sample(block, None, BY, np.full(3, 1e-3), families=FAMILIES, allowed=allowed)
         found = log_densities(parameters.standardised(BY), sample).sum() - 40 * BY.log_volume
         assert_allclose(found, mixed_log_likelihood(parameters, block, allowed), rtol=1e-10)
 
@@ -191,11 +200,10 @@ class TestFits:
                 parameters,
                 weights=weights[:3],
                 means=parameters.means + shift.reshape(3, 3),
-                tables=at,
-                rates=parameters.rates * np.exp(rates.reshape(3, 2)),
+                family_parameters=(at, parameters.rates * np.exp(rates.reshape(3, 2))),
             )
             if noise:
-                changed = replace(changed, noise=Noise(weights[3], WIDTHS, VALUES))
+                changed = replace(changed, noise=noise_of(weights[3]))
             return mixed_log_likelihood(changed, block) / 80
 
         slope = approx_fprime(np.zeros(parameters.all_weights.size + 9 + 15 + 6), moved, 1e-6)
@@ -219,9 +227,9 @@ class TestFits:
         block = block[:5]
         block[3:] = 0.0
         certain = np.tile([1.0, 0, 0, 1, 0], (3, 1))
-        truth = replace(truth, rates=None)
-        with_tables = fitted(replace(truth, tables=certain), block, acceleration="none")[0]
-        plain = replace(truth, tables=None, levels=())
+        said = replace(truth, families=FAMILIES[:1], family_parameters=(certain,))
+        with_tables = fitted(said, block, acceleration="none")[0]
+        plain = replace(truth, families=(), family_parameters=())
         without = fitted(plain, block[:3], acceleration="none")[0]
         assert_allclose(with_tables.log_likelihood, without.log_likelihood, rtol=1e-12)
         assert with_tables.parameters.num_free_parameters == (
@@ -236,6 +244,11 @@ class TestFits:
         found, parameters = fitted(truth, block, allowed=allowed)
         expected = mixed_log_likelihood(parameters, block, allowed)
         assert_allclose(found.log_likelihood, expected, rtol=1e-10)
+
+
+def seen(codes: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What T(x) of a row is on average, by the categories and the means of counts."""
+    return Categorical(LEVELS).prior(codes, None), np.concatenate([means, np.ones(2)])
 
 
 class TestPriors:
@@ -256,7 +269,7 @@ class TestPriors:
             floor=np.zeros(d),
             tol=0,
             max_iter=5,
-            prior=Prior(0.0, np.zeros(0), prior),
+            prior=Prior(0.0, (), prior),
         ).parameters
         centre = block.mean(axis=1)
         assert_allclose(found.means[0], (n * centre + 0.3 * mean) / (n + 0.3), rtol=1e-12)
@@ -281,7 +294,7 @@ class TestPriors:
         kernel.add(block)
         family = FraleyRaftery(structure, rng.normal(size=3), np.eye(3) + 0.2, BY.scale, 2.0)
         means = np.array([2.0, 4.0])
-        prior = Priors(2.5, 2.0, frequencies(block[3:5], LEVELS), means, family).of(3)
+        prior = Priors(2.5, 2.0, seen(block[3:5], means), family).of(3)
         normal = prior.normal
         best = m_step(kernel.statistics(), slice(0, 3), start, np.zeros(3), prior=prior).parameters
 
@@ -292,7 +305,7 @@ class TestPriors:
             of_user = at.restored(BY)
             logs = np.log([mixed_joint(of_user, row) for row in block.T])
             total = float((shares * logs).sum()) + 1.5 * np.log(at.weights).sum()
-            total += float((np.log(at.tables) @ prior.tables).sum())
+            total += float((np.log(at.tables) @ prior.families[0]).sum())
             # A gamma distribution: two rows of the means, over three components.
             total += float((2 / 3 * (np.log(at.rates) @ means - at.rates.sum(axis=1))).sum())
             for k in range(3):
@@ -327,15 +340,15 @@ class TestPriors:
             at = best.tables * np.exp(1e-3 * rng.normal(size=(3, 5)))
             for table in split_tables(at, LEVELS):
                 table /= table.sum(axis=1, keepdims=True)
-            assert objective(replace(best, tables=at)) < top
+            assert objective(replace(best, family_parameters=(at, best.rates))) < top
             rates = best.rates * np.exp(1e-3 * rng.normal(size=(3, 2)))
-            assert objective(replace(best, rates=rates)) < top
+            assert objective(replace(best, family_parameters=(best.tables, rates))) < top
 
     def test_the_penalised_objective_does_not_fall_and_the_likelihood_may(self) -> None:
         truth = parameters_of("VVV")
         block = rows_of(truth, 60)
         means = block[5:].mean(axis=1)
-        prior = Priors(6.0, 30.0, frequencies(block[3:5], LEVELS), means).of(3)
+        prior = Priors(6.0, 30.0, seen(block[3:5], means)).of(3)
         maximum, at = fitted(truth, block, acceleration="none")
         found, _ = fitted(at, block, prior=prior, acceleration="none")
         assert found.log_likelihood < maximum.log_likelihood - 0.1
@@ -345,7 +358,7 @@ class TestPriors:
     def test_noise_has_the_prior_of_the_other_weights(self, code: str) -> None:
         truth = parameters_of(code, noise=True)
         block = rows_of(truth, 300)
-        prior = replace(Prior.none(LEVELS, 2), weight=40.0)
+        prior = replace(Prior.none(FAMILIES), weight=40.0)
         found, at = fitted(truth, block, prior=prior, acceleration="none", tol=1e-9)
         assert found.converged
         # The mode of a Dirichlet posterior: (rows + 40) / (300 + 4 * 40).
@@ -355,7 +368,7 @@ class TestPriors:
 
     def test_smoothing_is_the_levels_own_frequency(self) -> None:
         codes = np.array([[0.0, 0, 0, 1, np.nan], [1.0, 1, 1, 1, 1]])
-        found = Priors(1.0, 8.0, frequencies(codes, (2, 2))).of(4).tables
+        found = Priors(1.0, 8.0, (Categorical((2, 2)).prior(codes, None),)).of(4).families[0]
         assert_allclose([found[:2].sum(), found[2:].sum()], 2.0)
         assert_allclose(found, 2 * np.array([3.5 / 5, 1.5 / 5, 0.5 / 6, 5.5 / 6]))
 
@@ -373,8 +386,8 @@ class TestSearch:
             None,
             Standardisation(np.zeros(1), np.ones(1)),
             np.full(1, 1e-3),
-            levels=(3,) * 6,
-            prior=Priors(1.0, 1.0, np.full(18, 1 / 3)),
+            families=(Categorical((3,) * 6),),
+            prior=Priors(1.0, 1.0, (np.full(18, 1 / 3),)),
         )
         found = search(sample, 3, STRUCTURES[code], init_mode=mode)[0]  # type: ignore[arg-type]
         joint = BlockKernel(sample.evaluator([found])).log_joint(block)
@@ -387,7 +400,8 @@ class TestSearch:
         rng = np.random.default_rng(2)
         classes = rng.integers(0, 2, size=1000)
         counts = rng.poisson(np.array([[1.0, 9.0], [6.0, 2.0]])[:, classes]).astype(float)
-        sample = Sample(counts, None, Standardisation(np.zeros(0), np.ones(0)), np.zeros(0))
+        by = Standardisation(np.zeros(0), np.ones(0))
+        sample = Sample(counts, None, by, np.zeros(0), families=(Count(2),))
         found = search(sample, 2, STRUCTURES["VVI"], init_mode=mode)[0]  # type: ignore[arg-type]
         joint = BlockKernel(sample.evaluator([found])).log_joint(counts)
         agree = (joint.argmax(axis=0) == classes).mean()

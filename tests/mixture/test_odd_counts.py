@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.odd_counts import OddCounts, odd_counts, usual_mean
-from gmm_spark.mixture.prior import frequencies
 
 USUAL = np.random.default_rng(1).poisson(3, 10_000).astype(float)
 TOP = USUAL.max()
@@ -114,6 +114,7 @@ def test_real_counts_are_silent(shared_data, path, columns) -> None:
 
 def test_frequencies_of_categories_are_by_weight() -> None:
     codes, weights = np.array([[0.0, 1.0, 1.0, np.nan]]), np.array([3.0, 1.0, 2.0, 50.0])
-    np.testing.assert_allclose(frequencies(codes, (2,), weights), [3.5 / 7, 3.5 / 7])
+    np.testing.assert_allclose(Categorical((2,)).prior(codes, weights), [3.5 / 7, 3.5 / 7])
     twice = np.repeat(codes, [3, 1, 2, 5], axis=1)
-    assert frequencies(twice, (2,)).tolist() == frequencies(codes, (2,), weights).tolist()
+    family = Categorical((2,))
+    assert family.prior(twice, None).tolist() == family.prior(codes, weights).tolist()

@@ -17,8 +17,9 @@ import pytest
 
 from gmm_spark.mixture import searching, selection
 from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance
+from gmm_spark.mixture.families import Categorical, Count, Noise
 from gmm_spark.mixture.moving import Moves
-from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.searching import SearchState
 from gmm_spark.mixture.selection import GridState
 from gmm_spark.mixture.structures import STRUCTURES
@@ -68,7 +69,7 @@ def mixed() -> Sample:
     values, which, rng = groups(800, 2, 3, 6)
     values[rng.random(values.shape) < 0.05] = np.nan
     others = [rng.integers(0, 3, 800) * (which > 0), rng.poisson(1 + 3 * which)]
-    return seen(np.vstack([values, *others]), 2, gaps=True, levels=(3,))
+    return seen(np.vstack([values, *others]), 2, gaps=True, families=(Categorical((3,)), Count(1)))
 
 
 def noisy() -> Sample:

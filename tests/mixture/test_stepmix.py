@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from stepmix.stepmix import StepMix
 
 from gmm_spark.mixture.covariance import m_step
+from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
@@ -79,7 +80,7 @@ def test_same_start_same_end(k: int, numbers: list[str], gaps: float) -> None:
     peer.fit(pd.DataFrame(block.T))
 
     by = Standardisation(np.zeros(d), np.ones(d))
-    unit = Parameters.unit(structure, k, d, levels)
+    unit = Parameters.unit(structure, k, d, (Categorical(levels),))
     kernel = BlockKernel(natural_parameters([unit], by))
     kernel.add_labelled(complete, labels, None)
     start = m_step(kernel.statistics(), slice(0, k), unit, np.zeros(d)).parameters

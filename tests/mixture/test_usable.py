@@ -12,11 +12,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gmm_spark.engine.scoring import NOISE, Scorer
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.errors import SettingError
+from gmm_spark.mixture.families import Count, Noise
 from gmm_spark.mixture.far import log_joint_far
 from gmm_spark.mixture.imputing import Imputer
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import Noise, Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.mixture.usable import (
@@ -33,7 +34,7 @@ INF, NAN = np.inf, np.nan
 
 def said(values: list[float], count: bool = False) -> str | None:
     block = np.array([[1.0] * len(values), values])
-    found = unusable(block, *extremes(block), slice(1, 2) if count else slice(0, 0))
+    found = unusable(block, *extremes(block), [(Count(1), slice(1, 2))] if count else [])
     return refusal(found, ["x", "y"], len(values))
 
 

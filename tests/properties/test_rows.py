@@ -13,10 +13,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gmm_spark.engine.blocks import Block, Roles
-from gmm_spark.engine.columns import Category, Memberships, numbers
+from gmm_spark.engine.columns import Levels, Memberships, numbers
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.engine.packing import PackedReader, Packer
 from gmm_spark.engine.scan import EVERY_ROW, Looking, PartialScan, merged_parts
+from gmm_spark.mixture.families import Category
 
 numeric = st.floats(-1e100, 1e100) | st.sampled_from([0.0, -0.0, np.nan, 1e-300, 0.1])
 
@@ -44,7 +45,9 @@ def test_a_hash_is_of_the_row_alone(case, seed) -> None:
 def test_codes_of_a_category_are_places_of_its_values(values) -> None:
     levels = ("a", "é", " a", "(other)")
     column = pa.array(values, pa.string())
-    closed, opened = (Category("c", levels, other).encoded(column) for other in (False, True))
+    closed, opened = (
+        Levels(Category("c", levels, other)).encoded(column) for other in (False, True)
+    )
     for value, without, within in zip(values, closed, opened, strict=True):
         if value in levels:
             assert levels[int(without)] == value == levels[int(within)]

@@ -6,11 +6,13 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.families.family import Family
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.structures.storage import STORAGES, Kind, Storage
 
@@ -116,12 +118,11 @@ class Structure(ABC):
         return self.alias or self.code
 
     def num_free_parameters(
-        self, k: int, d: int, levels: tuple[int, ...] = (), noise: bool = False, counts: int = 0
+        self, k: int, d: int, families: Sequence[Family] = (), noise: bool = False
     ) -> int:
-        """Of the whole mixture: k - 1 weights, k d means, the covariances, the tables of
-        categories, the rates of counts, and, as mclust counts, two of the noise: its weight and
-        its volume."""
-        others = k * sum(n - 1 for n in levels) + k * counts
+        """Of the whole mixture: k - 1 weights, k d means, the covariances, those of the families,
+        and, as mclust counts, two of the noise: its weight and its volume."""
+        others = k * sum(family.num_free_parameters for family in families)
         found = k - 1 + k * d + self.num_covariance_parameters(k, d) + others
         return found + 2 if noise else found
 
