@@ -86,6 +86,7 @@ $(BENCH_SETUP): $(SETUP)
 
 .PHONY: dist
 dist: $(ZIP) ## Build the zip for --py-files and the wheel, in dist/
+	@rm -rf build  # setuptools would put what has been taken away since into the wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	@ls -l dist
 

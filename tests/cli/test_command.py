@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -91,8 +93,12 @@ def test_train_then_score(call, lake, tmp_path) -> None:
 @pytest.mark.long
 def test_the_command_of_an_installed_wheel(tmp_path) -> None:
     """What this environment has is there too, but not the checkout."""
-    dist, home = tmp_path / "dist", tmp_path / "home"
-    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(dist), str(ROOT)]
+    source, dist, home = (tmp_path / name for name in ("source", "dist", "home"))
+    # setuptools builds where the source is.
+    shutil.copytree(ROOT / "gmm_spark", source / "gmm_spark")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(dist), str(source)]
     subprocess.run([sys.executable, *build], check=True, capture_output=True)
     (wheel,) = dist.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
@@ -127,6 +133,9 @@ def test_the_command_of_an_installed_wheel(tmp_path) -> None:
     assert str(packages) in ended.stderr
     assert ended.stdout.startswith("4 segments; 7,032 rows used, 11 skipped because of gaps\n")
     assert (empty / "output" / "segments" / "model" / "metadata").is_dir()
+    # Of Spark and the JVM no line but the one that nothing turns off.
+    log = [line for line in ended.stderr.splitlines()[1:] if not re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert [line for line in log if not line.startswith("WARNING: Using incubator")] == []
     ended = command("score", "--config", ROOT / "conf" / "score.yaml", *sample)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("7,043 rows scored\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -113,3 +114,48 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_store_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot open nosuch://"):
         claim(Output("nosuch://bucket/out", "model", "run1"))
+
+
+PACKAGE = Path(files.__file__).parents[1]
+# Where results are moved and deleted, and with what; saving over a model is its user's wish.
+PUBLISHING = {"storage/files.py", "storage/output.py", "engine/cluster.py"}
+MOVING = {"move", "delete", "rename", "delete_file", "delete_dir", "rmtree", "unlink"}
+
+
+def changes(source: str) -> list[str]:
+    """What a module does to files or tables that are there."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if isinstance(node.func.value, ast.Name) and node.func.value.id == "np":
+            continue  # of an array
+        words = [word.value for word in node.args if isinstance(word, ast.Constant)]
+        if node.func.attr in MOVING or (node.func.attr == "mode" and "overwrite" in words):
+            found.append(node.func.attr)
+    return found
+
+
+def test_no_other_module_moves_or_deletes_results() -> None:
+    found = {
+        name: changed
+        for path in PACKAGE.rglob("*.py")
+        if (changed := changes(path.read_text("utf-8")))
+        for name in [path.relative_to(PACKAGE).as_posix()]
+    }
+    assert set(found) == PUBLISHING, found
+
+
+def test_a_table_whose_partitions_were_replaced_needs_no_publishing(spark, tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "out"), "scores", "run1")
+    frame = spark.createDataFrame([(1, "a"), (2, "b")], "x int, part string")
+    frame.write.partitionBy("part").parquet(output.uri)
+    claim(output, overwrite=True)
+    output.replace_partitions(spark.createDataFrame([(3, "b")], "x int, part string"), ["part"])
+    output.publish()
+    output.clean()
+    found = spark.read.parquet(output.uri).orderBy("x").collect()
+    assert [tuple(row) for row in found] == [(1, "a"), (3, "b")]
+    assert output.clear_partition([("part", "b")])
+    assert not output.clear_partition([("part", "b")])
+    assert [row["x"] for row in spark.read.parquet(output.uri).collect()] == [1]
