@@ -12,7 +12,7 @@ from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSear
 from gmm_spark.config import TrainSettings, in_keys
 from gmm_spark.description import segment_rows
 from gmm_spark.expressions import column_name
-from gmm_spark.mixture.spec import SEARCH_SETTINGS, SETTINGS, Setting
+from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, SETTINGS, Setting
 from gmm_spark.report.segment_tables import mixture_table
 from gmm_spark.report.text import table
 from gmm_spark.runs import runner
@@ -30,7 +30,7 @@ from gmm_spark.storage.computed_columns import (
 from gmm_spark.storage.tracing import traced
 
 # The keys of a training whose columns are read again to score.
-_TRAINED_ON = "columns", "categorical_columns", "count_columns", "vector_column"
+_TRAINED_ON = "columns", *FAMILY_JOB_KEYS, "vector_column"
 # More candidates than these are in the manifest.
 _SHOWN_CANDIDATES = 10
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from gmm_spark.config.fields import fields_of
 from gmm_spark.config.values import Column, Filters, Label, Text
-from gmm_spark.mixture.spec import SEARCH_SETTINGS, Missing
+from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, Missing
 
 
 def _without_nulls(values: Any) -> Any:
@@ -89,12 +89,12 @@ class TrainSettings(_FITTED):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
-        named = bool(self.columns or self.categorical_columns or self.count_columns)
+        *keys, last = "columns", *FAMILY_JOB_KEYS
+        named = any(getattr(self, key) for key in (*keys, last))
         if named == (self.vector_column is not None):
             found = "both" if named else "neither"
             raise ValueError(
-                f"columns: found {found}; expected columns, categorical_columns or count_columns, "
-                "or vector_column"
+                f"columns: found {found}; expected {', '.join(keys)} or {last}, or vector_column"
             )
         if self.initial_model is not None and self.initial_label_column is not None:
             raise ValueError(

@@ -545,6 +545,10 @@ class Grid:
 
 SPEC, COLUMNS, GRID = settings_of(Spec), settings_of(ColumnSettings), settings_of(Grid)
 _KEYS = {each.name: each.key for each in COLUMNS}
+# The keys of the jobs that name the columns of a family.
+FAMILY_JOB_KEYS = tuple(
+    each.job_key for each in COLUMNS if each.job_key and each.name in {k.setting for k in FAMILIES}
+)
 # Of a fit, and of a search, which tries several values where a fit has one.
 SETTINGS = (*COLUMNS, *SPEC)
 SEARCH_SETTINGS = tuple({each.key: each for each in (*SETTINGS, *GRID)}.values())
