@@ -15,7 +15,7 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import cached, needed_session, released
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
-    check_category,
+    check_column,
     check_columns,
     feature_column,
     quoted,
@@ -167,7 +167,7 @@ class DataParams(GaussianMixtureParams):
                 return
             dataset = files.frame(needed_session(), [self.getFeaturesCol()])
         for name in categories:
-            check_category(dataset, name)
+            check_column(dataset, name, "category")
         check_columns(dataset, names, numbers_of(others), weight, label, membership)
         if names is None:
             feature_column(dataset, self.getFeaturesCol())
@@ -221,7 +221,7 @@ class DataParams(GaussianMixtureParams):
             dataset = files.frame(spark, [self.getFeaturesCol()])
         if categories:
             for name in categories:
-                check_category(dataset, name)
+                check_column(dataset, name, "category")
             check_columns(dataset, names, others, weight, label, membership)
             # Its values are counted before they are packed: what is read twice is kept.
             read = [*(names or ()), *categories, *others]

@@ -11,10 +11,9 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.beside import is_carried, scored_beside
 from gmm_spark.engine.cluster import needed_session
+from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import (
-    arrow_types,
-    check_category,
-    check_numeric,
+    check_column,
     feature_column,
     quoted,
 )
@@ -132,9 +131,9 @@ def check_inputs(
         return
     _expect_made(model, dataset.columns, read)
     for name in numbers:
-        check_numeric(dataset, name)
+        check_column(dataset, name, "number")
     for name in categories:
-        check_category(dataset, name)
+        check_column(dataset, name, "category")
 
 
 def _expect_made(model: GaussianMixtureModel, columns: list[str], names: list[str]) -> None:

@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
-from gmm_spark.engine.dataframe import arrow_types, same_names
+from gmm_spark.engine.column_types import arrow_types
+from gmm_spark.engine.dataframe import same_names
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name, quoted
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile

@@ -16,16 +16,6 @@ import pyarrow.compute as pc
 from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.parameters import Array
 
-# What is said of columns of other types, wherever they are found.
-NO_CATEGORY = (
-    "column {name!r} has type {kind}; categories are text, whole numbers or booleans: convert it, "
-    "or name it in inputCols"
-)
-NO_NUMBER = "column {name!r} has type {kind}, a number is needed; convert it or leave it out"
-NO_MEMBERSHIP = (
-    "label column {name!r} has type {kind}; labels are component numbers from 0 on, or arrays of "
-    "them"
-)
 NO_WEIGHT = "weight column {name!r}: the weights of all rows sum to 0; some must be more than 0"
 # Component numbers are kept as bits of a float64: up to this they are exact.
 MOST_LABEL = 51

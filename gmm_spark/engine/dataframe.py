@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -19,7 +18,8 @@ from gmm_spark.engine.cluster import (
     parallelism,
     released,
 )
-from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER, NO_WEIGHT
+from gmm_spark.engine.column_types import ColumnKind, check_type, is_vector
+from gmm_spark.engine.columns import NO_WEIGHT
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.packing import PACKED_SCHEMA, PackedReader, Packer
 from gmm_spark.errors import InputDataError
@@ -29,29 +29,12 @@ from gmm_spark.mixture.families import FamilyColumns
 _PARTITIONS_PER_CORE = 4
 
 
-def check_numeric(frame: DataFrame, name: str) -> None:
-    """Raise where the frame has no such column, or it is not numeric."""
-    _check_there(frame, name)
-    kind = frame.schema[name].dataType
-    if not isinstance(kind, T.NumericType | T.BooleanType | T.NullType):
-        raise InputDataError(NO_NUMBER.format(name=name, kind=kind.simpleString()))
-
-
-def check_category(frame: DataFrame, name: str) -> None:
-    """Raise where the frame has no such column, or its values are no categories."""
-    _check_there(frame, name)
-    kind = frame.schema[name].dataType
-    if not isinstance(kind, T.StringType | T.IntegralType | T.BooleanType | T.NullType):
-        raise InputDataError(NO_CATEGORY.format(name=name, kind=kind.simpleString()))
-
-
-def check_membership(frame: DataFrame, name: str) -> None:
-    """Raise where the frame has no such column, or it holds no component numbers."""
-    _check_there(frame, name)
-    kind = frame.schema[name].dataType
-    one = kind.elementType if isinstance(kind, T.ArrayType) else kind
-    if not isinstance(one, T.NumericType | T.NullType):
-        raise InputDataError(NO_MEMBERSHIP.format(name=name, kind=kind.simpleString()))
+def check_column(frame: DataFrame, name: str, kind: ColumnKind) -> None:
+    """Raise where the frame has no such column, or it is not of the kind that is needed."""
+    if name not in frame.columns:
+        raise no_column(name, frame.columns)
+    check_once(frame, name)
+    check_type(name, frame.schema[name].dataType, kind)
 
 
 def check_columns(
@@ -65,15 +48,9 @@ def check_columns(
     """Raise where the frame lacks one of the columns, or it is not of the type that is needed."""
     extra = [name for name in (weight, label) if name is not None]
     for name in [*(input_cols or ()), *others, *extra]:
-        check_numeric(frame, name)
+        check_column(frame, name, "number")
     if membership is not None:
-        check_membership(frame, membership)
-
-
-def _check_there(frame: DataFrame, name: str) -> None:
-    if name not in frame.columns:
-        raise no_column(name, frame.columns)
-    check_once(frame, name)
+        check_column(frame, membership, "membership")
 
 
 def check_once(frame: DataFrame, name: str) -> None:
@@ -101,10 +78,6 @@ def several_columns(name: str, same: Sequence[str], where: str) -> str:
         names = " and ".join(map(repr, same))
         found = f"columns {names} of {where} are one name, of which Spark ignores the case"
     return f"{found}; rename all but one, or select the one that is meant"
-
-
-def is_vector(kind: T.DataType) -> bool:
-    return isinstance(kind, T.UserDefinedType) and kind.typeName() == "vectorudt"
 
 
 def quoted(name: str) -> Column:
@@ -265,33 +238,3 @@ class DataFrameSource:
     def close(self) -> None:
         """Drop the cached blocks."""
         released(self._packed)
-
-
-_SIMPLE: dict[type[T.DataType], pa.DataType] = {
-    T.BooleanType: pa.bool_(),
-    T.ByteType: pa.int8(),
-    T.ShortType: pa.int16(),
-    T.IntegerType: pa.int32(),
-    T.LongType: pa.int64(),
-    T.FloatType: pa.float32(),
-    T.DoubleType: pa.float64(),
-    T.StringType: pa.string(),
-    T.DateType: pa.date32(),
-}
-
-# The other way, and what Spark has no type for.
-SPARK_TYPES: dict[pa.DataType, T.DataType] = {
-    **{kind: of() for of, kind in _SIMPLE.items()},
-    pa.uint8(): T.ShortType(),
-    pa.uint16(): T.IntegerType(),
-    pa.uint32(): T.LongType(),
-    pa.float16(): T.FloatType(),
-}
-
-
-def arrow_types(fields: list[T.StructField]) -> pa.Schema | None:
-    """Arrow's types of columns that mean the same to Spark and to pyarrow, else None."""
-    kinds = [_SIMPLE.get(type(field.dataType)) for field in fields]
-    if any(kind is None for kind in kinds):
-        return None
-    return pa.schema([(field.name, kind) for field, kind in zip(fields, kinds, strict=True)])

@@ -16,7 +16,8 @@ from pyspark.sql import types as T
 from gmm_spark.engine.addresses import as_text
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import Partitions, distributed, free_storage, parallelism
-from gmm_spark.engine.dataframe import SPARK_TYPES, arrow_types, quoted
+from gmm_spark.engine.column_types import SPARK_TYPES, arrow_types
+from gmm_spark.engine.dataframe import quoted
 from gmm_spark.engine.row_groups import (
     FileVersion,
     ParquetReader,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -21,13 +21,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark.engine.addresses import Address, address, is_hidden
 from gmm_spark.engine.cluster import current_session
-from gmm_spark.engine.columns import NO_CATEGORY, NO_MEMBERSHIP, NO_NUMBER
+from gmm_spark.engine.column_types import (
+    ColumnKind,
+    check_type,
+    is_text,
+    is_usable,
+    type_refusal,
+    value_type,
+)
 from gmm_spark.engine.dataframe import is_case_sensitive, same_names, several_columns
 from gmm_spark.engine.inputs import no_column, type_of
 from gmm_spark.engine.row_groups import FileVersion
 from gmm_spark.errors import ConfigurationError, InputDataError
-
-Kind = Literal["number", "category", "membership"]
 
 # Partitions and Iceberg's folders lie this deep in a table, as a rule.
 _PARENTS = 4
@@ -93,25 +98,23 @@ class TableFiles:
                     raise InputDataError(several_columns(name, same, file.version.path))
         return self.schema.field(name).type
 
-    def check(self, name: str, kind: Kind, absent: str | None) -> None:
+    def check(self, name: str, kind: ColumnKind, absent: str | None) -> None:
         """Raise InputDataError where the column cannot be used, with the file and its type.
 
         A file that has no such column is an error too, for which `absent` says what to do; None
         where its rows have gaps there.
         """
-        usable, says = _KINDS[kind]
         whole = self.kind(name)
         if name in self.partitions:
-            if not usable(whole):
-                raise InputDataError(says.format(name=name, kind=whole))
+            check_type(name, whole, kind)
             return
         telling = self._telling()
         types = [_type_in(file, name) for file in telling]
-        wrong = [i for i, found in enumerate(types) if found is not None and not usable(found)]
+        usable = [found is not None and is_usable(found, kind) for found in types]
+        wrong = [i for i, found in enumerate(types) if found is not None and not usable[i]]
         if wrong:
-            elsewhere = any(found is not None and usable(found) for found in types)
-            where = f" in {telling[wrong[0]].version.path}" if elsewhere else ""
-            raise InputDataError(says.format(name=name, kind=f"{types[wrong[0]]}{where}"))
+            where = f" in {telling[wrong[0]].version.path}" if any(usable) else ""
+            raise InputDataError(type_refusal(name, f"{types[wrong[0]]}{where}", kind))
         lacking = [i for i, found in enumerate(types) if found is None]
         if lacking and absent is not None:
             raise InputDataError(
@@ -196,48 +199,6 @@ def _telling(files: tuple[TableFile, ...]) -> tuple[TableFile, ...]:
 def _type_in(file: TableFile, name: str) -> pa.DataType | None:
     place = file.schema.get_all_field_indices(name)
     return file.schema.field(place[0]).type if place else None
-
-
-def is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    kind = _value_type(kind)
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-    )
-
-
-def _is_category(kind: pa.DataType) -> bool:
-    kind = _value_type(kind)
-    whole = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-    return bool(is_text(kind) or whole or pa.types.is_null(kind))
-
-
-def _is_membership(kind: pa.DataType) -> bool:
-    a_list = (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-    one = _value_type(kind.value_type if a_list else kind)
-    return bool(pa.types.is_integer(one) or pa.types.is_floating(one) or pa.types.is_null(one))
-
-
-_KINDS: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-    "number": (_is_number, NO_NUMBER),
-    "category": (_is_category, NO_CATEGORY),
-    "membership": (_is_membership, NO_MEMBERSHIP),
-}
 
 
 def open_files(
@@ -526,7 +487,7 @@ def _united(files: tuple[TableFile, ...], partitions: pa.Schema) -> pa.Schema:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    kind = _value_type(kind)
+    kind = value_type(kind)
     return pa.string() if is_text(kind) else kind
 
 
