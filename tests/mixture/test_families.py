@@ -368,6 +368,27 @@ def test_values_next_to_zero_are_left_where_the_likelihood_rises(name) -> None:
 
 
 @EVERY
+def test_what_leaving_an_edge_promises_is_the_slope_of_the_likelihood(name) -> None:
+    """By raising one parameter a little of the way to what all rows have."""
+    example = EXAMPLES[name]
+    family, step = example.family, 1e-6
+    if not family.can_vanish:
+        pytest.skip("EM leaves what it can reach")
+    values, component = rows_of(example, 400)
+    features, _ = features_of(family, values)
+    sums = np.array([features[:, component == k].sum(axis=1) for k in range(3)])
+    overall = family.overall(sums)
+    promise = family.promise(example.parameters, sums, overall, 1e-12)
+    for k, i in np.ndindex(promise.shape):
+        one = example.parameters[k : k + 1]
+        least = np.full(one.shape, -np.inf)
+        least[0, i] = one[0, i] + step * overall[i]
+        raised = family.at_least(one, least)
+        gain = float(((family.natural(raised) - family.natural(one)) @ sums[k])[0])
+        assert_allclose(gain / step, promise[k, i], rtol=1e-3, atol=0.05)
+
+
+@EVERY
 def test_parameters_come_back_from_arrays(name) -> None:
     example = EXAMPLES[name]
     ends = (np.full(example.family.num_columns, end) for end in (example.lowest, example.highest))
