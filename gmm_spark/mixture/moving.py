@@ -25,7 +25,6 @@ from gmm_spark.mixture.candidates import (
     run_em_all,
     same_optimum,
 )
-from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.multifit import STEPS_AHEAD
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters
@@ -279,9 +278,8 @@ def _with(
     weights[away] = weights[split] = weights[split] / 2
     covariances = np.array(parameters.covariances)
     of_families = tuple(np.array(values) for values in parameters.family_parameters)
-    for family, values in zip(parameters.families, of_families, strict=True):
-        if isinstance(family, Categorical):
-            values[away] = values[split]
+    for values in of_families:
+        values[away] = values[split]
     structure = parameters.structure
     if not structure.shared:
         covariances[away], covariances[split] = map(structure.storage.compact, (first, second))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture import moving
 from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, robust_score
+from gmm_spark.mixture.families import Categorical, Count
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.moving import Moves, grown, moves, try_moves
 from gmm_spark.mixture.parameters import Parameters, Standardisation
@@ -47,6 +50,20 @@ def moved(parameters: Parameters, sample: Sample, rows: int) -> Candidate:
     while not state.finished:
         state = try_moves(state, InProcess(sample), sample, rows)
     return state.candidate
+
+
+def test_a_component_takes_along_what_is_said_of_all_columns() -> None:
+    """Halves of a component have its table and its rates."""
+    sample, trapped, _ = caught()
+    families = (Categorical((2,)), Count(1))
+    tables, rates = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]), np.array([[1.0], [5.0], [9.0]])
+    others = np.zeros((2, sample.num_rows))
+    wider = replace(sample, values=np.vstack([sample.values, others]), families=families)
+    mixed = replace(trapped, families=families, family_parameters=(tables, rates))
+    for found in moves(mixed, wider):
+        (away,) = np.flatnonzero((found.tables != tables).any(axis=1))
+        source = int(np.flatnonzero((tables == found.tables[away]).all(axis=1))[0])
+        assert found.rates[away] == rates[source]
 
 
 @pytest.mark.parametrize("code", CODES)
