@@ -17,8 +17,3 @@ def expression_name(column: str) -> str | None:
 def column_name(column: str) -> str:
     """The name of the column that a column's name, or an expression, stands for."""
     return expression_name(column) or column
-
-
-def quoted(name: str) -> str:
-    """The name of a column as SQL reads it, whatever characters are in it."""
-    return "`" + name.replace("`", "``") + "`"

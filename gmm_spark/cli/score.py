@@ -16,9 +16,9 @@ from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
-from gmm_spark.engine.dataframe import same_names
+from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.expressions import column_name, expression_name, quoted
+from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
 from gmm_spark.report.segment_tables import tables_of
 from gmm_spark.runs import runner
@@ -194,7 +194,7 @@ def _scored(
         has_some = F.col(PROBABILITY).isNotNull()
         one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
         scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
-    return scored.select(*(F.col(quoted(name)) for name in [*kept, *new]))
+    return scored.select(*(quoted(name) for name in [*kept, *new]))
 
 
 def _source(
@@ -210,7 +210,7 @@ def _source(
         if table is not None and {*kept, *inputs} <= set(table.schema().names):
             return table
     needed = {*kept, *(inputs or [model.getFeaturesCol()])}
-    return frame.select(*(F.col(quoted(name)) for name in frame.columns if name in needed))
+    return frame.select(*(quoted(name) for name in frame.columns if name in needed))
 
 
 def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
@@ -258,7 +258,7 @@ def _expect_outcomes(settings: ScoreSettings, scored: DataFrame, frame: DataFram
 
 
 def _sql(column: str) -> str:
-    return column if expression_name(column) else quoted(column)
+    return column if expression_name(column) else sql_name(column)
 
 
 def _profiles(
@@ -285,7 +285,7 @@ def _profiles(
             name = f"profile {i}" if expression_name(text) else text
             if expression_name(text):
                 wider = wider.withColumn(name, columns[text])
-            columns[text] = F.col(quoted(name))
+            columns[text] = quoted(name)
             kept.append(name)
     again = _scored(run, model, wider, list(dict.fromkeys(kept)))
     outcomes = _outcomes(again, columns)

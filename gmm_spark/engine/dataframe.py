@@ -82,7 +82,12 @@ def several_columns(name: str, same: Sequence[str], where: str) -> str:
 
 def quoted(name: str) -> Column:
     """The column, whatever characters are in its name."""
-    return F.col(f"`{name.replace('`', '``')}`")
+    return F.col(sql_name(name))
+
+
+def sql_name(name: str) -> str:
+    """The name of a column as SQL reads it, whatever characters are in it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def feature_column(frame: DataFrame, name: str) -> Column:

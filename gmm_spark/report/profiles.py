@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from gmm_spark.expressions import quoted
+from gmm_spark.engine.dataframe import quoted
 
 # The 97.5 % quantile of the normal distribution.
 _Z = 1.959963984540054
@@ -78,7 +78,7 @@ def profile(
     """
     numeric = [outcome for outcome in outcomes if not outcome.is_text]
     texts = [outcome for outcome in outcomes if outcome.is_text]
-    measured = [(name, F.col(quoted(name))) for name in means]
+    measured = [(name, quoted(name)) for name in means]
     measured += [(outcome.name, outcome.column) for outcome in numeric]
     aggregates = [F.count(F.lit(1)).alias("rows"), F.avg(uncertainty).alias("uncertainty")]
     for i, (_, column) in enumerate(measured):
@@ -90,7 +90,7 @@ def profile(
             F.count_if(value.isin(0.0, 1.0)).alias(f"flags_{i}"),
         ]
     aggregates += [F.count(one.column).alias(f"text_{i}") for i, one in enumerate(texts)]
-    order = F.col(quoted(prediction)).asc_nulls_last()
+    order = quoted(prediction).asc_nulls_last()
     found = frame.groupBy(prediction).agg(*aggregates).orderBy(order).collect()
     segments = [row[prediction] for row in found]
     moments = [_Moments.of(row, len(measured)) for row in found]
@@ -224,7 +224,7 @@ def _counted(
     rows: list[int],
 ) -> _Counted:
     """A pass over a column of text; of any number of values, few come back."""
-    predicted = F.col(quoted(prediction))
+    predicted = quoted(prediction)
     of_segments = [
         F.count_if(predicted.eqNullSafe(F.lit(segment).cast("int"))).alias(f"rows_{i}")
         for i, segment in enumerate(segments)

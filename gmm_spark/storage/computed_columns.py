@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark.config import JobSettings
+from gmm_spark.engine.dataframe import quoted
 from gmm_spark.engine.inputs import nearest
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.expressions import column_name, expression_name, quoted
+from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.storage.problems import spark_message
 
 # What the name of a column rarely has, and an expression does.
@@ -75,7 +76,7 @@ def with_expressions(frame: DataFrame, wanted: Sequence[Expression]) -> DataFram
         problem = unreadable(frame, expression.text)
         if problem is not None:
             raise ConfigurationError(f"{expression.key}: found {expression.text!r}; {problem}")
-    kept = [F.col(quoted(name)) for name in frame.columns if name.lower() not in by_name]
+    kept = [quoted(name) for name in frame.columns if name.lower() not in by_name]
     try:
         added = frame.select(*kept, *(F.expr(e.text) for e in by_name.values()))
         added.schema  # noqa: B018  on Spark Connect it is only now that the names are looked up

@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from gmm_spark import errors
+from gmm_spark.engine.dataframe import quoted
 from gmm_spark.errors import GmmError, InputDataError
-from gmm_spark.expressions import quoted
 
 
 def spark_message(error: Exception) -> tuple[str, str]:
@@ -53,7 +53,7 @@ def unusable_values(frame: DataFrame, columns: Sequence[str], *, gaps: bool) -> 
     """
     wrong = {}
     for i, name in enumerate(columns):
-        column = F.col(quoted(name)).cast("double")
+        column = quoted(name).cast("double")
         tests = {"infinite": F.abs(column) == float("inf")}
         if gaps:
             tests |= {"null": column.isNull(), "NaN": F.isnan(column)}

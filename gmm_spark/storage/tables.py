@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 
 from gmm_spark.config import Filter, InputSettings
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
+from gmm_spark.engine.dataframe import quoted, sql_name
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
-from gmm_spark.expressions import quoted
 from gmm_spark.storage import files
 from gmm_spark.storage.problems import spark_message
 
@@ -121,7 +121,7 @@ def conditions(filters: Sequence[Filter]) -> list[tuple[str, Column]]:
 
 
 def _one_condition(name: str, operator: str, value: Any) -> Column:
-    column = F.col(quoted(name))
+    column = quoted(name)
     if operator in ("in", "not in"):
         if not isinstance(value, (list, tuple)):
             raise ConfigurationError(
@@ -182,8 +182,8 @@ def read_partitions(
     known = [name for name in partition_by if name in source.columns]
     if not known:
         return written
-    touched = F.broadcast(source.select(*(F.col(quoted(name)) for name in known)).distinct())
-    same = [written[quoted(name)].eqNullSafe(touched[quoted(name)]) for name in known]
+    touched = F.broadcast(source.select(*(quoted(name) for name in known)).distinct())
+    same = [written[sql_name(name)].eqNullSafe(touched[sql_name(name)]) for name in known]
     return written.join(touched, on=reduce(lambda a, b: a & b, same), how="left_semi")
 
 
