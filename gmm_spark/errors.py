@@ -44,11 +44,12 @@ class FitError(GmmError, RuntimeError):
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What the mathematics refuses, as errors of this package; a decorator too."""
+def refusals(of: str = "") -> Iterator[None]:
+    """What the mathematics refuses, as errors of this package; a decorator too. `of` is said
+    before."""
     try:
         yield
     except SettingError as error:
-        raise ConfigurationError(str(error)) from None
+        raise ConfigurationError(f"{of}{error}") from None
     except DataError as error:
-        raise InputDataError(str(error)) from None
+        raise InputDataError(f"{of}{error}") from None

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,23 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 5.0
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is said within, to nobody."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
 def say(message: str, *values: object) -> None:
     """One line of progress."""
+    if _quiet.get():
+        return
     logger.info(message, *values)
     # A terminal that went away ends no fit: BrokenPipeError, EIO, or a file that is closed.
     with suppress(OSError, ValueError):
@@ -75,6 +91,9 @@ def _is_logged() -> bool:
 @contextmanager
 def search_on_the_sample() -> Iterator[Callable[[str], None]]:
     """For a search that takes long: takes what is tried, and every few seconds says it."""
+    if _quiet.get():
+        yield lambda text: None
+        return
     lock, ended = threading.Lock(), threading.Event()
     started = time.monotonic()
     tried = ""

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+from gmm_spark.base import MixtureEstimator
 from gmm_spark.config import TrainSettings, in_keys
 from gmm_spark.description import segment_rows
 from gmm_spark.expressions import column_name
@@ -117,9 +118,9 @@ def _source(spark: SparkSession, settings: TrainSettings) -> ParquetTable | Data
     return with_expressions(frame, wanted)
 
 
-def _estimator(run: Run[TrainSettings]) -> GaussianMixture:
+def _estimator(run: Run[TrainSettings]) -> MixtureEstimator:
     settings = run.settings
-    kind: type[GaussianMixture] = GaussianMixture
+    kind: type[MixtureEstimator] = GaussianMixture
     wanted = SETTINGS
     if settings.searches:
         kind, wanted = GaussianMixtureSearch, SEARCH_SETTINGS

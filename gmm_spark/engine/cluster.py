@@ -143,11 +143,12 @@ def _modules_found() -> Iterator[None]:
 
 class Shared:
     """A value sent to the tasks: broadcast where it is large, else in the closure, which saves a
-    hundredth of a second a pass. Spark Connect has no broadcasts."""
+    hundredth of a second a pass. Spark Connect has no broadcasts, and without a session there are
+    no tasks to send it to."""
 
-    def __init__(self, spark: SparkSession, value: Any, num_bytes: int) -> None:
+    def __init__(self, spark: SparkSession | None, value: Any, num_bytes: int) -> None:
         self._broadcast: Broadcast[Any] | None = None
-        if not _is_connect(spark) and num_bytes > _CLOSURE_BYTES:
+        if spark is not None and not _is_connect(spark) and num_bytes > _CLOSURE_BYTES:
             self._broadcast = spark.sparkContext.broadcast(value)
         self._value = value if self._broadcast is None else None
 
@@ -181,13 +182,13 @@ class Partitions:
     or the record batches of a DataFrame, into what a task works on.
     """
 
-    data: RDD[Any] | DataFrame
+    data: RDD[Any] | DataFrame | Sequence[Any]  # the last where there is no session
     reader: Reader
     is_cached: bool = False
 
     def close(self) -> None:
         """Give back what the cluster keeps of them."""
-        if self.is_cached:
+        if self.is_cached and not isinstance(self.data, Sequence):
             released(self.data)
 
 
@@ -248,6 +249,7 @@ def run_tasks(
     """
     if isinstance(partitions.data, DataFrame):
         return _by_plan(spark, partitions.data, partitions.reader, task, merge, levels)
+    assert not isinstance(partitions.data, Sequence)
     return _by_rdd(partitions.data, partitions.reader, task, merge, levels)
 
 

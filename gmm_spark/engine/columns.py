@@ -68,11 +68,11 @@ class Memberships:
             column = column.cast(pa.list_(kind.value_type))
         # Not safe: a number beyond 2^53 is no component's, and said to be none.
         if not pa.types.is_list(column.type):
-            return _bits(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+            return member_bits(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
         lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         flat = column.flatten().cast(pa.float64(), safe=False)
         flat = flat.to_numpy(zero_copy_only=False)
-        bits, rows = _bits(flat), np.repeat(np.arange(len(column)), lengths)
+        bits, rows = member_bits(flat), np.repeat(np.arange(len(column)), lengths)
         found = np.where(lengths > 0, 0.0, np.nan)
         whole = bits > 0
         sets = np.zeros(len(column), dtype=np.int64)
@@ -82,7 +82,9 @@ class Memberships:
         return found
 
 
-def _bits(labels: Array) -> Array:
+def member_bits(labels: Array) -> Array:
+    """Component numbers (m,) as numbers with the one bit that says it; NaN is not known, and what
+    no component can have is negative."""
     bits = np.exp2(np.where((labels >= 0) & (labels <= MOST_LABEL), labels, 0.0))
     bits = np.where(labels > MOST_LABEL, -1.0 - labels, bits)
     bits = np.where(labels < 0, labels - 1.5, bits)

@@ -113,11 +113,13 @@ def feature_column(frame: DataFrame, name: str) -> Column:
 class DataFrameSource:
     """A DataFrame packed into cached blocks. Features are scalar columns or one array."""
 
+    opening = "packing"
+
     def __init__(
         self,
         frame: DataFrame,
         *,
-        input_cols: list[str] | None,
+        input_cols: Sequence[str] | None,
         features_col: str,
         weight: str | None,
         label: str | None,

@@ -1,9 +1,9 @@
-"""One Spark job over the blocks of a source: every task returns one row of bytes."""
+"""One job over the blocks of a source: every task returns one row of bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -23,10 +23,22 @@ DRIVER_BYTES = 64 << 20
 class Source(Protocol):
     """Where the rows of a fit come from."""
 
-    spark: SparkSession
-    roles: Roles
-    num_tasks: int
-    rows_at_most: int
+    @property
+    def spark(self) -> SparkSession | None:
+        """None where all the rows are in this process, which then does the tasks' work."""
+
+    @property
+    def opening(self) -> str:
+        """What the first look at its rows is called: scan, or packing."""
+
+    @property
+    def roles(self) -> Roles: ...
+
+    @property
+    def num_tasks(self) -> int: ...
+
+    @property
+    def rows_at_most(self) -> int: ...
 
     def partitions(self) -> Partitions:
         """What the tasks of a job are made of; their reader gives blocks."""
@@ -48,6 +60,10 @@ def run_job(
 
     `merge` combines payloads given in partition order; without it all go to the driver.
     """
+    if source.spark is None:
+        here = source.partitions()
+        assert isinstance(here.data, Sequence)
+        return [work(here.reader(here.data))]
     payload_levels = _groups_per_level(source.num_tasks, payload_bytes, aggregation_depth)
     levels = [] if merge is None else payload_levels
     with described(source.spark, description):

@@ -108,6 +108,8 @@ class ParquetTable:
 class ParquetSource:
     """Row groups of a table, split evenly over the tasks."""
 
+    opening = "scan"
+
     def __init__(
         self,
         spark: SparkSession,

@@ -56,8 +56,8 @@ def merge_payloads(payloads: list[bytes]) -> bytes:
     return fingerprint.to_bytes(8, "little") + values.tobytes()
 
 
-class SparkEngine:
-    """Answers passes by Spark jobs; checks that each saw all rows once, as they were."""
+class PassEngine:
+    """Answers passes by jobs over a source; checks that each saw all rows once, as they were."""
 
     def __init__(self, source: Source, scan: Scan, aggregation_depth: int = 2) -> None:
         self._source = source

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gmm_spark.mixture.candidates import Sample, log_joint_densities
 from gmm_spark.mixture.edges import with_weight
@@ -84,6 +83,8 @@ class PartialStart:
 
     def _matched(self, start: Parameters) -> np.ndarray:
         """Which components of a start the given ones are, by weights and covariances, (k,)."""
+        from scipy.optimize import linear_sum_assignment
+
         cost = np.zeros((start.k, start.k))
         if self.weights is not None:
             logs = (np.log(np.maximum(w, 1e-12)) for w in (self.weights, start.weights))

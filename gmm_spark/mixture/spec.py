@@ -345,6 +345,10 @@ class Spec:
         """The covariance structure."""
         return structure_named(self.covariance_type)
 
+    def structure_for(self, d: int) -> Structure:
+        """The covariance structure of d numeric columns: of none, any would do."""
+        return self.structure if d > 0 else structure_named("diag")
+
     @property
     def floor(self) -> float | None:
         """The covariance floor as a fraction of the columns' deviations; None is auto."""
@@ -355,7 +359,7 @@ class Spec:
         """The seed as generators of random numbers and hashes take it."""
         return self.seed & (2**63 - 1)
 
-    def without_start(self, k: int, covariance_type: str) -> Spec:
+    def of_size(self, k: int, covariance_type: str) -> Spec:
         """The same of another size and structure."""
         return replace(self, k=k, covariance_type=covariance_type)
 
@@ -538,9 +542,7 @@ class Grid:
     def specs(self, common: Spec) -> list[Spec]:
         """A fit of every size and structure, of names for one structure the first."""
         unique = {structure_named(name).code: name for name in reversed(self.covariance_type)}
-        return [
-            common.without_start(k, name) for name in unique.values() for k in sorted(set(self.k))
-        ]
+        return [common.of_size(k, name) for name in unique.values() for k in sorted(set(self.k))]
 
 
 SPEC, COLUMNS, GRID = settings_of(Spec), settings_of(ColumnSettings), settings_of(Grid)

@@ -7,9 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
 
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.covariance import m_step
@@ -129,6 +126,8 @@ def _usual(z: Array, share: float) -> NDArray[np.bool_]:
     """All rows but a share of those whose neighbours are farthest (Byers and Raftery 1998)."""
     if z.shape[0] == 0 or z.shape[1] <= _NEIGHBOURS:
         return np.ones(z.shape[1], dtype=bool)
+    from scipy.spatial import cKDTree
+
     distances = cKDTree(z.T).query(z.T, [_NEIGHBOURS + 1])[0][:, 0]
     return np.asarray(distances <= np.quantile(distances, 1 - share))
 
@@ -141,6 +140,8 @@ def _permitted(labels: Labels, allowed: NDArray[np.int64], k: int) -> Labels:
     agreement = np.zeros((k, k))
     usual = labels[known] < k
     np.add.at(agreement, labels[known][usual], (may / may.sum(axis=0)).T[usual])
+    from scipy.optimize import linear_sum_assignment
+
     numbers = np.append(linear_sum_assignment(-agreement)[1], k)
     labels = numbers[labels]
     wrong = labels[known] == k
@@ -296,6 +297,8 @@ def _kmeans_labels(points: Array, k: int, index: int, rng: np.random.Generator) 
 
 def _ward_labels(points: Array, k: int, index: int, rng: np.random.Generator) -> Labels:
     """Ward's linkage on part of the rows; the others join the nearest group's mean."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
     n = points.shape[1]
     size = min(n, _HIERARCHICAL_ROWS)
     first = ((index // 4) * size) % max(1, n - size + 1)

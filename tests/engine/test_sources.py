@@ -20,7 +20,7 @@ from gmm_spark.engine import parquet as module
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.parquet import ParquetSource, ParquetTable
-from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.passes import PassEngine
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, FitError, InputDataError
@@ -165,7 +165,7 @@ def test_a_pass_finds_the_statistics_of_the_rows_in_memory(
         source = parquet(spark, layouts[layout], Roles(NAMES, weight="w"))
     try:
         seen = scan(source, missing="error", seed=0, sample_size=10)
-        found = SparkEngine(source, seen).run_pass(evaluator)
+        found = PassEngine(source, seen).run_pass(evaluator)
     finally:
         source.close()
     values = rows[list(NAMES)].to_numpy().T.copy()
@@ -344,7 +344,7 @@ class TestCached:
             found = scan(source, missing="error", seed=1, sample_size=100)
             if cached:
                 path.unlink()
-            sums.append(SparkEngine(source, found).run_pass(self.evaluator()).values)
+            sums.append(PassEngine(source, found).run_pass(self.evaluator()).values)
             source.close()
         assert_array_equal(sums[0], sums[1])
 

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixture, ParquetTable
 from gmm_spark.engine import passes
-from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.passes import PassEngine
 from gmm_spark.errors import FitError
 from tests.estimator.helpers import assert_same_model, table
 
@@ -29,7 +29,7 @@ def after_first_pass(monkeypatch) -> Callable[[Callable[[], Any]], None]:
     """Something to happen between the first pass over the data and the second."""
 
     def set_up(happens: Callable[[], Any]) -> None:
-        run_passes = SparkEngine.run_passes
+        run_passes = PassEngine.run_passes
 
         def wrapped(self: Any, evaluators: Any) -> Any:
             statistics = run_passes(self, evaluators)
@@ -37,7 +37,7 @@ def after_first_pass(monkeypatch) -> Callable[[Callable[[], Any]], None]:
                 happens()
             return statistics
 
-        monkeypatch.setattr(SparkEngine, "run_passes", wrapped)
+        monkeypatch.setattr(PassEngine, "run_passes", wrapped)
 
     return set_up
 

@@ -17,7 +17,7 @@ from gmm_spark import (
     GaussianMixtureSearch,
     ParquetTable,
 )
-from gmm_spark.engine.passes import SparkEngine
+from gmm_spark.engine.passes import PassEngine
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
 from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.estimator.helpers import assert_same_model, table
@@ -253,13 +253,13 @@ def test_fits_in_shared_scans_keep_their_own_histories(large) -> None:
 
 def test_losers_are_given_up_between_passes(large, monkeypatch) -> None:
     asked = []
-    run_passes = SparkEngine.run_passes
+    run_passes = PassEngine.run_passes
 
     def counted(engine, evaluators):
         asked.append(len(evaluators))
         return run_passes(engine, evaluators)
 
-    monkeypatch.setattr(SparkEngine, "run_passes", counted)
+    monkeypatch.setattr(PassEngine, "run_passes", counted)
     search = GaussianMixtureSearch(
         k=[4, 5], covarianceType=["full", "diag", "tied"], inputCols=XY, sampleSize=600
     )

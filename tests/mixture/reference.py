@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
-from gmm_spark.mixture import candidates, em, scaling
+from gmm_spark.mixture import em
 from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Fit, Problem
 from gmm_spark.mixture.families.categorical import split_tables
-from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
+from gmm_spark.mixture.kernel import BlockKernel, RunPass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES, Structure
 
 CODES = tuple(STRUCTURES)
@@ -285,22 +284,6 @@ def start_from_labels(
 def fit(run_pass: RunPass, start: Parameters, by: Standardisation, **settings) -> Fit:
     """EM to its end; the settings of `Problem` by name."""
     return em.fit(run_pass, start, Problem(by, **settings))
-
-
-def fit_by_default(
-    block: np.ndarray, k: int, code: str = "VVV", seed: int = 0, tol: float = 1e-6, **options
-):
-    """Columns described, starts searched and EM run as the estimator does; rows are shuffled
-    first, since a sample is in random order. Returns (fit, columns)."""
-    block = block[:, np.random.default_rng(1).permutation(block.shape[1])]
-    structure = STRUCTURES[code]
-    columns = scaling.describe_columns(block, block.min(1), block.max(1), structure, None)
-    by = columns.standardisation
-    floor = columns.floor / by.scale
-    start, *_ = search(
-        candidates.Sample(block, None, by, floor), k, structure, seed=seed, tol=tol, **options
-    )
-    return fit(array_pass(block), start, by, floor=floor, tol=tol), columns
 
 
 def assigned(parameters: Parameters, block: np.ndarray, by: Standardisation) -> np.ndarray:

@@ -14,14 +14,14 @@ from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import Standardisation
 from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.spec import INIT_MODES
+from gmm_spark.mixture.spec import INIT_MODES, Spec
 from gmm_spark.mixture.structures import STRUCTURES
+from gmm_spark.training import fit_arrays
 from tests.mixture.reference import (
     CODES,
     assigned,
     classic_set,
     fit,
-    fit_by_default,
     log_likelihood,
     plain_scales,
     separate_groups,
@@ -42,14 +42,14 @@ class TestKnownOptima:
 
     @pytest.mark.parametrize("seed", range(6))
     def test_iris_with_three_components(self, seed, shared_data):
-        found, _ = fit_by_default(classic_set(shared_data, "iris"), 3, seed=seed)
+        found = fit_arrays(classic_set(shared_data, "iris"), Spec(k=3, seed=seed)).fit
         assert_allclose(found.log_likelihood, -180.185477, rtol=0, atol=1e-3)
         assert found.converged
         assert found.floored == ()
 
     @pytest.mark.parametrize("seed", range(6))
     def test_faithful_with_two_components(self, seed, shared_data):
-        found, _ = fit_by_default(classic_set(shared_data, "faithful"), 2, seed=seed)
+        found = fit_arrays(classic_set(shared_data, "faithful"), Spec(k=2, seed=seed)).fit
         assert_allclose(found.log_likelihood, -1130.26396, rtol=0, atol=1e-3)
         assert found.converged
         assert found.floored == ()
@@ -57,12 +57,12 @@ class TestKnownOptima:
     @pytest.mark.parametrize("mode", INIT_MODES)
     def test_faithful_from_every_mode(self, mode, shared_data):
         block = classic_set(shared_data, "faithful")
-        found, _ = fit_by_default(block, 2, init_mode=mode)
+        found = fit_arrays(block, Spec(k=2, init_mode=mode)).fit
         assert_allclose(found.log_likelihood, -1130.26396, rtol=0, atol=1e-3)
 
     @pytest.mark.parametrize("mode", ["k-means", "k-means++", "hierarchical"])
     def test_iris_from_every_mode_that_looks_for_groups(self, mode, shared_data):
-        found, _ = fit_by_default(classic_set(shared_data, "iris"), 3, init_mode=mode)
+        found = fit_arrays(classic_set(shared_data, "iris"), Spec(k=3, init_mode=mode)).fit
         assert_allclose(found.log_likelihood, -180.185477, rtol=0, atol=1e-3)
 
 
@@ -102,7 +102,8 @@ class TestWideData:
     @pytest.mark.parametrize("d", [10, 20, 40, 64])
     def test_groups_20_sigma_apart_are_found_at_any_width(self, d, where):
         block, labels = blobs(d, where)
-        found, columns = fit_by_default(block, 2, num_init=self.num_init)
+        done = fit_arrays(block, Spec(k=2, num_init=self.num_init))
+        found, columns = done.fit, done.columns
         assert_groups_found(found, columns, block, labels)
         assert (found.reason, found.floored) == ("converged", ())
         peer = PeerMixture(2, random_state=0).fit(block.T)
@@ -112,7 +113,8 @@ class TestWideData:
 
     def test_groups_20_sigma_apart_are_found_in_200_columns(self):
         block, labels = blobs(200, "all")
-        found, columns = fit_by_default(block, 2, num_init=2)
+        done = fit_arrays(block, Spec(k=2, num_init=2))
+        found, columns = done.fit, done.columns
         assert_groups_found(found, columns, block, labels)
         parameters = found.parameters.restored(columns.standardisation)
         expected = log_likelihood(parameters, block.T) / found.weight
@@ -124,7 +126,8 @@ class TestWideData:
         block, labels = blobs(d, where)
         far = 1e12 * np.random.default_rng(d).normal(size=(d, 5))
         block = np.concatenate([block, far], axis=1)
-        found, columns = fit_by_default(block, 3, num_init=self.num_init)
+        done = fit_arrays(block, Spec(k=3, num_init=self.num_init))
+        found, columns = done.fit, done.columns
         assert_groups_found(found, columns, block, labels)
         outside = assigned(found.parameters, block, columns.standardisation)
         assert len(set(outside[4000:])) == 1
@@ -142,7 +145,7 @@ class TestWideData:
             block, _ = blobs(30, "one", seed, n=2000)
             far = 1e12 * np.random.default_rng(seed).normal(size=(30, 5))
             block = np.concatenate([block, far], axis=1)
-            reasons.add(fit_by_default(block, 3, num_init=2)[0].reason)
+            reasons.add(fit_arrays(block, Spec(k=3, num_init=2)).fit.reason)
         assert reasons == {"converged"}
 
     @pytest.mark.parametrize("where", ["one", "all"])
@@ -150,8 +153,9 @@ class TestWideData:
     def test_scales_from_1e_minus_9_to_1e9_change_nothing_but_the_volume(self, d, where):
         block, labels = blobs(d, where)
         factor = np.resize([1e-9, 1.0, 1e9], d)
-        plain, _ = fit_by_default(block, 2, num_init=self.num_init)
-        found, columns = fit_by_default(block * factor[:, None], 2, num_init=self.num_init)
+        plain = fit_arrays(block, Spec(k=2, num_init=self.num_init)).fit
+        done = fit_arrays(block * factor[:, None], Spec(k=2, num_init=self.num_init))
+        found, columns = done.fit, done.columns
         assert_groups_found(found, columns, block * factor[:, None], labels)
         assert found.converged
         expected = plain.log_likelihood / plain.weight - np.log(factor).sum()
@@ -160,7 +164,8 @@ class TestWideData:
     @pytest.mark.parametrize("code", CODES)
     def test_every_structure_finds_them(self, code):
         block, labels = blobs(20, "all", n=1000)
-        found, columns = fit_by_default(block, 2, code, num_init=self.num_init)
+        done = fit_arrays(block, Spec(k=2, covariance_type=code, num_init=self.num_init))
+        found, columns = done.fit, done.columns
         where = assigned(found.parameters, block, columns.standardisation)
         assert adjusted_rand_score(labels, where) == 1.0
 
@@ -284,8 +289,9 @@ class TestDegenerateColumns:
     def test_a_constant_column_changes_nothing_for_the_others(self, code):
         block, _ = separate_groups()
         with_constant = np.concatenate([block, np.full((1, 300), 7.0)])
-        plain, _ = fit_by_default(block, 3, code, tol=1e-12)
-        found, columns = fit_by_default(with_constant, 3, code, tol=1e-12)
+        plain = fit_arrays(block, Spec(k=3, covariance_type=code, tol=1e-12)).fit
+        done = fit_arrays(with_constant, Spec(k=3, covariance_type=code, tol=1e-12))
+        found, columns = done.fit, done.columns
         assert columns.constant == (3,)
         assert found.converged
         assert {j for touched in found.floored for j in touched.columns} == {3}
@@ -300,7 +306,8 @@ class TestDegenerateColumns:
     def test_a_collinear_column_is_named_and_the_groups_are_found_all_the_same(self):
         block, labels = blobs(3, "all", n=1500)
         block = np.concatenate([block, block[:1] + 2 * block[1:2]])
-        found, columns = fit_by_default(block, 2)
+        done = fit_arrays(block, Spec(k=2))
+        found, columns = done.fit, done.columns
         assert columns.collinear == ((0, 1, 3),)
         where = assigned(found.parameters, block, columns.standardisation)
         assert adjusted_rand_score(labels, where) == 1.0
@@ -314,7 +321,8 @@ class TestDegenerateColumns:
         rows = np.random.default_rng(9).normal(size=(4, 5))
         rows[2] = 999_999_999.0
         block = np.concatenate([block, rows], axis=1)
-        found, columns = fit_by_default(block, 3)
+        done = fit_arrays(block, Spec(k=3))
+        found, columns = done.fit, done.columns
         where = assigned(found.parameters, block, columns.standardisation)
         assert adjusted_rand_score(labels, where[:4000]) == 1.0
         assert set(where[4000:]).isdisjoint(where[:4000])

@@ -1,0 +1,372 @@
+"""A fit's table of contents: open, scan, sample, start, iterate, and what came out of it.
+
+Plain functions over a source of rows and a spec: an estimator calls `fit` with the rows of a
+DataFrame or a Parquet table, `fit_arrays` is the same on arrays in memory, without a
+SparkSession, and so inside a task too (one model a group).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gmm_spark.data import Data, Open, opened
+from gmm_spark.engine.array_source import array_source
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.outlying import density_quantile
+from gmm_spark.engine.scan import Scan
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
+from gmm_spark.initial_model import matched
+from gmm_spark.mixture import multifit
+from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.completing import PartialStart
+from gmm_spark.mixture.edges import off_zero, with_weight
+from gmm_spark.mixture.em import Fit, PassRecord, Problem
+from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.multifit import MultiFit
+from gmm_spark.mixture.parameters import Array, Parameters, as_structure
+from gmm_spark.mixture.prior import Prior
+from gmm_spark.mixture.scaling import Columns
+from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.spec import Spec
+from gmm_spark.mixture.starting import labelled_start
+from gmm_spark.progress import quiet, say, search_on_the_sample
+
+
+@dataclass(frozen=True)
+class FittedMixture:
+    """What a fit ended in.
+
+    spec : that was fitted; of a search, the one chosen
+    parameters : in the user's units, components in the order in which they are reported
+    fit : where EM ended, in standardised coordinates and in its own order of components
+    order : (k,) which of the fit's components are reported, one after the other
+    outlier_threshold : log density under which a row is an outlier; None where none is asked for
+    scan, columns, roles : of the rows
+    opening : what the first look at the data was, and its seconds
+    notes : warnings about the data
+    candidates : of a search, what was tried
+    """
+
+    spec: Spec
+    parameters: Parameters
+    fit: Fit
+    order: NDArray[np.intp]
+    outlier_threshold: float | None
+    scan: Scan
+    columns: Columns
+    roles: Roles
+    opening: tuple[str, float]
+    notes: list[str]
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where EM begins on all the rows.
+
+    parameters : in standardised coordinates
+    sample : as the spec sees it
+    whose : said in the log before every pass
+    penalty : what is taken off its mean log-likelihood before several starts are compared
+    """
+
+    parameters: Parameters
+    sample: Sample
+    spec: Spec
+    whose: str = ""
+    penalty: float = 0.0
+
+
+def fit(open_source: Open, spec: Spec, inputs: Sequence[str] | None = None) -> FittedMixture:
+    """A whole fit of one mixture.
+
+    Parameters
+    ----------
+    open_source : opens the rows; they are given back in the end
+    inputs : names of the numeric columns; None where these have none, as entries of a vector
+
+    Raises ConfigurationError, InputDataError or FitError as the estimator's `fit` does.
+    """
+    with opened(open_source, [spec]) as data:
+        sample = data.sample(spec)
+        starts = starts_of(data, sample, spec, inputs)
+        found = best(run_em(data, starts))
+        threshold = outlier_threshold(data, sample, spec, found)
+    return fitted(data, spec, found, threshold)
+
+
+@refusals()
+def fit_arrays(
+    values: Array,
+    spec: Spec,
+    *,
+    families: Sequence[tuple[Family, Array]] = (),
+    weights: Array | None = None,
+    labels: Array | None = None,
+    start_labels: Array | None = None,
+    names: Sequence[str] | None = None,
+) -> FittedMixture:
+    """A whole fit of rows in memory, as an estimator fits them, without a SparkSession.
+
+    The same rows give the same mixture, whatever their order and wherever they come from. Nothing
+    is printed.
+
+    Parameters
+    ----------
+    values : (d, n) numeric columns; NaN is a gap
+    families : other columns, each family with its own, (columns, n), in the order of `FAMILIES`:
+        `(Categorical((3,)), codes)`, from 0 to 2, `(Count(2), counts)`; NaN is a gap
+    weights : (n,) at least 0; a row of weight 0 is no row
+    labels : (n,) numbers of components where they are known, NaN where not
+    start_labels : (n,) whole numbers, one value a component, to start from
+    names : of all columns, for messages; None numbers them
+
+    `spec.initial_model` may be Parameters, in the user's units, for the columns in their order.
+
+    Raises ConfigurationError for settings, InputDataError for rows that cannot be used.
+    """
+    source = array_source(
+        values,
+        families=families,
+        weights=weights,
+        labels=labels,
+        start_labels=start_labels,
+        names=names,
+    )
+    check_start(spec, len(source.roles.features), source.roles.label)
+    with quiet():
+        return fit(lambda: (source, []), spec)
+
+
+def check_start(spec: Spec, d: int | None, label: str | None) -> None:
+    """Raise ConfigurationError for a start that no rows can suit.
+
+    `d` is the number of numeric columns, None where it is not known yet; `label` the column of
+    labels to start from.
+    """
+    model, partial = spec.initial_model, partial_start(spec)
+    if model is not None and label is not None:
+        raise ConfigurationError("give initialModel or initialLabelCol, not both")
+    if model is not None and _parameters_of(model).k != spec.k:
+        raise ConfigurationError(
+            f"k is {spec.k}, but initialModel has {_parameters_of(model).k} components"
+        )
+    if partial is None:
+        return
+    for name, given in (("initialModel", model), ("initialLabelCol", label)):
+        if given is not None:
+            raise ConfigurationError(
+                f"give {name} or parts of a start (initialWeights, initialMeans, "
+                "initialCovariances), not both"
+            )
+    if d == 0 and (partial.means is not None or partial.covariances is not None):
+        raise ConfigurationError(
+            "initialMeans and initialCovariances are of inputCols, and there are none"
+        )
+    with refusals(
+        "initialWeights, initialMeans, initialCovariances with k = "
+        f"{spec.k} and {'the vector' if d is None else f'{d} inputCols'}: "
+    ):
+        partial.checked(spec.structure if d is None else spec.structure_for(d), spec.k, d)
+
+
+def partial_start(spec: Spec) -> PartialStart | None:
+    """The parts of a start that are given, if any is."""
+    given = spec.initial_weights, spec.initial_means, spec.initial_covariances
+    return None if all(part is None for part in given) else PartialStart(*given)
+
+
+def starts_of(data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None) -> list[Start]:
+    """Where EM begins on all the rows: what is given of a start, or what the sample leaves open."""
+    found = _starting_parameters(data, sample, spec, inputs)
+    many = len(found) > 1
+    return [
+        Start(parameters, sample, spec, f"start {number}, " if many else "")
+        for number, parameters in enumerate(found, 1)
+    ]
+
+
+def _starting_parameters(
+    data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None
+) -> list[Parameters]:
+    if spec.initial_model is not None:
+        return [_from_model(spec.initial_model, data, sample, spec, inputs)]
+    if data.source.roles.label is not None:
+        return [_from_labels(data, sample, spec)]
+    structure, partial = spec.structure_for(sample.d), partial_start(spec)
+    if partial is not None:
+        partial.checked(structure, spec.k, sample.d)
+        found = partial.completed(
+            sample, spec.k, structure, lambda: _searched(data, sample, spec)[0]
+        )
+        return [found]
+    starts = _searched(data, sample, spec)
+    # Of all the rows the sample has the last word.
+    return starts if sample.num_rows < data.scan.num_rows else starts[:1]
+
+
+def _searched(data: Data, sample: Sample, spec: Spec) -> list[Parameters]:
+    with search_on_the_sample() as tell:
+        return search(
+            sample,
+            spec.k,
+            spec.structure_for(sample.d),
+            init_mode=spec.init_mode,
+            num_init=spec.num_init,
+            seed=spec.positive_seed,
+            tol=spec.tol,
+            executor=data.sample_executor(sample),
+            tell=tell,
+        )
+
+
+def _from_labels(data: Data, sample: Sample, spec: Spec) -> Parameters:
+    labels = data.scan.labels
+    if len(labels) != spec.k:
+        shown = ", ".join(f"{label:g}" for label in labels[:10])
+        raise InputDataError(
+            f"label column {data.source.roles.label!r} has {len(labels)} "
+            f"distinct values ({shown}), k is {spec.k}; they must be equal in number"
+        )
+    return labelled_start(
+        data.engine.run_labelled,
+        sample,
+        spec.k,
+        spec.structure_for(sample.d),
+        sample.floor,
+        _prior_of_all(sample, spec.k, data.scan.num_rows),
+    )
+
+
+def _from_model(
+    model: Any, data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None
+) -> Parameters:
+    """The parameters of a model to start from, with or without noise as it is asked for."""
+    given = _parameters_of(model)
+    if given.d != sample.d:
+        raise ConfigurationError(f"initialModel has {given.d} columns, the data {sample.d}")
+    if model is not given:
+        usual = [family.prior(values, sample.weights) for family, values in sample.of_families]
+        given, notes = matched(model, inputs, data.source.roles, usual)
+        data.notes.extend(notes)
+    structure = spec.structure_for(sample.d)
+    start = as_structure(given, structure).standardised(sample.standardisation)
+    start = off_zero(with_weight(start))
+    wanted = sample.noise
+    if wanted is None or start.noise is None or start.noise.weight == 0:
+        weights = start.weights / start.weights.sum()
+        start = replace(start, weights=weights, noise=None)
+        return start if wanted is None else start.with_noise(wanted)
+    return replace(start, noise=replace(wanted, weight=start.noise.weight))
+
+
+def _parameters_of(model: Any) -> Parameters:
+    parameters: Parameters = model if isinstance(model, Parameters) else model.parameters
+    return parameters
+
+
+def run_em(data: Data, starts: Sequence[Start]) -> list[Fit | None]:
+    """EM on all the rows from several starts, which share every scan; None for those that were
+    given up because they could not win any more."""
+    problems = [_problem(start, data.scan.num_rows) for start in starts]
+
+    def log(state: MultiFit) -> None:
+        for index in state.last_scan:
+            _log_pass(state.fits[index].history[-1], starts[index].whose)
+
+    state = multifit.run(
+        data.engine.run_passes,
+        multifit.start([start.parameters for start in starts], problems),
+        problems,
+        [start.penalty for start in starts],
+        on_scan=log,
+        seconds=lambda: data.engine.seconds[-1],
+    )
+    return multifit.results(state)
+
+
+def _problem(start: Start, num_rows: int) -> Problem:
+    """What EM is to do from a start on all the rows."""
+    sample, spec = start.sample, start.spec
+    return Problem(
+        sample.standardisation,
+        sample.floor,
+        tol=spec.tol,
+        max_iter=spec.max_iter,
+        acceleration=spec.acceleration,
+        run_sample=sample.run_pass,
+        has_missing=sample.gaps,
+        prior=_prior_of_all(sample, start.parameters.k, num_rows),
+    )
+
+
+def _prior_of_all(sample: Sample, k: int, num_rows: int) -> Prior | None:
+    """The prior of k components beside all the rows that the sample is of."""
+    if sample.prior is None:
+        return None
+    return sample.prior.times(num_rows / sample.num_rows).of(k)
+
+
+def _log_pass(record: PassRecord, whose: str) -> None:
+    gain = "" if record.gain is None else f", gain {record.gain:.3g}"
+    say(
+        "%spass %d (%s), mean log-likelihood %.6f%s",
+        whose,
+        record.number,
+        record.kind,
+        record.mean_log_likelihood,
+        gain,
+    )
+
+
+def best(fits: Sequence[Fit | None]) -> Fit:
+    """The fit of the highest objective."""
+    return max((fit for fit in fits if fit is not None), key=lambda fit: fit.objective)
+
+
+def outlier_threshold(data: Data, sample: Sample, spec: Spec, found: Fit) -> float | None:
+    """The log density that `spec.contamination` of the rows lie under."""
+    if spec.contamination == 0:
+        return None
+    evaluator = sample.evaluator([found.parameters])
+    return density_quantile(data.source, data.scan, evaluator, spec.contamination)
+
+
+def fitted(
+    data: Data,
+    spec: Spec,
+    found: Fit,
+    threshold: float | None,
+    candidates: Sequence[dict[str, Any]] = (),
+) -> FittedMixture:
+    """What came out of a fit, in the user's units."""
+    columns = data.columns(spec)
+    restored = found.parameters.restored(columns.standardisation)
+    order: NDArray[np.intp] = np.arange(restored.k)
+    if not _has_numbers(spec, data.source.roles):
+        order = restored.canonical_order()
+    return FittedMixture(
+        spec,
+        restored.taken(order),
+        found,
+        order,
+        threshold,
+        data.scan,
+        columns,
+        data.source.roles,
+        data.opening,
+        data.notes,
+        list(candidates),
+    )
+
+
+def _has_numbers(spec: Spec, roles: Roles) -> bool:
+    """Whether components have numbers already: their labels', or those of what the fit starts
+    from."""
+    given = roles.membership, spec.initial_model, partial_start(spec)
+    return any(start is not None for start in given)
