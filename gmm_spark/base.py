@@ -145,6 +145,7 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
                 found.roles,
                 notes=found.notes,
                 opening=found.opening,
+                path=found.path,
                 candidates=found.candidates,
                 featuresCol=self.getFeaturesCol(),
                 predictionCol=self.getPredictionCol(),

@@ -38,7 +38,7 @@ def fit_best(open_source: Open, specs: Sequence[Spec], tried: Grid) -> FittedMix
         threshold = outlier_threshold(data, chosen.start.sample, spec, chosen.fit)
     data.notes += edge_of_search(spec.k, tried.k, tried.criterion)
     say("k = %d, %s has the lowest %s", spec.k, spec.structure.name, tried.criterion)
-    return fitted(data, spec, chosen.fit, threshold, table)
+    return fitted(data, chosen.start, chosen.fit, threshold, table)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _on_all_rows(
         spec = _spec_of(candidate, data, specs)
         whose = f"k = {spec.k}, {spec.structure.name}, "
         penalty = _penalty(spec, data, criterion)
-        starts.append(Start(candidate.parameters, data.sample(spec), spec, whose, penalty))
+        sample, path = data.sample(spec), candidate.path
+        starts.append(Start(candidate.parameters, sample, spec, whose, penalty, path))
     trials = zip(entered, starts, run_em(data, starts), strict=True)
     return [_Trial(c, start, found) for c, start, found in trials if found is not None]
 

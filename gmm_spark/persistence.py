@@ -4,6 +4,11 @@
     path/data         a row a component: component, weight, mean, covariance, and the parameters
                       of every column family: the table of probabilities of categories, the
                       rates of counts
+    path/history      of a fitted model, the parameters of its passes and of the steps on the sample
+                      that led to its start, as summary.parameterHistory and sampleHistory have
+                      them: under 2 MB, thinned evenly where there are more. The metadata say how
+                      many records there were and are, and the shapes of the flat arrays. Models
+                      of earlier releases have none, and a model without it loads.
     path/initialModel of an estimator that starts from a model
 
 The covariance of a structure that all components share stands in the first row alone. Version 2
@@ -16,13 +21,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pyspark.errors import AnalysisException
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
-from gmm_spark import mllib
+from gmm_spark import kept_history, mllib
 from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
 from gmm_spark.errors import ConfigurationError, ModelFileError
@@ -98,7 +104,39 @@ class ModelWriter(_Writer):
             extra["noise"] = _noise_as_json(noise, parameters.families, stored)
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
+            kept = _write_history(self.instance.summary, f"{path}/history")
+            if kept is not None:
+                extra["history"] = kept
         self._save_metadata(path, extra)
+
+
+def _write_history(summary: GaussianMixtureSummary, path: str) -> dict[str, Any] | None:
+    """Writes the parameters that a summary has of its passes and steps, if it has any; returns
+    what the metadata say of them."""
+    rows, described = kept_history.written(
+        summary.sampleHistory, summary.parameterHistory, summary.history
+    )
+    if described is not None:
+        frame = needed_session().createDataFrame(rows, kept_history.SCHEMA).coalesce(1)
+        # Of numbers that are all different, a dictionary is twice the numbers.
+        frame.write.option("parquet.enable.dictionary", "false").parquet(path)
+    return described
+
+
+def _with_history(
+    summary: GaussianMixtureSummary, described: Any, path: str, model: Parameters
+) -> GaussianMixtureSummary:
+    """The summary with what `_write_history` wrote, where it did and that is still there."""
+    if described is None:
+        return summary
+    try:
+        rows = needed_session().read.schema(kept_history.SCHEMA).parquet(path).collect()
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" not in str(error):
+            raise
+        return summary
+    steps, passes = kept_history.read(rows, described, model, summary.numPasses)
+    return replace(summary, sampleHistory=steps, parameterHistory=passes)
 
 
 class EstimatorWriter(_Writer):
@@ -163,6 +201,8 @@ class ModelReader(_Reader):
             summary = metadata.get("summary")
             if summary is not None:
                 summary = GaussianMixtureSummary.from_json(summary)
+                kept, place = metadata.get("history"), f"{_readable(path)}/history"
+                summary = _with_history(summary, kept, place, parameters)
             model = self.cls(parameters, summary, categories)
             model._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(model, metadata)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.advice import about_weights, heavy_rows, one_number, one_number_components
+from gmm_spark.kept_history import sample_history
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.em import Fit
     from gmm_spark.mixture.parameters import Parameters
+    from gmm_spark.mixture.path import Path
     from gmm_spark.mixture.scaling import Columns
 
 # More entries than these are counted, not shown, in one line.
@@ -45,6 +47,18 @@ class GaussianMixtureSummary:
         before; "accelerated", an extrapolation of steps; "lifted", a step of EM with probabilities
         or rates next to zero raised (categoryPrior=0); "rejected", one of these that had
         lowered the likelihood and was taken back; "confirming", a step of EM at the end
+    parameterHistory : the parameters of every pass after pass 0, in the user's units, components in
+        the order of the model. A loaded model has None for passes whose parameters were not kept
+    sampleHistory : how the start was found on the sample, a dictionary a step of EM: step, round,
+        kind, rows, meanLogLikelihood (of these rows), parameters (as in parameterHistory). Within
+        one round the rows are the same and the log-likelihood never falls (with a prior: with its
+        log density); a new round has other rows, or a component was moved. Kinds are "start";
+        "em", "accelerated", "lifted", "confirming" as above; "move", a component taken away and
+        another one split; "rows", the parameters of the step before on other rows. `rows` are
+        the first ones of the sample, the last ones where negative. Steps are missing where they
+        would take more than 2 MB. A start that was given (initialModel, initialLabelCol,
+        initialWeights, initialMeans, initialCovariances) took no steps: it alone is there, its
+        rows and meanLogLikelihood are None
     candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
@@ -90,7 +104,10 @@ class GaussianMixtureSummary:
     clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
     numGaps: dict[str, int] = field(default_factory=dict)
-    parameterHistory: list[Parameters] = field(default_factory=list, repr=False, compare=False)
+    parameterHistory: list[Parameters | None] = field(
+        default_factory=list, repr=False, compare=False
+    )
+    sampleHistory: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
     _predictions: Callable[[], DataFrame] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -153,10 +170,9 @@ class GaussianMixtureSummary:
 
     def to_json(self) -> dict[str, Any]:
         """The figures alone, as plain values."""
+        others = "parameterHistory", "sampleHistory", "_predictions"
         return {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name not in ("parameterHistory", "_predictions")
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in others
         }
 
     @staticmethod
@@ -185,12 +201,13 @@ def summarise(
     *,
     notes: list[str],
     opening: tuple[str, float],
+    path: Path,
     **more: Any,
 ) -> GaussianMixtureSummary:
     """The summary of a fit whose components are reported in the given order.
 
-    `notes` are warnings, `opening` is what the first scan was and its seconds, `more` goes into
-    the summary as it is.
+    `notes` are warnings, `opening` is what the first scan was and its seconds, `path` is how the
+    start was found on the sample, `more` goes into the summary as it is.
     """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
@@ -240,6 +257,7 @@ def summarise(
             record.parameters.restored(columns.standardisation).taken(order)
             for record in found.history
         ],
+        sampleHistory=sample_history(path, found, columns.standardisation, order),
         **more,
     )
 

@@ -22,16 +22,17 @@ from gmm_spark.engine.scan import Scan
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import matched
 from gmm_spark.mixture import multifit
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.candidates import Candidate, Sample
 from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.families import Family
 from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.parameters import Array, Parameters, as_structure
+from gmm_spark.mixture.path import Path
 from gmm_spark.mixture.prior import Prior
 from gmm_spark.mixture.scaling import Columns
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.searching import searched
 from gmm_spark.mixture.spec import Spec
 from gmm_spark.mixture.starting import labelled_start
 from gmm_spark.progress import quiet, say, search_on_the_sample
@@ -49,6 +50,7 @@ class FittedMixture:
     scan, columns, roles : of the rows
     opening : what the first look at the data was, and its seconds
     notes : warnings about the data
+    path : of the parameters on the sample, to where EM began; empty where the start was given
     candidates : of a search, what was tried
     """
 
@@ -62,6 +64,7 @@ class FittedMixture:
     roles: Roles
     opening: tuple[str, float]
     notes: list[str]
+    path: Path
     candidates: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -73,6 +76,7 @@ class Start:
     sample : as the spec sees it
     whose : said in the log before every pass
     penalty : what is taken off its mean log-likelihood before several starts are compared
+    path : that led here on the sample; empty where the start was given
     """
 
     parameters: Parameters
@@ -80,6 +84,7 @@ class Start:
     spec: Spec
     whose: str = ""
     penalty: float = 0.0
+    path: Path = field(default_factory=Path)
 
 
 def fit(open_source: Open, spec: Spec, inputs: Sequence[str] | None = None) -> FittedMixture:
@@ -95,9 +100,9 @@ def fit(open_source: Open, spec: Spec, inputs: Sequence[str] | None = None) -> F
     with opened(open_source, [spec]) as data:
         sample = data.sample(spec)
         starts = starts_of(data, sample, spec, inputs)
-        found = best(run_em(data, starts))
+        start, found = best(starts, run_em(data, starts))
         threshold = outlier_threshold(data, sample, spec, found)
-    return fitted(data, spec, found, threshold)
+    return fitted(data, start, found, threshold)
 
 
 @refusals()
@@ -183,36 +188,36 @@ def partial_start(spec: Spec) -> PartialStart | None:
 
 def starts_of(data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None) -> list[Start]:
     """Where EM begins on all the rows: what is given of a start, or what the sample leaves open."""
-    found = _starting_parameters(data, sample, spec, inputs)
+    found = _starting_candidates(data, sample, spec, inputs)
     many = len(found) > 1
     return [
-        Start(parameters, sample, spec, f"start {number}, " if many else "")
-        for number, parameters in enumerate(found, 1)
+        Start(one.parameters, sample, spec, f"start {number}, " if many else "", path=one.path)
+        for number, one in enumerate(found, 1)
     ]
 
 
-def _starting_parameters(
+def _starting_candidates(
     data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None
-) -> list[Parameters]:
+) -> Sequence[Candidate]:
     if spec.initial_model is not None:
-        return [_from_model(spec.initial_model, data, sample, spec, inputs)]
+        return [Candidate(_from_model(spec.initial_model, data, sample, spec, inputs))]
     if data.source.roles.label is not None:
-        return [_from_labels(data, sample, spec)]
+        return [Candidate(_from_labels(data, sample, spec))]
     structure, partial = spec.structure_for(sample.d), partial_start(spec)
     if partial is not None:
         partial.checked(structure, spec.k, sample.d)
         found = partial.completed(
-            sample, spec.k, structure, lambda: _searched(data, sample, spec)[0]
+            sample, spec.k, structure, lambda: _searched(data, sample, spec)[0].parameters
         )
-        return [found]
+        return [Candidate(found)]
     starts = _searched(data, sample, spec)
     # Of all the rows the sample has the last word.
     return starts if sample.num_rows < data.scan.num_rows else starts[:1]
 
 
-def _searched(data: Data, sample: Sample, spec: Spec) -> list[Parameters]:
+def _searched(data: Data, sample: Sample, spec: Spec) -> Sequence[Candidate]:
     with search_on_the_sample() as tell:
-        return search(
+        return searched(
             sample,
             spec.k,
             spec.structure_for(sample.d),
@@ -324,9 +329,10 @@ def _log_pass(record: PassRecord, whose: str) -> None:
     )
 
 
-def best(fits: Sequence[Fit | None]) -> Fit:
-    """The fit of the highest objective."""
-    return max((fit for fit in fits if fit is not None), key=lambda fit: fit.objective)
+def best(starts: Sequence[Start], fits: Sequence[Fit | None]) -> tuple[Start, Fit]:
+    """The fit of the highest objective, and where it began."""
+    ended = [(s, fit) for s, fit in zip(starts, fits, strict=True) if fit is not None]
+    return max(ended, key=lambda pair: pair[1].objective)
 
 
 def outlier_threshold(data: Data, sample: Sample, spec: Spec, found: Fit) -> float | None:
@@ -339,13 +345,13 @@ def outlier_threshold(data: Data, sample: Sample, spec: Spec, found: Fit) -> flo
 
 def fitted(
     data: Data,
-    spec: Spec,
+    start: Start,
     found: Fit,
     threshold: float | None,
     candidates: Sequence[dict[str, Any]] = (),
 ) -> FittedMixture:
     """What came out of a fit, in the user's units."""
-    columns = data.columns(spec)
+    spec, columns = start.spec, data.columns(start.spec)
     restored = found.parameters.restored(columns.standardisation)
     order: NDArray[np.intp] = np.arange(restored.k)
     if not _has_numbers(spec, data.source.roles):
@@ -361,6 +367,7 @@ def fitted(
         data.source.roles,
         data.opening,
         data.notes,
+        start.path,
         list(candidates),
     )
 

@@ -6,7 +6,7 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,8 +81,8 @@ def one_round(steps: Iterable[SampleStep]) -> Path:
 
 def num_bytes(parameters: Parameters) -> int:
     """What the arrays of parameters take."""
-    arrays = (getattr(parameters, field.name) for field in fields(parameters))
-    return sum(int(array.nbytes) for array in arrays if hasattr(array, "nbytes"))
+    numeric = parameters.weights, parameters.means, parameters.covariances
+    return sum(int(array.nbytes) for array in (*numeric, *parameters.family_parameters))
 
 
 def _bounded(steps: Sequence[SampleStep], most: int) -> tuple[SampleStep, ...]:

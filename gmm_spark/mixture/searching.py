@@ -106,8 +106,21 @@ def search(
     **options: Any,
 ) -> list[Parameters]:
     """The parameters that a whole search finds, best first; its options are those of `start`."""
-    state = run(start(sample, k, structure, tell=tell, **options), sample, executor, tell)
-    return [candidate.parameters for candidate in result(state)]
+    found = searched(sample, k, structure, executor=executor, tell=tell, **options)
+    return [candidate.parameters for candidate in found]
+
+
+def searched(
+    sample: Sample,
+    k: int,
+    structure: Structure,
+    *,
+    executor: SampleExecutor | None = None,
+    tell: Tell = _silent,
+    **options: Any,
+) -> tuple[Candidate, ...]:
+    """As `search`, each with the path that its parameters took."""
+    return result(run(start(sample, k, structure, tell=tell, **options), sample, executor, tell))
 
 
 def start(

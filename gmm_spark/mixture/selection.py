@@ -10,7 +10,7 @@ may be too high by far more: components that only fit chance would win.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from gmm_spark.mixture.candidates import (
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.path import Path
 from gmm_spark.mixture.searching import SearchState, Tell
 from gmm_spark.mixture.spec import Criterion, InitMode
 from gmm_spark.mixture.structures import Structure
@@ -58,6 +59,7 @@ class GridCandidate:
     problem: str = ""
     pessimism: float = 0.0  # what the estimate has too much, to first order
     exact: bool = False  # the sample is all the rows, and was fitted on and judged by
+    path: Path = field(default_factory=Path)  # that the parameters took
 
 
 def penalised(
@@ -223,8 +225,9 @@ def advance(
         search = multistart.advance(search, fitted_on, executor, telling)
         if not search.finished:
             return replace(state, search=search)
-        parameters = multistart.result(search)[0].parameters
-        found, density = _judged(parameters, fitted_on, judged_on, state)
+        best, *_ = multistart.result(search)
+        found, density = _judged(best.parameters, fitted_on, judged_on, state)
+        found = replace(found, path=best.path)
     except (DataError, SingularCovarianceError) as error:
         found = GridCandidate(k, structure, None, np.inf, np.inf, -np.inf, str(error))
         density = np.full(judged_on.num_rows, -np.inf)

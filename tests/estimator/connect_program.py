@@ -153,6 +153,14 @@ def save_and_load(s: Session) -> Any:
     s.model.save(s.path("model"))
     loaded = GaussianMixtureModel.load(s.path("model"))
     same = loaded.transform(s.frame).collect() == s.model.transform(s.frame).collect()
+    ways = [
+        [
+            summary.parameterHistory[0].means.tolist(),
+            summary.sampleHistory[0]["parameters"].means.tolist(),
+        ]
+        for summary in (loaded.summary, s.model.summary)
+    ]
+    same = same and ways[0] == ways[1]
     return [same, loaded.summary == s.model.summary, loaded.uid == s.model.uid]
 
 

@@ -117,7 +117,7 @@ def test_what_is_there_is_not_written_over_unasked(found) -> None:
 def test_what_is_written_over_is_gone(found) -> None:
     """An estimator with its start, one without, a model twice, the estimator again."""
     layouts, k, start, means = found["overwrite"]
-    expected = [["initialModel", "metadata"], ["metadata"], ["data", "metadata"]]
+    expected = [["initialModel", "metadata"], ["metadata"], ["data", "history", "metadata"]]
     assert layouts == [expected[0], expected[1], expected[2], expected[2], expected[1]]
     assert k == 7
     assert start == means == found["fit_a_dataframe"][1]

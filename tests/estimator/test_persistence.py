@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,70 @@ def test_a_model_comes_back_as_it_was(saved, model, frame) -> None:
     assert loaded.transform(frame).collect() == model.transform(frame).collect()
     with pytest.raises(RuntimeError, match=r"model\.transform"):
         loaded.summary.predictions  # noqa: B018
+
+
+def same_parameters(one: Any, other: Any) -> bool:
+    names = "weights", "means", "covariances", "tables", "rates"
+    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
+
+
+def test_the_way_of_its_parameters_comes_back_with_a_model(saved, model) -> None:
+    before, after = model.summary, GaussianMixtureModel.load(str(saved)).summary
+    assert len(before.parameterHistory) == len(after.parameterHistory) == before.numPasses
+    assert len(before.sampleHistory) == len(after.sampleHistory) > 5
+    assert all(map(same_parameters, after.parameterHistory, before.parameterHistory))
+    for one, other in zip(after.sampleHistory, before.sampleHistory, strict=True):
+        assert same_parameters(one["parameters"], other["parameters"])
+        assert {k: v for k, v in one.items() if k != "parameters"} == {
+            k: v for k, v in other.items() if k != "parameters"
+        }
+    kept = json.loads(part(saved, "metadata").read_text("utf-8"))["history"]
+    assert kept["records"] == kept["kept"] == len(before.sampleHistory) + before.numPasses
+    assert kept["shapes"]["means"] == [3, 2]
+
+
+def test_a_model_without_that_loads_as_those_of_earlier_releases(saved, model, tmp_path) -> None:
+    """Of these, the metadata say nothing of it either."""
+    old = tmp_path / "old"
+    shutil.copytree(saved, old)
+    shutil.rmtree(old / "history")
+    for _ in range(2):
+        loaded = GaussianMixtureModel.load(str(old))
+        assert loaded.summary == model.summary
+        assert (loaded.summary.parameterHistory, loaded.summary.sampleHistory) == ([], [])
+        assert_array_equal(loaded.means, model.means)
+        for file in (old / "metadata").glob(".*.crc"):
+            file.unlink()
+        rewritten(history=...)(old)
+
+
+def test_a_wide_model_keeps_both_ends_of_its_way_in_two_megabytes(spark, model, tmp_path) -> None:
+    """30 components of 60 columns: its parameters are 0.88 MB at every pass."""
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(30, 60, 60))
+    wide = GaussianMixtureModel.fromParameters(
+        np.full(30, 1 / 30), rng.normal(size=(30, 60)), factors @ factors.swapaxes(1, 2)
+    )
+    passes = [replace(wide.parameters, means=rng.normal(size=(30, 60))) for _ in range(9)]
+    step = {"step": 0, "round": 0, "kind": "start", "rows": 50, "meanLogLikelihood": -1.0}
+    history = [model.summary.history[0]]
+    history += [{**model.summary.history[1], "pass": number} for number in range(1, 10)]
+    wide._with_summary(
+        replace(
+            model.summary,
+            numPasses=9,
+            history=history,
+            parameterHistory=passes,
+            sampleHistory=[{**step, "parameters": passes[3]}],
+        )
+    )
+    wide.save(str(tmp_path / "m"))
+    files = [path for path in (tmp_path / "m" / "history").rglob("*") if path.is_file()]
+    assert 1_000_000 < sum(path.stat().st_size for path in files) < 2_000_000
+    summary = GaussianMixtureModel.load(str(tmp_path / "m")).summary
+    assert same_parameters(summary.sampleHistory[0]["parameters"], passes[3])
+    assert summary.parameterHistory[:-1] == [None] * 8
+    assert same_parameters(summary.parameterHistory[-1], passes[-1])
 
 
 SHAPES: dict[str, Any] = {

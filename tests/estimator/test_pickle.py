@@ -70,6 +70,7 @@ def test_a_model_comes_back_with_params_and_summary(fitted, source, way) -> None
     if given.hasSummary:
         assert found.summary == given.summary
         assert len(found.summary.parameterHistory) == len(given.summary.parameterHistory)
+        assert len(found.summary.sampleHistory) == len(given.summary.sampleHistory) > 0
         assert given.summary._predictions is before
         with pytest.raises(RuntimeError, match=r"unpickled .* use model\.transform"):
             found.summary.predictions  # noqa: B018

@@ -248,6 +248,9 @@ def test_fits_in_shared_scans_keep_their_own_histories(large) -> None:
     assert min(cell["criterion"] for cell in settled) == summary.icl
     assert [entry["pass"] for entry in summary.history] == list(range(summary.numPasses + 1))
     assert summary.history[-1]["meanLogLikelihood"] == summary.meanLogLikelihood
+    first, *_, last = summary.sampleHistory
+    assert (first["kind"], len(first["parameters"].weights)) == ("start", summary.k)
+    np.testing.assert_array_equal(last["parameters"].means, summary.parameterHistory[0].means)
     assert fitted.parameters.structure == structure_named(fitted.getCovarianceType())
 
 

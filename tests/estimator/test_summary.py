@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,38 @@ def test_the_parameters_of_every_pass_are_kept(long_fit) -> None:
     order = path[-1].canonical_order()
     assert_array_equal(path[-1].means[order], long_fit.means)
     assert not np.allclose(path[0].means[order], long_fit.means)
+
+
+def test_the_way_to_the_start_begins_at_the_first_means(long_fit) -> None:
+    """One of the 16 starts, by the M-step of its groups; it ends where the first pass looks."""
+    summary = long_fit.summary
+    first, *_, last = summary.sampleHistory
+    assert (first["step"], first["round"], first["kind"], first["rows"]) == (0, 0, "start", 50)
+    assert_array_equal(last["parameters"].means, summary.parameterHistory[0].means)
+    assert [entry["step"] for entry in summary.sampleHistory] == list(
+        range(len(summary.sampleHistory))
+    )
+    assert len(summary.sampleHistory) > 5
+    for one, other in pairwise(summary.sampleHistory):
+        if one["round"] == other["round"]:
+            assert one["rows"] == other["rows"]
+            assert other["meanLogLikelihood"] > one["meanLogLikelihood"] - 1e-9
+
+
+def test_its_components_are_in_the_order_of_the_model(long_fit) -> None:
+    centres = [long_fit.means.mean(axis=1)]
+    centres += [entry["parameters"].means.mean(axis=1) for entry in long_fit.summary.sampleHistory]
+    assert {tuple(centre.argsort()) for centre in centres} == {tuple(centres[0].argsort())}
+
+
+def test_a_start_that_was_given_is_all_there_is_before_the_passes(model, frame) -> None:
+    given = GaussianMixture(k=3, inputCols=["x", "y"], initialModel=model).fit(frame)
+    partly = GaussianMixture(k=3, inputCols=["x", "y"], initialMeans=model.means).fit(frame)
+    for fitted in given, partly:
+        (only,) = fitted.summary.sampleHistory
+        assert (only["kind"], only["rows"], only["meanLogLikelihood"]) == ("start", None, None)
+        assert_array_equal(only["parameters"].means, fitted.summary.parameterHistory[0].means)
+    assert_allclose(partly.summary.sampleHistory[0]["parameters"].means, model.means)
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])
