@@ -54,20 +54,20 @@ def test_three_separate_groups_are_three(criterion) -> None:
 
 def test_where_the_sample_is_all_the_rows_the_figures_are_the_fits_own() -> None:
     block = three_groups(800)
-    for cell in tried(block, ks=(2, 3)):
-        peer = PeerMixture(cell.k, n_init=5, random_state=0, tol=1e-7).fit(block.T)
-        assert_allclose(cell.criterion, peer.bic(block.T), rtol=1e-3)
+    for candidate in tried(block, ks=(2, 3)):
+        peer = PeerMixture(candidate.k, n_init=5, random_state=0, tol=1e-7).fit(block.T)
+        assert_allclose(candidate.criterion, peer.bic(block.T), rtol=1e-3)
 
 
 def test_an_estimate_for_all_the_rows_is_near_what_a_fit_on_them_has(monkeypatch) -> None:
     """1,500 of 30,000 rows: the criterion of each k within a few of its errors."""
     monkeypatch.setattr(selection, "_GRID_ROWS", 1500)
     block = three_groups(30_000)
-    cells = {c.k: c for c in tried(block[:, :3000], ks=(2, 3), weight=30_000.0)}
+    candidates = {c.k: c for c in tried(block[:, :3000], ks=(2, 3), weight=30_000.0)}
     full = {c.k: c for c in tried(block, ks=(2, 3), weight=30_000.0)}
     monkeypatch.undo()
     exact = {k: PeerMixture(k, n_init=3, random_state=0).fit(block.T).bic(block.T) for k in (2, 3)}
-    for estimate in (cells, full):
+    for estimate in (candidates, full):
         difference = estimate[2].criterion - estimate[3].criterion
         expected = exact[2] - exact[3]
         assert abs(difference - expected) < 4 * estimate[2].error
@@ -77,27 +77,33 @@ def test_an_estimate_for_all_the_rows_is_near_what_a_fit_on_them_has(monkeypatch
 def test_mixtures_that_cannot_win_stay_behind_and_those_that_may_go_on(monkeypatch) -> None:
     monkeypatch.setattr(selection, "_GRID_ROWS", 2000)
     block = three_groups(4000)
-    cells = tried(block, ks=(1, 2, 3, 4), weight=1e6)
-    on = finalists(cells, sampled=True)
-    assert on[0] is cells[0]
-    assert {cell.k for cell in on} <= {3, 4}
-    assert finalists(cells, sampled=False) == cells[:1]
+    candidates = tried(block, ks=(1, 2, 3, 4), weight=1e6)
+    on = finalists(candidates, sampled=True)
+    assert on[0] is candidates[0]
+    assert {candidate.k for candidate in on} <= {3, 4}
+    assert finalists(candidates, sampled=False) == candidates[:1]
 
 
 def test_a_mixture_that_cannot_be_fitted_says_why_and_comes_last() -> None:
     block = np.tile(np.array([[0.0, 4.0, 9.0], [1.0, 3.0, 2.0]]), 50)
-    cells = tried(block, ks=(1, 2, 5))
-    assert cells[-1].k == 5
-    assert cells[-1].parameters is None
-    assert "only 3 distinct rows" in cells[-1].problem
-    assert all(cell.parameters is not None for cell in cells[:-1])
+    candidates = tried(block, ks=(1, 2, 5))
+    assert candidates[-1].k == 5
+    assert candidates[-1].parameters is None
+    assert "only 3 distinct rows" in candidates[-1].problem
+    assert all(candidate.parameters is not None for candidate in candidates[:-1])
 
 
 def test_structures_compete() -> None:
     """Round groups of one size: the fewest parameters that describe them win."""
-    cells = tried(three_groups(4000), codes=("VVV", "EEE", "VVI", "VII", "EII"), ks=(3,))
-    assert cells[0].structure.code == "EII"
-    assert {cell.structure.code for cell in cells} == {"VVV", "EEE", "VVI", "VII", "EII"}
+    candidates = tried(three_groups(4000), codes=("VVV", "EEE", "VVI", "VII", "EII"), ks=(3,))
+    assert candidates[0].structure.code == "EII"
+    assert {candidate.structure.code for candidate in candidates} == {
+        "VVV",
+        "EEE",
+        "VVI",
+        "VII",
+        "EII",
+    }
 
 
 def test_components_that_only_fit_chance_do_not_win(monkeypatch) -> None:
@@ -106,5 +112,5 @@ def test_components_that_only_fit_chance_do_not_win(monkeypatch) -> None:
     monkeypatch.setattr(selection, "_GRID_ROWS", 600)
     block = np.random.default_rng(5).normal(size=(6, 2000))
     samples = {"VVV": Sample(block, None, plain_scales(block, STRUCTURES["VVV"]), np.full(6, 1e-3))}
-    cells = grid(samples, (1, 2, 4), [STRUCTURES["VVV"]], "bic", 1e6, num_init=4)
-    assert cells[0].k == 1
+    candidates = grid(samples, (1, 2, 4), [STRUCTURES["VVV"]], "bic", 1e6, num_init=4)
+    assert candidates[0].k == 1
