@@ -14,8 +14,9 @@ To add a family:
    there are, and the mathematics; numpy alone, since the E-step runs on executors;
 2. its place at the end of `FAMILIES` below: rows of T(x), blocks and parameters have that order,
    so that models that were saved keep theirs;
-3. the setting that names its columns, one entry in `mixture/spec.py`; `Family.setting` is its name;
-4. a line in `tests/mixture/test_families.py`, which holds every family to one contract.
+3. the setting that names its columns, one entry in `mixture/spec.py`, with its row in the README's
+   table of Params; `Family.setting` is its name;
+4. an example in `tests/mixture/test_families.py`, which holds every family to one contract.
 
 An SQL expression of a family's log density will be one more method of the object.
 
