@@ -118,7 +118,7 @@ def _write_history(summary: GaussianMixtureSummary, path: str) -> dict[str, Any]
     )
     if described is not None:
         frame = needed_session().createDataFrame(rows, kept_history.SCHEMA).coalesce(1)
-        # Of numbers that are all different, a dictionary is twice the numbers.
+        # So that what is written is no larger than the numbers, which are all different.
         frame.write.option("parquet.enable.dictionary", "false").parquet(path)
     return described
 
