@@ -166,11 +166,13 @@ def num_parameters(spec: Spec, roles: Roles) -> int:
 
 
 def refuse_wide(specs: Sequence[Spec], d: int, labelled: bool) -> None:
-    """Raise ConfigurationError where a fit of d columns needs more memory than a machine is asked
-    for; `labelled`: it starts from labels."""
+    """Raise ConfigurationError for a structure that is not for d columns, or where their fit needs
+    more memory than a machine is asked for; `labelled`: it starts from labels."""
     for spec in specs:
         starts = 1 if labelled or spec.initial_model is not None else spec.num_init
-        wrong = width_refusal(spec.structure_for(d), d, spec.k, starts)
+        structure = spec.structure_for(d)
+        wrong = structure.columns_refused(d) if d else None
+        wrong = wrong or width_refusal(structure, d, spec.k, starts)
         if wrong:
             raise ConfigurationError(wrong)
 

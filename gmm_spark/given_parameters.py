@@ -73,6 +73,9 @@ def assembled(
             f"column {twice} is named twice in inputCols, categories and countCols; name it once"
         )
     structure = structure_named(covarianceType if d else "diag")
+    refused = structure.columns_refused(d) if d else None
+    if refused:
+        raise ConfigurationError(f"mixture parameters: {refused}")
     if d and covariances is None:
         raise ConfigurationError("mixture parameters: there are means, but no covariances")
     spread = numbers("covariances", covariances) if d else np.zeros((k, 0))

@@ -356,9 +356,10 @@ def robust_score(candidate: Candidate, sample: Sample) -> tuple[bool, float]:
     if structure.shared:
         return supported, candidate.score
     small = np.flatnonzero((weights > 0) & (weights < _SMALL))
-    if small.size == 0 or d == 0 or not (sample.floor > 0).all():
+    floor = structure.floor(sample.floor)
+    if small.size == 0 or d == 0 or not (floor > 0).all():
         return supported, candidate.score
-    dense = parameters.dense_covariances() / np.outer(sample.floor, sample.floor)
+    dense = parameters.dense_covariances() / np.outer(floor, floor)
     spurious = small[np.linalg.eigvalsh(dense[small])[:, 0] <= _ON_THE_FLOOR]
     others = np.setdiff1d(np.flatnonzero(weights > 0), spurious)
     if spurious.size == 0 or others.size == 0:

@@ -283,6 +283,7 @@ def _with(
     structure = parameters.structure
     if not structure.shared:
         covariances[away], covariances[split] = map(structure.storage.compact, (first, second))
+        covariances = structure.member(covariances, weights)
     weights *= parameters.weights.sum() / weights.sum()
     return replace(
         parameters,

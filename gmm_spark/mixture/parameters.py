@@ -17,6 +17,9 @@ from gmm_spark.mixture.structures import Structure
 
 # Values beyond this are not used: their squares, and sums of these, must be finite.
 LARGEST = 1e150
+# Covariances that are farther from their structure than this, in their variances, are not of it;
+# what is written in three digits is.
+_STRANGE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,14 @@ class Parameters:
                 problem = "a covariance matrix is not symmetric"
             elif np.linalg.eigvalsh(correlations).min() <= 0:
                 problem = "a covariance matrix is not positive definite"
+        if not problem and d:
+            strange = self.structure.strangeness(self.covariances, self.weights)
+            if strange > _STRANGE:
+                problem = (
+                    f"the covariances are none of covarianceType {self.structure.name}: the "
+                    f"nearest that are differ from them by {strange:.2g} of a variance; use "
+                    "covarianceType='full' or 'diag', or these"
+                )
         if problem:
             raise SettingError(f"mixture parameters: {problem}")
         return self

@@ -19,7 +19,14 @@ import numpy as np
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import FAMILIES, Family
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.structures import CODES, WORDS, Structure, structure_named
+from gmm_spark.mixture.structures import (
+    CODES,
+    STRUCTURES,
+    UNIVARIATE,
+    WORDS,
+    Structure,
+    structure_named,
+)
 
 Acceleration = Literal["anderson", "none"]
 Criterion = Literal["bic", "aic", "icl", "heldout"]
@@ -42,7 +49,8 @@ _KINDS: dict[Any, Kind] = {
     tuple[str, ...]: "texts",
     tuple[int, ...]: "wholes",
 }
-_WORDS, _CODES = ", ".join(WORDS), ", ".join(CODES)
+_WORDS = ", ".join(WORDS)
+_CODES = f"{', '.join(STRUCTURES)}; of one column {' or '.join(UNIVARIATE)}"
 
 
 @dataclass(frozen=True)
@@ -339,6 +347,12 @@ class Spec:
     def __post_init__(self) -> None:
         for each in SPEC:
             each.check(getattr(self, each.key))
+        if self.prior == "conjugate" and not self.structure.conjugate:
+            usable = ", ".join(s.name for s in STRUCTURES.values() if s.conjugate)
+            raise SettingError(
+                f"prior is 'conjugate', and covarianceType {self.structure.name} has no conjugate "
+                f"prior here; use prior='none', or one of {usable}"
+            )
 
     @property
     def structure(self) -> Structure:

@@ -207,7 +207,8 @@ def _labelled_start(
         support[k - 1] = np.diag(np.diag(own)) if structure.kind == "full" else own
     rows = start.weights * sample.num_rows
     share = ((d + 1) / (rows + d + 1)).reshape(-1, *[1] * pooled.ndim)
-    return replace(start, covariances=(1 - share) * start.covariances + share * support)
+    covariances = (1 - share) * start.covariances + share * support
+    return replace(start, covariances=structure.member(covariances, start.weights))
 
 
 def start_from_groups(sample: Sample, labels: Labels, k: int, structure: Structure) -> Parameters:

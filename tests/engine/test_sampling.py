@@ -11,6 +11,7 @@ from gmm_spark.engine.sampling import BLOCK, Sampling, draw
 from gmm_spark.mixture.families import Categorical, Category, Count, FamilyColumns, Noise, Range
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import STRUCTURES
+from tests.mixture.reference import CODES
 
 FULL = np.array([[[1.0, 0.6], [0.6, 4.0]], [[9.0, -2.0], [-2.0, 1.0]]])
 BLOCKS = 12
@@ -41,7 +42,7 @@ def mixture(code: str) -> Parameters:
     )
 
 
-@pytest.mark.parametrize("code", STRUCTURES)
+@pytest.mark.parametrize("code", CODES)
 def test_the_moments_are_those_of_the_parameters(code) -> None:
     """Within five standard errors, of about 98,000 rows."""
     parameters = mixture(code)

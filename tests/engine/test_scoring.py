@@ -13,6 +13,7 @@ from scipy.stats import multivariate_normal
 from gmm_spark.engine.scoring import SKIPPED, Scorer
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import STRUCTURES
+from tests.mixture.reference import CODES
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
 MEANS = np.array([[0.0, 5.0, 100.0], [3.0, -5.0, 140.0], [-4.0, 0.0, 90.0]])
@@ -62,12 +63,12 @@ def assert_scored(parameters: Parameters, rows: np.ndarray, scorer: Scorer) -> N
     assert_allclose(scores.uncertainty, 1 - probability.max(axis=0), atol=1e-12)
 
 
-@pytest.mark.parametrize("code", STRUCTURES)
+@pytest.mark.parametrize("code", CODES)
 def test_scores_are_those_of_the_densities(code) -> None:
     assert_scored(mixture(code), block(), Scorer(mixture(code), "error"))
 
 
-@pytest.mark.parametrize("code", STRUCTURES)
+@pytest.mark.parametrize("code", CODES)
 def test_a_row_with_gaps_is_scored_on_what_is_observed(code) -> None:
     rows = block()
     rows[0, ::3] = np.nan

@@ -14,7 +14,6 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.initial_model import check_columns, matched
 from gmm_spark.mixture.families import Categorical, Category, Count, FamilyColumns
-from gmm_spark.mixture.structures import STRUCTURES
 from tests.estimator.helpers import table
 
 ABC = ["a", "b", "c"]
@@ -35,7 +34,7 @@ def made(code: str = "VVV", **more: Any) -> GaussianMixtureModel:
     )
 
 
-@pytest.mark.parametrize("code", STRUCTURES)
+@pytest.mark.parametrize("code", SPREAD)
 def test_numeric_columns_are_taken_by_name(code) -> None:
     """Column by column what the model says of it; covariances between columns move along."""
     wanted = ["c", "a", "b"]

@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.estimator.helpers import table
+from tests.mixture.reference import CODES
 
 
 def log_joint(model: Any, rows: np.ndarray) -> np.ndarray:
@@ -255,7 +256,7 @@ def test_a_cluster_that_is_one_repeated_value_is_named(spark) -> None:
     assert_allclose(fitted.covariances[0], np.var(rows[:80]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("code", STRUCTURES)
+@pytest.mark.parametrize("code", [*CODES, "EVI", "VVE"])
 def test_a_single_component_is_the_moments_of_the_rows(spark, groups, code) -> None:
     """Closed form: mean and covariance, their diagonal, or its mean."""
     structure = STRUCTURES[code]

@@ -27,7 +27,7 @@ from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.golden.cases import PARAMS, TABLES
-from tests.mixture.reference import plain_scales, separate_groups, start_from_labels
+from tests.mixture.reference import CODES, plain_scales, separate_groups, start_from_labels
 
 # Of the 2,000 rows of a golden table.
 SAMPLE_ROWS = 500
@@ -223,7 +223,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "floored": floored,
     "singular": singular,
     "dead": dead,
-    **{code: (lambda code=code: of_structure(code)) for code in STRUCTURES},
+    **{code: (lambda code=code: of_structure(code)) for code in (*CODES, "EVI", "VVE")},
 }
 
 

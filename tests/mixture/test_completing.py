@@ -43,7 +43,7 @@ def completed(sample: Sample, code: str = "VVV", k: int = 3, **parts: object) ->
 @pytest.mark.parametrize("code", STRUCTURES)
 def test_means_alone_take_the_rows_nearest_to_them(sample, code) -> None:
     """In the order given; the rest is that of the groups."""
-    if code in ("VII", "EII"):
+    if STRUCTURES[code].one_scale:
         sample = Sample(
             sample.values / [[1.0], [10.0]],
             None,
@@ -52,7 +52,7 @@ def test_means_alone_take_the_rows_nearest_to_them(sample, code) -> None:
         )
     order = [2, 0, 1]
     means = (CENTRES + np.array([0.5, -5.0]))[order]
-    if code in ("VII", "EII"):
+    if STRUCTURES[code].one_scale:
         means = means / [1.0, 10.0]
     start = completed(sample, code, means=means)
     assert_allclose(start.means, means)

@@ -15,12 +15,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.moving import grown
 from gmm_spark.mixture.scaling import describe_columns
 from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES
+from tests.mixture.reference import CODES as SIX
 from tests.mixture.reference import classic_set, fit
 
 # In one dimension mclust's codes are one letter: equal or varying variance.
@@ -53,7 +55,7 @@ LONG = [pytest.param(n, marks=pytest.mark.long) for n in ("faithful", "iris", *E
 def test_no_cell_is_below_mclust_and_the_choice_is_as_good(name, shared_data) -> None:
     grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
     grid = grid[grid["dataset"] == name].assign(code=lambda t: t["model"].replace(CODES))
-    grid = grid[grid["code"].isin(STRUCTURES) & grid["loglik"].notna()]
+    grid = grid[grid["code"].isin(SIX) & grid["loglik"].notna()]
     grid = grid.sort_values(["code", "G"])
     block = classic_set(shared_data, name)
     results = [cell for _, part in grid.groupby("code") for cell in ours(block, part)]
@@ -74,3 +76,20 @@ def test_no_cell_is_below_mclust_and_the_choice_is_as_good(name, shared_data) ->
     assert here.min() < theirs.min()
     assert theirs[here.idxmin()] > theirs.min()
     assert chosen["smallest"] > 10
+
+
+@pytest.mark.long
+def test_the_best_of_all_structures_for_iris_is_mclusts(shared_data) -> None:
+    """By BIC, of fourteen structures and up to four components: VEV, 2, as mclust has it."""
+    grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
+    grid = grid[(grid["dataset"] == "iris") & grid["loglik"].notna() & (grid["G"] <= 4)]
+    grid = grid.assign(code=grid["model"]).sort_values(["code", "G"])
+    assert set(grid["code"]) == set(STRUCTURES)
+    block = classic_set(shared_data, "iris")
+    grid[["ours", "smallest"]] = [cell for _, p in grid.groupby("code") for cell in ours(block, p)]
+    penalty = grid["df"] * np.log(block.shape[1])
+    chosen = grid.loc[(penalty - 2 * grid["ours"]).idxmin()]
+    assert (chosen["code"], chosen["G"]) == ("VEV", 2)
+    assert_allclose(chosen["ours"], chosen["loglik"], rtol=1e-7)
+    relative = (grid["ours"] - grid["loglik"]) / grid["loglik"].abs()
+    assert relative.min() > -1e-3, grid.loc[relative.idxmin()]

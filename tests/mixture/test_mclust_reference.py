@@ -1,4 +1,10 @@
-"""mclust's converged fits, replayed from its own hard assignments with the floor off."""
+"""mclust's converged fits, replayed from its own hard assignments with the floor off.
+
+Where components share their axes but not their shapes (VVE, EVE), an M-step has several maxima, and
+ours is often higher than mclust's: so is the fit then. In one of the forty fits of the structures
+that only mclust has, crabs VVE, the way from the higher first M-step leads to a lower optimum
+(-1337.11, mclust's is -1307.93); from where mclust ended EM goes on, to -1306.34.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +15,42 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture.kernel import array_pass
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.spec import Spec
 from gmm_spark.mixture.structures import STRUCTURES
-from tests.mixture.reference import classic_set, fit, plain_scales, start_from_labels
+from gmm_spark.training import fit_arrays
+from tests.mixture.reference import CODES as SIX
+from tests.mixture.reference import (
+    classic_set,
+    fit,
+    plain_scales,
+    start_from_labels,
+)
 
 # Of one column, mclust knows only equal (E) and varying (V) variances.
 CODES = {"E": "EEE", "V": "VVV"}
-MODELS = ("VVV", "VVI", "VII", "EEE", "EEI", "EII")
+EIGHT = ("EVI", "VEI", "EEV", "VEV", "EVV", "VVE", "EVE", "VEE")
 FITS = [
     *(
         (name, model)
         for name in ("faithful", "iris", "thyroid", "crabs", "wine13")
-        for model in MODELS
+        for model in (*SIX, *EIGHT)
     ),
     ("acidity", "E"),
     ("acidity", "V"),
 ]
 
+ELSEWHERE = ("crabs", "VVE")
+
 
 @pytest.fixture(scope="module")
 def references(shared_data):
-    path = shared_data / "classic_gmm" / "reference" / "mclust_converged.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(record["dataset"], record["model"]): record for record in records}
+    found = {}
+    for name in ("mclust_converged.jsonl", "mclust_other_structures.jsonl"):
+        path = shared_data / "classic_gmm" / "reference" / name
+        records = map(json.loads, path.read_text().splitlines())
+        found |= {(record["dataset"], record["model"]): record for record in records}
+    return found
 
 
 def test_every_reference_of_a_known_structure_is_replayed(references):
@@ -38,7 +58,7 @@ def test_every_reference_of_a_known_structure_is_replayed(references):
     assert known == set(FITS)
 
 
-@pytest.mark.parametrize(("name", "model"), FITS)
+@pytest.mark.parametrize(("name", "model"), [key for key in FITS if key != ELSEWHERE])
 def test_converges_to_mclust_from_its_start(name, model, references, shared_data):
     expected = references[name, model]
     block = classic_set(shared_data, name)
@@ -52,13 +72,49 @@ def test_converges_to_mclust_from_its_start(name, model, references, shared_data
 
     assert ended.reason == "converged"
     assert ended.floored == ()
-    assert_allclose(ended.log_likelihood, expected["loglik"], rtol=1e-6)
+    gains = np.diff([record.objective for record in ended.history])
+    assert gains.min() > -1e-12
     found = ended.parameters.restored(by)
+    assert found.num_free_parameters == expected["df"]
+    if ended.log_likelihood > expected["loglik"] + 1e-6 * abs(expected["loglik"]):
+        assert model in ("VVE", "EVE")
+        return
+    assert_allclose(ended.log_likelihood, expected["loglik"], rtol=1e-6)
     assert_allclose(found.weights, expected["weights"], rtol=1e-4)
     assert_allclose(found.means, np.reshape(expected["means"], (k, d)), rtol=1e-4)
     covariances = np.reshape(expected["covariances"], (k, d, d))
     # A covariance near zero is measured by the standard deviations it stands between.
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     units = deviations[:, :, None] * deviations[:, None, :]
-    assert_allclose(found.dense_covariances() / units, covariances / units, rtol=1e-4, atol=1e-6)
-    assert found.num_free_parameters == expected["df"]
+    # mclust's steps within an M-step end sooner: its likelihood is lower, in the twelfth digit.
+    near = 1e-6 if model not in EIGHT else 1e-4
+    assert_allclose(found.dense_covariances() / units, covariances / units, rtol=1e-4, atol=near)
+
+
+def test_goes_on_from_where_mclust_ended_in_another_optimum(references, shared_data):
+    name, model = ELSEWHERE
+    expected = references[name, model]
+    block = classic_set(shared_data, name)
+    k, d = expected["G"], expected["d"]
+    structure = STRUCTURES[model]
+    by = plain_scales(block, structure)
+    covariances = np.reshape(expected["covariances"], (k, d, d))
+    means = np.reshape(expected["means"], (k, d))
+    given = Parameters(structure, np.array(expected["weights"]), means, covariances).validated()
+    ended = fit(
+        array_pass(block), given.standardised(by), by, floor=np.zeros(d), tol=1e-10, max_iter=1000
+    )
+    first = ended.history[0].mean_log_likelihood * block.shape[1]
+    assert_allclose(first, expected["loglik"], rtol=1e-9)
+    assert ended.log_likelihood > expected["loglik"] + 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "model"), [key for key in FITS if key[1] in EIGHT])
+def test_the_default_start_is_no_worse_than_mclusts(name, model, references, shared_data):
+    expected = references[name, model]["loglik"]
+    if (name, model) == ("wine13", "EVV"):
+        pytest.xfail("-2834.15, mclust has -2830.65: of 178 rows in 13 columns k-means sees little")
+    k = references[name, model]["G"]
+    found = fit_arrays(classic_set(shared_data, name), Spec(k=k, covariance_type=model)).fit
+    assert found.log_likelihood > expected - 1e-6 * abs(expected)

@@ -111,6 +111,14 @@ class Structure(ABC):
     def rows_needed(self, d: int) -> int:
         """Rows that a component needs for a covariance of its own that says something."""
 
+    def columns_refused(self, d: int) -> str | None:
+        """The sentence about a number of columns that it is not for; None where it is."""
+        return None
+
+    def strangeness(self, covariances: Array, weights: Array) -> float:
+        """How far covariances are from the structure, in their own variances: 0 if they are in."""
+        return 0.0
+
     @property
     def name(self) -> str:
         """What a user reads wherever the structure is named: full, tied, diag, spherical, and

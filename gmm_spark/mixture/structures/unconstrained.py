@@ -109,6 +109,21 @@ class Unconstrained(Structure):
         return covariances, tuple(floored)
 
 
+@dataclass(frozen=True)
+class Univariate(Unconstrained):
+    """mclust's names for the structures of one column: E, one variance, and V, one each."""
+
+    @property
+    def kind(self) -> Kind:
+        return "diagonal"
+
+    def columns_refused(self, d: int) -> str | None:
+        if d == 1:
+            return None
+        others = "VVV, VVI or VII" if self.code == "V" else "EEE, EEI or EII"
+        return f"covarianceType {self.code} is of one column, there are {d}: use {others}"
+
+
 def _all_above(covariances: Array, floor: Array) -> bool:
     """Whether no matrix needs lifting: what is usual, in one call for all of them."""
     deviations = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0))
