@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import gmm_spark
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Fails where anything is started: a JVM is a process, whoever asks for it.
@@ -53,9 +55,7 @@ def test_the_package_alone_loads_nothing_else():
     assert python(f"import gmm_spark, sys\nprint(*{listed})") == "gmm_spark"
 
 
-@pytest.mark.parametrize(
-    "name", ["GaussianMixture", "GaussianMixtureModel", "GaussianMixtureSummary", "ParquetTable"]
-)
+@pytest.mark.parametrize("name", gmm_spark.__all__)
 def test_a_name_of_the_package_starts_no_jvm(name):
     code = f"{NO_PROCESS}\nimport gmm_spark\nprint(gmm_spark.{name}.__name__)"
     assert python(code) == name

@@ -67,6 +67,14 @@ def test_help_of_a_job_says_how_it_was_called(name, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
+def test_a_job_is_an_entry_and_a_module_of_its_name(name) -> None:
+    job = import_module(f"gmm_spark.cli.{name}").JOB
+    assert (job.name, job.settings) == (name, JOBS[name])
+    files = (Path(gmm_spark.__file__).parent / "cli").glob("*.py")
+    assert {path.stem for path in files} == {"__init__", "main", *JOBS}
+
+
+@pytest.mark.parametrize("name", JOBS)
 def test_every_job_is_a_file_for_spark_submit_too(name) -> None:
     path = ROOT / "jobs" / f"{name}.py"
     assert len(path.read_text("utf-8").splitlines()) < 15
