@@ -236,10 +236,11 @@ class Parameters:
         if not problem and d:
             strange = self.structure.strangeness(self.covariances, self.weights)
             if strange > _STRANGE:
+                free = "full" if self.structure.kind == "full" else "diag"
                 problem = (
                     f"the covariances are none of covarianceType {self.structure.name}: the "
                     f"nearest that are differ from them by {strange:.2g} of a variance; use "
-                    "covarianceType='full' or 'diag', or these"
+                    f"covarianceType={free!r}"
                 )
         if problem:
             raise SettingError(f"mixture parameters: {problem}")
