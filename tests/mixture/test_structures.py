@@ -152,7 +152,7 @@ class TestMaximum:
             # What is off the diagonal does not count, and the optimiser need not see it.
             within = within * np.eye(d)
         eigenvalues = np.linalg.eigvalsh(within)
-        lowest = float(np.sort(eigenvalues.ravel())[2]) if floored else None
+        lowest = float(np.sort(eigenvalues.ravel())[3]) if floored else None
         floor = np.full(d, 0.0 if lowest is None else np.sqrt(lowest))
         found, touching, _ = maximum(code, within, rows, floor)
         expected = by_general_optimiser(
