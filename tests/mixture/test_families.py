@@ -412,3 +412,34 @@ def test_every_column_is_said_in_words(name) -> None:
         assert all(key.startswith(f"{column}_") for key in said)
         assert None not in said.values()
         assert example.family.said(column, None) == dict.fromkeys(said)
+
+
+@EVERY
+def test_bhattacharyyas_coefficient_is_the_sum_of_roots_of_products(name) -> None:
+    """Over all values that one column after the other may have."""
+    example = EXAMPLES[name]
+    family, parameters = example.family, example.parameters
+    expected = np.zeros((3, 3))
+    for j in range(family.num_columns):
+        size = getattr(family, "levels", {j: 200})[j]
+        values = np.arange(size, dtype=float)
+        densities = [np.exp(example.log_density(one, j, values)) for one in parameters]
+        for one, other in product(range(3), range(3)):
+            expected[one, other] += np.log(np.sqrt(densities[one] * densities[other]).sum())
+    found = [family.log_bhattacharyya(one, parameters) for one in parameters]
+    assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert_allclose(np.diag(found), 0, atol=1e-12)
+
+
+@EVERY
+def test_components_together_have_the_mean_features_of_their_rows(name) -> None:
+    """So the M-step of rows of several components is what stands for these."""
+    example = EXAMPLES[name]
+    family, shares = example.family, np.array([0.5, 0.2, 0.3])
+    component = np.repeat([0, 1, 2], (100_000 * shares).astype(int))
+    values = family.draw(example.parameters, component, np.random.default_rng(3))
+    features, _ = features_of(family, values)
+    sums = features.sum(axis=1)[None]
+    nothing, alive = np.zeros(family.num_features), np.ones(1, dtype=bool)
+    expected = family.m_step(sums, nothing, example.parameters[:1], alive)[0]
+    assert_allclose(family.pooled(example.parameters, shares), expected, rtol=0.02, atol=0.005)

@@ -199,6 +199,11 @@ class Categorical(Family):
         table = split_tables(parameters, self.levels)[column]
         return one_of_each(table[component].T, rng).astype(float)
 
+    def log_bhattacharyya(self, one: Array, others: Array) -> Array:
+        roots = split_tables(np.sqrt(one * others), self.levels)
+        sums = [np.maximum(table.sum(axis=1), np.finfo(float).tiny) for table in roots]
+        return np.asarray(sum(map(np.log, sums), np.zeros(len(others))))
+
     def problem(self, parameters: Array) -> str | None:
         if parameters.shape[1] != sum(self.levels):
             expected = parameters.shape[0], sum(self.levels)

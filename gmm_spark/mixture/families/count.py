@@ -175,6 +175,9 @@ class Count(Family):
     ) -> Array:
         return rng.poisson(parameters[component, column]).astype(float)
 
+    def log_bhattacharyya(self, one: Array, others: Array) -> Array:
+        return np.asarray(-((np.sqrt(one) - np.sqrt(others)) ** 2).sum(axis=1) / 2)
+
     def refused(self, values: Array) -> NDArray[np.bool_]:
         return np.asarray((values < 0) | (values % 1 > 0) | (values >= MOST_COUNT))
 

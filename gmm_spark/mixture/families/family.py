@@ -206,6 +206,20 @@ class Family(ABC):
     ) -> Array:
         """Missing values of a column, (n,), drawn for rows of given components."""
 
+    # --- components merged into clusters --------------------------------------------------
+
+    @abstractmethod
+    def log_bhattacharyya(self, one: Array, others: Array) -> Array:
+        """Log of Bhattacharyya's coefficient, the sum over all values of the root of the product of
+        two probabilities, of the distributions with parameters (num_parameters,) and, each,
+        (k, num_parameters): (k,), finite."""
+
+    def pooled(self, parameters: Array, shares: Array) -> Array:
+        """Parameters (num_parameters,) that stand for components together, of parameters
+        (k, num_parameters) and shares (k,) that sum to 1. Parameters that are means are averaged;
+        a family of others has a method of its own."""
+        return np.asarray(shares @ parameters)
+
     # --- what values may be ---------------------------------------------------------------
 
     def refused(self, values: Array) -> NDArray[np.bool_]:
