@@ -11,6 +11,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.mixture.families import with_places
+from gmm_spark.mixture.merging import pooled
 from gmm_spark.summary import few
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
 
     segment : its number, -1 for the noise
     weight : its share of the rows, or of their weights
-    size : rows of the fit most probably in it; None where the model came from none
+    size : rows of the fit, or of the merging into clusters, most probably in it; None where there
+        was none
     means, standard_deviations : by numeric column, in the user's units
     rates : by column of counts, their mean
     categories : by categorical column, the most probable value and its probability
@@ -33,11 +35,14 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
     names = model._input_columns()
     if names is None:
         names = [f"{model.getFeaturesCol()}_{i}" for i in range(model.numFeatures)]
-    means, deviations = model.means.tolist(), np.sqrt(model.parameters.variances()).tolist()
-    sizes = _sizes(model)
-    unsaid: list[dict[str, Any]] = [{}] * model.parameters.k
-    sections = {kind.section: unsaid for kind in with_places(model.parameters.families)}
-    pairs = zip(model._family_columns(), model.parameters.family_parameters, strict=True)
+    of = model.parameters
+    if model._merging is not None:
+        of = pooled(of, model._merging.clusters)
+    means, deviations = of.means.tolist(), np.sqrt(of.variances()).tolist()
+    sizes, noise_size = _sizes(model)
+    unsaid: list[dict[str, Any]] = [{}] * of.k
+    sections = {kind.section: unsaid for kind in with_places(of.families)}
+    pairs = zip(model._family_columns(), of.family_parameters, strict=True)
     for columns, values in pairs:
         levels = [one.levels for one in columns.categories]
         found = columns.family.described(values, columns.names, levels)
@@ -51,11 +56,10 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
             "standard_deviations": dict(zip(names, deviations[j], strict=True)),
             **{section: of_components[j] for section, of_components in sections.items()},
         }
-        for j, weight in enumerate(model.weights)
+        for j, weight in enumerate(of.weights.tolist())
     ]
-    if model.parameters.noise is not None:
-        size = model.summary.noiseSize if model.hasSummary else None
-        figures = {"weight": model.noiseWeight, "size": None if size is None else round(size)}
+    if of.noise is not None:
+        figures = {"weight": model.noiseWeight, "size": noise_size}
         nothing: dict[str, Any] = {key: {} for key in rows[0] if isinstance(rows[0][key], dict)}
         rows.append({"segment": NOISE, **figures, **nothing})
     return rows
@@ -86,10 +90,15 @@ def segments(model: GaussianMixtureModel) -> DataFrame:
     return needed_session().createDataFrame(rows, schema)
 
 
-def _sizes(model: GaussianMixtureModel) -> list[int | None]:
+def _sizes(model: GaussianMixtureModel) -> tuple[list[int | None], int | None]:
+    """Rows of every segment, and of the noise."""
+    if model._merging is not None:
+        k, sizes = len(model._merging.clusters), model._merging.sizes or ()
+        return [*sizes[:k]] or [None] * k, sizes[k] if len(sizes) > k else None
     if not model.hasSummary:
-        return [None] * model.parameters.k
-    return [round(size) for size in model.summary.clusterSizes]
+        return [None] * model.parameters.k, None
+    noise = model.summary.noiseSize
+    return [round(size) for size in model.summary.clusterSizes], noise and round(noise)
 
 
 def line(model: GaussianMixtureModel) -> str:
@@ -97,7 +106,10 @@ def line(model: GaussianMixtureModel) -> str:
     said = [f"GaussianMixtureModel: uid={model.uid}"]
     if model._parameters is None:
         return ", ".join([*said, "no parameters"])
-    said += [f"k={model.parameters.k}", f"numFeatures={model.numFeatures}"]
+    said.append(f"k={model.parameters.k}")
+    if model._merging is not None:
+        said.append(f"clusters={len(model._merging.clusters)}")
+    said.append(f"numFeatures={model.numFeatures}")
     said.append(f"covarianceType={model.getCovarianceType()}")
     names = model._input_columns()
     if names is None:

@@ -23,11 +23,13 @@ from gmm_spark.engine.parquet import (
     ParquetTable,
     table_frame,
 )
-from gmm_spark.errors import ConfigurationError, refusals
+from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.given_parameters import assembled
 from gmm_spark.imputation import imputed
+from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.families.categorical import split_tables
+from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.spec import SETTINGS
 from gmm_spark.mixture.structures import structure_named
@@ -67,6 +69,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         self._parameters = parameters
         self._summary = summary
         self._categories = categories
+        self._merging: Merging | None = None
 
     @staticmethod
     @refusals()
@@ -209,12 +212,77 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         ]
         return needed_session().createDataFrame(rows, ["mean", "cov"])
 
+    @property
+    def clusters(self) -> list[list[int]]:
+        """The components of every cluster that `transform` predicts, in the order of the clusters'
+        numbers: each of its own, until `mergeComponents` has merged some."""
+        if self._merging is None:
+            return [[component] for component in range(self.parameters.k)]
+        return [list(cluster) for cluster in self._merging.clusters]
+
+    @property
+    def mergeHierarchy(self) -> list[dict[str, Any]]:
+        """The merges of all components into one cluster, a dictionary each, in their order:
+        `clusters` there are after it, `first` and `second`, the components of the two clusters
+        that became one, and `entropyBefore` and `entropy`, of the assignment of the rows before
+        and after it (summed over rows, by weight, in nats), or `distance`, Bhattacharyya's of the
+        two. Empty for a model whose components were not merged. `spark.createDataFrame` takes it.
+        """
+        return [] if self._merging is None else self._merging.hierarchy.table()
+
+    @refusals()
+    def mergeComponents(
+        self, dataset: DataFrame | ParquetTable | None, k: int, by: str = "entropy"
+    ) -> GaussianMixtureModel:
+        """A model of the same mixture whose predictions are k clusters, each of one component or
+        of several that make one cluster together: a cluster need not be normal.
+
+        The components are merged two at a time, from K on: by "entropy" those two clusters between
+        which the rows are least certain, so that the entropy of their assignment falls most
+        (Baudry, Raftery, Celeux, Lo and Gottardo 2010, as mclust's `clustCombi`); by
+        "bhattacharyya" those two that lie nearest to each other, a merged cluster standing for one
+        component of the same mean and covariance (after Hennig 2010), for which no rows are needed.
+
+        Of the new model `prediction` (0 to k - 1), `probability` (k entries), `uncertainty` and
+        `describe` are the clusters', `componentCol` has the component, `clusters` says which
+        components are in which cluster, and `mergeHierarchy` has all merges, down to one cluster.
+        Parameters, log densities, outliers, `impute`, `sample` and the summary of the fit stay the
+        components'. Clusters are numbered by weight, largest first, or, where components have
+        numbers of their own (labelCol, initialModel), by the first component in each. Noise is
+        merged with nothing and stays -1.
+
+        By entropy the result is exact for all the rows: they are scanned once, and once more where
+        they are many, since a sample foretells which sums all merges will need; where it is
+        mistaken, once for every mistake. Rows with gaps are taken as `missing` says, weights by
+        `weightCol`; `labelCol` is not looked at. A merged model may be merged again, from its
+        components on.
+
+        Parameters
+        ----------
+        dataset : the rows the model was fitted to, or others; with "bhattacharyya" they are only
+            counted, and None will do
+        k : number of clusters, 1 to the number of components
+        by : "entropy" or "bhattacharyya"
+
+        Raises ConfigurationError where k or by is none of these, InputDataError where the rows
+        cannot be used.
+        """
+        if dataset is not None or by == "entropy":
+            check_data(dataset, (DataFrame, ParquetTable), "mergeComponents")
+        if isinstance(dataset, DataFrame) and dataset.isStreaming:
+            raise InputDataError("mergeComponents takes data that are all there, and not a stream")
+        merged = self.copy()
+        merged._merging = merging_of(self, dataset, whole("k", k), by)
+        return merged
+
     def describe(self) -> DataFrame:
-        """The segments, a row each, with these columns:
+        """The segments, a row each (the clusters, where components were merged into such), with
+        these columns:
 
         segment : int, the number that `transform` predicts; -1, the last, is noise
         weight : double
-        size : bigint, rows of the fit most probably in it; null where the model came from none
+        size : bigint, rows of the fit, or of the merging, most probably in it; null where there
+            was none
         <column>_mean, <column>_sd : double, of every column of `inputCols`, in the user's units
             (of a vector column named features: features_0_mean, ...)
         <column>_rate : double, the mean of every column of `countCols`
@@ -242,11 +310,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self._summary
 
     def predict(self, value: Vector) -> int:
-        """The most probable component of one row; -1 is noise."""
+        """The most probable component, or cluster, of one row; -1 is noise."""
         return int(scored_row(self, value).prediction[0])
 
     def predictProbability(self, value: Vector) -> DenseVector:
-        """The probability of every component for one row, and of the noise, where there is one."""
+        """The probability of every component, or cluster, for one row, and of the noise, where
+        there is one."""
         return Vectors.dense(scored_row(self, value).probability[:, 0])
 
     def transform(self, dataset: DataFrame | ParquetTable, params: Any = None) -> DataFrame:
@@ -254,11 +323,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
         In this order, the first two as MLlib's: probabilityCol vector, predictionCol int,
         logLikelihoodCol and uncertaintyCol double, outlierCol boolean where there is an
-        outlierThreshold; an output column with an empty name is left out. The attributes of the
-        first two say how many components there are. Noise has prediction -1 and the last
-        probability. A category's value that the
-        model has not seen counts as the column's "(other)" value, if it has one, else as a gap,
-        for which see `missing`. All columns of a DataFrame pass through
+        outlierThreshold, componentCol int where components were merged into clusters; an output
+        column with an empty name is left out. The attributes of the first two say how many
+        components, or clusters, there are. Noise has prediction -1 and the last probability. A
+        category's value that the model has not seen counts as the column's "(other)" value, if it
+        has one, else as a gap, for which see `missing`. All columns of a DataFrame pass through
         the Python workers, but where Arrow cannot carry one of them: select those you want before,
         not after. A `ParquetTable` is read by the workers themselves, and keeps the columns it
         names.

@@ -12,7 +12,8 @@
     path/initialModel of an estimator that starts from a model
 
 The covariance of a structure that all components share stands in the first row alone. Version 2
-is that of models with categories, counts or noise; the data of others are those of version 1, which
+is that of models with categories, counts or noise, version 3 that of models whose components were
+merged into clusters, which stand in the metadata; the data of others are those of version 1, which
 is still read. The metadata hold the default of every Param: a release that does not know one of
 these cannot read the model, whatever its version.
 """
@@ -33,11 +34,14 @@ from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.families import FAMILIES, Category, Family, Noise, Range, with_places
+from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.parameters import Array, Parameters
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 
-FORMAT_VERSION = max(2, *(kind.format_version for kind in FAMILIES))
+# Of models whose components were merged: an earlier release would predict the components.
+_MERGED_VERSION = 3
+FORMAT_VERSION = max(_MERGED_VERSION, *(kind.format_version for kind in FAMILIES))
 _DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
 
 
@@ -102,6 +106,9 @@ class ModelWriter(_Writer):
             ]
         if noise is not None:
             extra["noise"] = _noise_as_json(noise, parameters.families, stored)
+        if self.instance._merging is not None:
+            extra["formatVersion"] = max(_MERGED_VERSION, extra["formatVersion"])
+            extra["merging"] = self.instance._merging.to_json()
         if self.instance.hasSummary:
             extra["summary"] = self.instance.summary.to_json()
             kept = _write_history(self.instance.summary, f"{path}/history")
@@ -204,6 +211,8 @@ class ModelReader(_Reader):
                 kept, place = metadata.get("history"), f"{_readable(path)}/history"
                 summary = _with_history(summary, kept, place, parameters)
             model = self.cls(parameters, summary, categories)
+            if metadata.get("merging") is not None:
+                model._merging = Merging.from_json(metadata["merging"], parameters.k)
             model._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(model, metadata)
             # Earlier releases kept it as it was written.

@@ -92,7 +92,8 @@ def scored_row(model: GaussianMixtureModel, value: Any) -> Scores:
         )
     features = model.getFeaturesCol()
     names = model._input_columns() or [f"{features}[{i}]" for i in range(row.size)]
-    return Scorer(model.parameters, missing_values(model), tuple(names)).score(row[:, None])
+    found = Scorer(model.parameters, missing_values(model), tuple(names)).score(row[:, None])
+    return found if model._merging is None else found.of_clusters(model._merging.clusters)
 
 
 def missing_values(model: GaussianMixtureModel) -> Missing:
@@ -150,19 +151,19 @@ def _expect_made(model: GaussianMixtureModel, columns: list[str], names: list[st
 
 def _outputs(model: GaussianMixtureModel, columns: list[str]) -> list[T.StructField]:
     """The output columns, with MLlib's attributes; ConfigurationError where one is taken."""
+    segments, noise = len(model.clusters), int(model.parameters.noise is not None)
     kinds: list[tuple[T.DataType, dict[str, Any]]] = [
-        (VectorUDT(), {"num_attrs": model.parameters.all_weights.size}),
+        (VectorUDT(), {"num_attrs": segments + noise}),
         # Noise, -1, is none of the values, as readers of MLlib's attributes want them.
-        (T.IntegerType(), {"num_vals": model.parameters.k, "type": "nominal"}),
+        (T.IntegerType(), {"num_vals": segments, "type": "nominal"}),
         (T.DoubleType(), {}),
         (T.DoubleType(), {}),
         (T.BooleanType(), {}),
+        (T.IntegerType(), {"num_vals": model.parameters.k, "type": "nominal"}),
     ]
     fields = [
         T.StructField(name, kind, metadata={"ml_attr": attributes} if attributes else None)
-        for name, (kind, attributes) in zip(
-            model._columns.outputs(model.getOutlierThreshold() is not None), kinds, strict=True
-        )
+        for name, (kind, attributes) in zip(_output_names(model), kinds, strict=True)
         if name
     ]
     refuse_taken([field.name for field in fields], columns)
@@ -188,9 +189,16 @@ def _scoring(
         Scorer(model.parameters, missing_values(model), tuple(entries)),
         None if names is None else tuple(names),
         features,
-        model._columns.outputs(model.getOutlierThreshold() is not None),
+        _output_names(model),
         model._family_columns(),
         -np.inf if threshold is None else threshold,
+        None if model._merging is None else model._merging.clusters,
+    )
+
+
+def _output_names(model: GaussianMixtureModel) -> tuple[str, str, str, str, str, str]:
+    return model._columns.outputs(
+        model.getOutlierThreshold() is not None, merged=model._merging is not None
     )
 
 

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 PREDICTION, PROBABILITY = "prediction", "probability"
 LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
-OUTLIER = "outlier"
+OUTLIER, COMPONENT = "outlier", "component"
 
 
 def score(run: Run[ScoreSettings]) -> str:
@@ -70,7 +70,7 @@ def score(run: Run[ScoreSettings]) -> str:
     unscored = sum(segment["rows"] for segment in segments if segment["segment"] is None)
     run.record(
         rows={"read": rows, "scored": rows - unscored, "unscored": unscored},
-        metrics={"k": len(model.weights), "segments": segments, "all": whole},
+        metrics={"k": len(model.clusters), "segments": segments, "all": whole},
     )
     if rows == 0:
         return _nothing_to_score(run, replaces_partitions)
@@ -155,11 +155,15 @@ def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str
     """The columns that scoring adds, and which of them hold probabilities."""
     probabilities = [PROBABILITY]
     if settings.probability == "columns":
-        probabilities = [f"{PROBABILITY}_{j}" for j in range(len(model.weights))]
+        probabilities = [f"{PROBABILITY}_{j}" for j in range(len(model.clusters))]
         if model.parameters.noise is not None:
             probabilities.append(f"{PROBABILITY}_noise")
     new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
-    return new if model.getOutlierThreshold() is None else [*new, OUTLIER], probabilities
+    if model.getOutlierThreshold() is not None:
+        new.append(OUTLIER)
+    if model.mergeHierarchy:
+        new.append(COMPONENT)
+    return new, probabilities
 
 
 def _kept(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> list[str]:
@@ -187,7 +191,7 @@ def _scored(
     new, probabilities = _new(settings, model)
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
-    model.setOutlierCol(OUTLIER).setMissing(settings.missing)
+    model.setOutlierCol(OUTLIER).setComponentCol(COMPONENT).setMissing(settings.missing)
     scored = model.transform(_source(run, model, frame, kept))
     if settings.probability == "columns":
         # A row with gaps that was left unscored has no vector, and the conversion takes none.
@@ -336,7 +340,7 @@ def check(run: Run[ScoreSettings]) -> str:
     if settings.partition_by and files.exists(run.output.uri):
         tables.check_partitioned(scored, run.output.uri, settings.partition_by)
     what = tables.describe(settings.input)
-    return f"{what} would be scored with {len(model.weights)} segments"
+    return f"{what} would be scored with {len(model.clusters)} segments"
 
 
 JOB = Job(

@@ -20,6 +20,7 @@ from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.families import FamilyColumns, rows_of
 from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
 from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.merging import Partition, cluster_probabilities
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
@@ -32,12 +33,38 @@ NOISE, SKIPPED = -1, -2
 
 @dataclass(frozen=True)
 class Scores:
-    """Of m rows; a row that was skipped has NaN everywhere but in its prediction."""
+    """Of m rows; a row that was skipped has NaN everywhere but in its predictions."""
 
     prediction: NDArray[np.int32]  # (m,) the component, NOISE, or SKIPPED
     probability: Array  # (k, m), and of the noise, where there is one, at the end
     log_density: Array  # (m,)
     uncertainty: Array  # (m,), 1 - largest probability
+
+    def of_clusters(self, clusters: Partition) -> Scores:
+        """The scores by clusters of components, numbered in the order given."""
+        probability = cluster_probabilities(self.probability, clusters)
+        columns = np.arange(self.prediction.size)
+        found = probability.argmax(axis=0)
+        # Not 1 - largest, which rounds to nothing what is small.
+        others = np.array(probability)
+        others[found, columns] = 0.0
+        prediction = np.where(found == len(clusters), NOISE, found)
+        prediction = np.where(self.prediction == SKIPPED, SKIPPED, prediction)
+        return Scores(
+            prediction.astype(np.int32), probability, self.log_density, others.sum(axis=0)
+        )
+
+    def component_within(
+        self, prediction: NDArray[np.int32], clusters: Partition
+    ) -> NDArray[np.int32]:
+        """Where these are the scores by component: of every row the likeliest component, (m,),
+        among those of the cluster it is predicted to be in; NOISE and SKIPPED are themselves."""
+        found = np.array(prediction)
+        for number, cluster in enumerate(clusters):
+            rows = np.flatnonzero(prediction == number)
+            own = np.array(cluster, dtype=np.int32)
+            found[rows] = own[self.probability[np.ix_(own, rows)].argmax(axis=0)]
+        return found
 
 
 def central(parameters: Parameters) -> Standardisation:
@@ -184,7 +211,8 @@ class BatchScoring:
     """Adds the output columns to batches of rows, for `mapInArrow`.
 
     `columns` are the names of what is in a batch, where they may be numbered. `outputs` names
-    probability, prediction, log density, uncertainty and outlier; an empty name leaves one out.
+    probability, prediction, log density, uncertainty, outlier and component; an empty name leaves
+    one out.
     Features are the columns `inputs`, or one column of arrays or vectors.
     """
 
@@ -193,9 +221,10 @@ class BatchScoring:
     scorer: Scorer
     inputs: tuple[str, ...] | None
     features: str
-    outputs: tuple[str, str, str, str, str]
+    outputs: tuple[str, str, str, str, str, str]
     families: tuple[FamilyColumns, ...] = ()  # in `inputs` after the numbers
     threshold: float = -np.inf  # log densities under it are outliers
+    clusters: Partition | None = None  # of components; None where they are not merged
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -205,6 +234,10 @@ class BatchScoring:
             else:
                 values = self._features(named)
             scores = self.scorer.score(values)
+            component = scores.prediction
+            if self.clusters is not None:
+                by_component, scores = scores, scores.of_clusters(self.clusters)
+                component = by_component.component_within(scores.prediction, self.clusters)
             skipped = scores.prediction == SKIPPED
             added = (
                 dense_vectors(scores.probability, skipped),
@@ -212,6 +245,7 @@ class BatchScoring:
                 pa.array(scores.log_density, mask=skipped),
                 pa.array(scores.uncertainty, mask=skipped),
                 pa.array(scores.log_density < self.threshold, mask=skipped),
+                pa.array(component, mask=skipped),
             )
             wanted = [array for array, name in zip(added, self.outputs, strict=True) if name]
             arrays = [*batch.columns[: self.kept], *wanted]

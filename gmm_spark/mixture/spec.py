@@ -454,6 +454,13 @@ class ColumnSettings:
         in_jobs=False,
         of_model=True,
     )
+    component_col: str = setting(
+        "component",
+        "output column: the most probable component of the row's cluster, where mergeComponents "
+        "has merged components into clusters; empty for none",
+        in_jobs=False,
+        of_model=True,
+    )
 
     @property
     def numeric(self) -> tuple[str, ...] | None:
@@ -478,7 +485,9 @@ class ColumnSettings:
         """The column of weights; an empty name is none."""
         return self.weight_col or None
 
-    def outputs(self, outlier: bool) -> tuple[str, str, str, str, str]:
+    def outputs(
+        self, outlier: bool, *, merged: bool = False
+    ) -> tuple[str, str, str, str, str, str]:
         """In MLlib's order, and then ours: insertInto goes by place. Empty: left out."""
         return (
             self.probability_col,
@@ -486,6 +495,7 @@ class ColumnSettings:
             self.log_likelihood_col,
             self.uncertainty_col,
             self.outlier_col if outlier else "",
+            self.component_col if merged else "",
         )
 
     def check_roles(self) -> None:

@@ -248,3 +248,20 @@ def test_an_expression_the_model_was_trained_on(call, lake, tmp_path) -> None:
 
 def test_the_train_directory_will_do_for_the_model(call, model, lake, tmp_path) -> None:
     assert rate(call, model.parent, lake, tmp_path / "out").code == 0
+
+
+def test_a_model_of_merged_components_gives_clusters(call, model, lake, tmp_path) -> None:
+    from gmm_spark import GaussianMixtureModel
+
+    merged = GaussianMixtureModel.load(model).mergeComponents(None, 2, "bhattacharyya")
+    merged.save(tmp_path / "merged")
+    columns = ["--probability", "columns", "--keep_columns", "customer_id,segment"]
+    assert rate(call, tmp_path / "merged", lake, tmp_path / "out", *columns).code == 0
+    found = scores(tmp_path / "out")
+    assert list(found.columns)[2:] == [
+        "prediction", "probability_0", "probability_1", "log_density", "uncertainty", "component",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found["component"], found["segment"])
+    of_component = {c: j for j, cluster in enumerate(merged.clusters) for c in cluster}
+    np.testing.assert_array_equal(found["prediction"], found["component"].map(of_component))
+    assert manifest(tmp_path / "out")["metrics"]["k"] == 2

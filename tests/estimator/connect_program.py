@@ -139,6 +139,17 @@ def described(s: Session) -> Any:
 
 
 @step
+def merge_components(s: Session) -> Any:
+    merged = s.model.mergeComponents(s.frame, 1)
+    merged.save(s.path("merged"))
+    loaded = GaussianMixtureModel.load(s.path("merged"))
+    scored = loaded.transform(s.frame)
+    entropy = merged.mergeHierarchy[0]["entropy"]
+    sizes = [row["size"] for row in merged.describe().collect()]
+    return [loaded.clusters, abs(entropy) < 1e-9, sizes, groups(scored, "component")]
+
+
+@step
 def search(s: Session) -> Any:
     grid = GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], numInit=1, maxIter=3)
     found = grid.fit(s.frame)

@@ -64,6 +64,10 @@ def test_a_model_is_described_and_its_outputs_have_attributes(found) -> None:
     assert "k=2, numFeatures=2" in text
 
 
+def test_components_are_merged(found) -> None:
+    assert found["merge_components"] == [[[0, 1]], True, [100], SIZES]
+
+
 def test_fits_of_a_dataframe_and_of_a_table_are_one(found) -> None:
     """Of two groups, 60 rows about (0, 0) and 40 about (9, 2)."""
     weights, means, rows = found["fit_a_dataframe"]

@@ -281,7 +281,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "structure unknown": (rewritten(structure="ABC"), "is corrupt"),
     "k gone": (rewritten(k=...), "is corrupt"),
     "summary damaged": (rewritten(summary={"k": 3}), "is corrupt"),
-    "a newer format": (rewritten(formatVersion=3), "has format version 3, this release reads"),
+    "clusters of other components": (
+        rewritten(merging={"clusters": [[0, 7]], "merges": []}),
+        r"is corrupt: clusters \[\[0, 7\]\] are not of 3 components",
+    ),
+    "a newer format": (rewritten(formatVersion=9), "has format version 9, this release reads"),
     "no format": (rewritten(formatVersion=...), "has format version None"),
     "a format of text": (rewritten(formatVersion="1"), "has format version 1: no release"),
     "format zero": (rewritten(formatVersion=0), "has format version 0: no release"),

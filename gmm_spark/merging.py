@@ -1,0 +1,164 @@
+"""Merging components into clusters, on the driver: which rows are looked at, and how often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from threadpoolctl import threadpool_limits
+
+from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.cluster import needed_session
+from gmm_spark.engine.dataframe import DataFrameSource
+from gmm_spark.engine.jobs import Source
+from gmm_spark.engine.merging import probabilities, sums_over_rows
+from gmm_spark.engine.parquet import ParquetSource, ParquetTable
+from gmm_spark.engine.scan import Scan
+from gmm_spark.engine.scanning import scan
+from gmm_spark.engine.scoring import Scorer
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.merging import (
+    EntropyMerging,
+    Merging,
+    Partition,
+    Request,
+    Sums,
+    bhattacharyya_hierarchy,
+    checked_merging,
+    numbered,
+)
+from gmm_spark.mixture.parameters import Array
+from gmm_spark.scoring import check_inputs, missing_values
+
+if TYPE_CHECKING:
+    from gmm_spark.model import GaussianMixtureModel
+
+logger = logging.getLogger(__name__)
+
+# The sample that foretells merges: so many bytes, and rows at most.
+_SAMPLE_BYTES = 24 << 20
+_SAMPLE_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows that components are merged by, scanned once."""
+
+    source: Source
+    scan: Scan
+    scorer: Scorer
+
+    def sample_sums(self) -> Sums:
+        """Sums of a request over the sample."""
+        found, weights = probabilities(self.scorer, self.scan.sample), self.scan.sample_weights
+        return lambda request: request.sums(found, weights)
+
+    def sums(self) -> tuple[Sums, Sums | None]:
+        """Sums of a request over all the rows, and over the sample, where that is less."""
+        sampled = self.sample_sums()
+        if self.scan.sample.shape[1] == self.scan.num_rows:
+            return sampled, None
+        over_rows: Callable[[Request], Array] = lambda request: sums_over_rows(  # noqa: E731
+            self.source, self.scan, self.scorer, request
+        )
+        return over_rows, sampled
+
+
+def merging_of(
+    model: GaussianMixtureModel, dataset: DataFrame | ParquetTable | None, k: int, by: str
+) -> Merging:
+    """The merges of a model's components, and the k clusters they come to: see
+    `GaussianMixtureModel.mergeComponents`."""
+    parameters = model.parameters
+    criterion = checked_merging(k, parameters.k, by)
+
+    def number(partition: Partition) -> Partition:
+        return numbered(partition, parameters.weights, keep_order=_has_numbers(model))
+
+    if criterion == "bhattacharyya":
+        hierarchy = bhattacharyya_hierarchy(parameters)
+        clusters = number(hierarchy.partition(k))
+        if dataset is None:
+            return Merging(clusters, hierarchy)
+        with _opened(model, dataset) as rows:
+            request = Request((), clusters)
+            _, sizes = request.split(rows.sums()[0](request))
+        return Merging(clusters, hierarchy, sizes)
+    assert dataset is not None
+    with _opened(model, dataset) as rows:
+        over_rows, sampled = rows.sums()
+        sample_weights = rows.scan.sample_weights
+        work = EntropyMerging(
+            parameters.k,
+            parameters.noise is not None,
+            k,
+            number,
+            over_rows,
+            rows.scan.weight,
+            sampled,
+            rows.scan.sample.shape[1] if sample_weights is None else float(sample_weights.sum()),
+        )
+        hierarchy, sizes = work.run()
+        if sampled is not None:
+            logger.info("components merged after %d passes over the rows", work.looks)
+    return Merging(number(hierarchy.partition(k)), hierarchy, sizes)
+
+
+def _has_numbers(model: GaussianMixtureModel) -> bool:
+    """Whether components have numbers of their own: those of labels, or of a model that the fit
+    started from, which are seen by an order that is not by weight."""
+    labelled = model._columns.label_col is not None
+    return labelled or bool((np.diff(model.parameters.weights) > 0).any())
+
+
+@contextmanager
+def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Iterator[_Rows]:
+    """The rows as the model reads them, scanned once; given back in the end."""
+    missing: Any = missing_values(model)
+    source = _source(model, dataset)
+    try:
+        if len(source.roles.features) != model.numFeatures:
+            raise InputDataError(
+                f"the rows have {len(source.roles.features)} features, the model was fitted on "
+                f"{model.numFeatures}"
+            )
+        rows = _SAMPLE_BYTES // (8 * len(source.roles.inputs))
+        scanned = scan(
+            source,
+            missing=missing,
+            seed=0,
+            sample_size=max(1000, min(_SAMPLE_ROWS, rows)),
+            weight_kind=model.getWeightKind(),
+        )
+        scorer = Scorer(model.parameters, missing, source.roles.inputs)
+        with threadpool_limits(1):
+            yield _Rows(source, scanned, scorer)
+    finally:
+        source.close()
+
+
+def _source(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Source:
+    names, weight = model._input_columns(), model._columns.weight
+    columns = model._family_columns()
+    if isinstance(dataset, ParquetTable):
+        spark, files = needed_session(), dataset.files()
+        if names is not None:
+            check_inputs(model, files, names)
+            roles = Roles(tuple(names), weight, None, None, columns)
+            return ParquetSource(spark, dataset, roles, missing_values(model), files)
+        dataset = files.frame(spark, [model.getFeaturesCol()])
+    if names is not None:
+        check_inputs(model, dataset, names)
+    return DataFrameSource(
+        dataset,
+        input_cols=names,
+        features_col=model.getFeaturesCol(),
+        weight=weight,
+        label=None,
+        families=columns,
+    )
