@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gmm_spark.engine.blocks import Roles
     from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.em import Fit
-    from gmm_spark.mixture.scaling import Columns
+    from gmm_spark.mixture.standardisation import Columns
 
 # Sums of weights, by the number of rows, that may well be rows.
 _USUAL_WEIGHTS = 0.5, 10.0

@@ -16,13 +16,13 @@ from gmm_spark.engine.sample_executor import SparkSampleExecutor
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.mixture.candidates import InProcess, Sample, SampleExecutor
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.families import noise_over
-from gmm_spark.mixture.prior import FraleyRaftery, Priors
-from gmm_spark.mixture.scaling import FAR, Columns, describe_columns
+from gmm_spark.mixture.initialisation.candidates import InProcess, Sample, SampleExecutor
+from gmm_spark.mixture.initialisation.methods import one_component
+from gmm_spark.mixture.priors import FraleyRaftery, Priors
 from gmm_spark.mixture.spec import Spec
-from gmm_spark.mixture.starting import one_component
+from gmm_spark.mixture.standardisation import FAR, Columns, describe_columns
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
 from gmm_spark.progress import say

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gmm_spark.engine.levels import OTHER
+from gmm_spark.engine.categories import OTHER
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.families import Categorical, Category, Count, Family, Noise
 from gmm_spark.mixture.families.count import MOST_COUNT
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import structure_named
 
 

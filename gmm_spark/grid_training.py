@@ -11,9 +11,9 @@ import numpy as np
 from gmm_spark.advice import edge_of_search
 from gmm_spark.data import Data, Open, num_parameters, opened
 from gmm_spark.errors import InputDataError
-from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.em import Fit
-from gmm_spark.mixture.selection import GridCandidate, finalists, grid, penalised
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.model_selection import GridCandidate, finalists, grid, penalised
 from gmm_spark.mixture.spec import Criterion, Grid, Spec
 from gmm_spark.progress import say, search_on_the_sample
 from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, run_em

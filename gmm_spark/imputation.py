@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from gmm_spark.engine.beside import imputed_beside, is_carried
-from gmm_spark.engine.imputing import BatchImputing
+from gmm_spark.engine.imputation import BatchImputing
+from gmm_spark.engine.pandas_udfs import imputed_beside, is_carried
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.families import numbers_of, told_apart
 from gmm_spark.output_columns import taken_names

@@ -12,7 +12,8 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.families import FAMILIES, Category, Family, FamilyColumns
 from gmm_spark.mixture.families.categorical import split_tables
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel

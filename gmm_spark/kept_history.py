@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.mixture.initialisation.path import Path, evenly, num_bytes
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.path import Path, evenly, num_bytes
 
 if TYPE_CHECKING:
     from gmm_spark.mixture.em import Fit

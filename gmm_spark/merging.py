@@ -32,7 +32,7 @@ from gmm_spark.mixture.merging import (
     checked_merging,
     numbered,
 )
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 from gmm_spark.scoring import check_inputs, missing_values
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.merging import Merging
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import SETTINGS
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.params import GaussianMixtureParams, own, with_settings

@@ -35,7 +35,8 @@ from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.families import FAMILIES, Category, Family, Noise, Range, with_places
 from gmm_spark.mixture.merging import Merging
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 

@@ -9,7 +9,6 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from gmm_spark.engine.beside import is_carried, scored_beside
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import (
@@ -17,6 +16,7 @@ from gmm_spark.engine.dataframe import (
     feature_column,
     quoted,
 )
+from gmm_spark.engine.pandas_udfs import is_carried, scored_beside
 from gmm_spark.engine.parquet import (
     ParquetTable,
     absent_input,

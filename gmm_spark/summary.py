@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gmm_spark.engine.blocks import Roles
     from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.em import Fit
+    from gmm_spark.mixture.initialisation.path import Path
     from gmm_spark.mixture.parameters import Parameters
-    from gmm_spark.mixture.path import Path
-    from gmm_spark.mixture.scaling import Columns
+    from gmm_spark.mixture.standardisation import Columns
 
 # More entries than these are counted, not shown, in one line.
 _SHOWN = 8

@@ -17,24 +17,25 @@ from numpy.typing import NDArray
 from gmm_spark.data import Data, Open, opened
 from gmm_spark.engine.array_source import array_source
 from gmm_spark.engine.blocks import Roles
-from gmm_spark.engine.outlying import density_quantile
+from gmm_spark.engine.density_quantile import density_quantile
 from gmm_spark.engine.scan import Scan
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.initial_model import matched
 from gmm_spark.mixture import multifit
-from gmm_spark.mixture.candidates import Candidate, Sample
-from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.initialisation.candidates import Candidate, Sample
+from gmm_spark.mixture.initialisation.methods import labelled_start
+from gmm_spark.mixture.initialisation.multistart import searched
+from gmm_spark.mixture.initialisation.partial_start import PartialStart
+from gmm_spark.mixture.initialisation.path import Path
 from gmm_spark.mixture.multifit import MultiFit
-from gmm_spark.mixture.parameters import Array, Parameters, as_structure
-from gmm_spark.mixture.path import Path
-from gmm_spark.mixture.prior import Prior
-from gmm_spark.mixture.scaling import Columns
-from gmm_spark.mixture.searching import searched
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters, as_structure
+from gmm_spark.mixture.priors import Prior
 from gmm_spark.mixture.spec import Spec
-from gmm_spark.mixture.starting import labelled_start
+from gmm_spark.mixture.standardisation import Columns
 from gmm_spark.progress import quiet, say, search_on_the_sample
 
 

@@ -11,13 +11,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gmm_spark.kept_history import SCHEMA, read, sample_history, written
-from gmm_spark.mixture import searching
-from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.em import Fit, Problem, fit
 from gmm_spark.mixture.families import Categorical, Count, Noise
+from gmm_spark.mixture.initialisation import multistart
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.path import Path
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.path import Path
 from gmm_spark.mixture.structures import STRUCTURES
 
 BY = Standardisation(np.array([100.0, -5.0]), np.array([10.0, 0.5]))
@@ -36,8 +36,8 @@ def found() -> tuple[Path, Fit]:
     """A search on half of the rows, and EM on all of them."""
     rows = groups()
     sample = Sample(rows[:, :300], None, BY, np.full(2, 1e-3))
-    state = searching.start(sample, 3, STRUCTURES["VVV"], num_init=4)
-    best, *_ = searching.result(searching.run(state, sample))
+    state = multistart.start(sample, 3, STRUCTURES["VVV"], num_init=4)
+    best, *_ = multistart.result(multistart.run(state, sample))
     return best.path, fit(array_pass(rows), best.parameters, Problem(BY, np.full(2, 1e-3)))
 
 

@@ -16,10 +16,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gmm_spark import progress
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.multistart import search
+from gmm_spark.mixture.model_selection import grid
 from gmm_spark.mixture.parameters import Standardisation
-from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.selection import grid
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.progress import say, search_on_the_sample
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.engine.columns import Encoder, Memberships, encoders_of
 from gmm_spark.mixture.families import Category, Family, FamilyColumns, numbers_of, rows_of
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 
 class TaskProblemError(Exception):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gmm_spark.mixture.families import Category, FamilyColumns
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 NO_WEIGHT = "weight column {name!r}: the weights of all rows sum to 0; some must be more than 0"
 # Component numbers are kept as bits of a float64: up to this they are exact.

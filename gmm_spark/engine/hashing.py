@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 
 def row_hashes(values: Array, seed: int) -> NDArray[np.uint64]:

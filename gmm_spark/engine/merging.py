@@ -18,7 +18,7 @@ from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.merging import Request
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 # Rows whose probabilities are worked on at once.
 _ROWS = 16_384

@@ -17,7 +17,7 @@ from gmm_spark.engine.blocks import Block, Roles
 from gmm_spark.engine.columns import Encoder, stacked, weighted_rows
 from gmm_spark.engine.hashing import row_hashes
 from gmm_spark.engine.vectors import Features, array_features
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 PACKED_SCHEMA = (
     "rows long, weightless long, length long, wrong_length long, an_other_length long, "

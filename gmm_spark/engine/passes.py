@@ -15,8 +15,8 @@ from gmm_spark.engine.scan import Scan, as_labels, as_memberships
 from gmm_spark.errors import FitError
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.sufficient import Statistics, merged
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.statistics import Statistics, merged
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.cluster import Shared, described, has_rdds, map_items, parallelism
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.initialisation.candidates import Sample
 
 # Tasks for every one that can run at once: candidates take different numbers of steps.
 _TASKS_PER_CORE = 3
@@ -18,7 +18,7 @@ _WORTH_A_JOB = 0.8
 
 
 class SparkSampleExecutor:
-    """The `mixture.candidates.SampleExecutor` of a cluster: several items are tasks of one job.
+    """The `SampleExecutor` of `initialisation.candidates` of a cluster: several items are tasks of one job.
 
     The first item is worked on here, and so are the others where they would take less time than
     a job is worth. The sample is sent to the workers once; on Spark Connect, which would send it

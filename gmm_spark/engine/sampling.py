@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gmm_spark.engine.scoring import NOISE, dense_vectors
 from gmm_spark.mixture.families import FamilyColumns
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 
 # Rows are drawn in blocks of this many, each from the seed and its own number: which task draws
 # a block makes no difference, and the first rows are the same however many there are.

@@ -17,7 +17,7 @@ from gmm_spark.engine.columns import MOST_LABEL, NO_WEIGHT, bad_membership
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.families.count import MOST_COUNT
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.spec import Missing, WeightKind
 from gmm_spark.mixture.usable import Unusable, extremes, refusal, together, unusable
 

@@ -22,8 +22,8 @@ from gmm_spark.mixture.far import FAR, LEAST_LOG_DENSITY, log_joint_far
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.merging import Partition, cluster_probabilities
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.numerics import softmax
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.numerics import Array, softmax
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.usable import extremes, refusal, unusable
 
 Gaps = Literal["error", "skip", "marginalize"]

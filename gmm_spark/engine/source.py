@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark.engine.blocks import Roles
+from gmm_spark.engine.categories import find_categories
 from gmm_spark.engine.cluster import cached, needed_session, released
 from gmm_spark.engine.dataframe import (
     DataFrameSource,
@@ -16,7 +17,6 @@ from gmm_spark.engine.dataframe import (
     quoted,
 )
 from gmm_spark.engine.jobs import Source
-from gmm_spark.engine.levels import find_categories
 from gmm_spark.engine.parquet import (
     ParquetSource,
     ParquetTable,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters
-from gmm_spark.mixture.prior import Prior
-from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.priors import Prior
+from gmm_spark.mixture.statistics import Statistics
 
 # What stands for zero.
 _ZERO = 1e-12

@@ -22,18 +22,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.accelerating import Accelerator, Proposal, propose
+from gmm_spark.mixture.acceleration import Accelerator, Proposal, propose
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.covariance import MStep, m_step, scatter_about_origin
 from gmm_spark.mixture.edges import Edges, can_vanish, edges_to_leave, off_zero
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import RunPass
+from gmm_spark.mixture.m_step import MStep, m_step, scatter_about_origin
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.prior import Prior
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.priors import Prior
 from gmm_spark.mixture.spec import Acceleration
+from gmm_spark.mixture.statistics import Statistics
 from gmm_spark.mixture.structures import Floored
-from gmm_spark.mixture.sufficient import Statistics
 
 Reason = Literal["converged", "max_iterations", "decreased", "singular"]
 PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]

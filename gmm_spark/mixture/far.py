@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.mixture.whitening import inverse_factors
 

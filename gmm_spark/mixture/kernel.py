@@ -21,10 +21,10 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.families.family import rows_of
-from gmm_spark.mixture.gaps import ByColumn, ByPattern, Mask, Stretch, by_pattern
+from gmm_spark.mixture.missing import ByColumn, ByPattern, Mask, Stretch, by_pattern
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.numerics import Array, aligned, exponentials
-from gmm_spark.mixture.sufficient import Statistics, pairs
+from gmm_spark.mixture.statistics import Statistics, pairs
 
 # T(X) of one chunk, which the second-level cache holds: it is written once and read twice.
 _CHUNK_BYTES = 1 << 20

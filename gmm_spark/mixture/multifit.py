@@ -18,7 +18,7 @@ from gmm_spark.mixture.arrays import from_arrays, to_arrays
 from gmm_spark.mixture.em import Fit, FitState, Problem
 from gmm_spark.mixture.natural import Evaluator
 from gmm_spark.mixture.parameters import Parameters
-from gmm_spark.mixture.sufficient import Statistics
+from gmm_spark.mixture.statistics import Statistics
 
 # A fit may hope to gain so many times what its last pass gained.
 STEPS_AHEAD = 60

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmm_spark.mixture.gaps import Completion
+from gmm_spark.mixture.missing import Completion
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
+from gmm_spark.mixture.statistics import Layout, Statistics, pairs
 from gmm_spark.mixture.whitening import inverse_factors
 
 # The log of the weight of a dead component: finite, so that matrix products stay finite.
@@ -82,7 +82,7 @@ def natural_parameters(
 
     With `linear`, shared covariances are evaluated without their common quadratic; where a
     component is too ill-conditioned for the expansion, the structure's own terms are used.
-    With `gaps`, values may be NaN, and these are integrated out; `linear` is not for them, nor
+    With `missing`, values may be NaN, and these are integrated out; `linear` is not for them, nor
     for noise, which has no quadratic.
 
     Raises SingularCovarianceError where a covariance is not positive definite.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import FAMILIES, Categorical, Count, Family, Noise
-from gmm_spark.mixture.numerics import Array as Array
+from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.structures import Structure
 
 # Values beyond this are not used: their squares, and sums of these, must be finite.

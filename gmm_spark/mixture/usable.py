@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.families import FAMILIES, Family
-from gmm_spark.mixture.parameters import LARGEST, Array
-from gmm_spark.mixture.scaling import SMALLEST_FLOOR, Columns
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import LARGEST
+from gmm_spark.mixture.standardisation import SMALLEST_FLOOR, Columns
 from gmm_spark.mixture.structures import Structure
 
 # The square of a component's standard deviation must be a normal float64.

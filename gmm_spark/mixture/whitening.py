@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gmm_spark.mixture.errors import SingularCovarianceError
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 
 def inverse_factors(covariances: Array, deviations: Array) -> Array:

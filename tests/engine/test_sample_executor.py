@@ -9,9 +9,15 @@ import pytest
 
 from gmm_spark.engine import sample_executor as module
 from gmm_spark.engine.sample_executor import SparkSampleExecutor
-from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance_all, run_em_all
+from gmm_spark.mixture.initialisation.candidates import (
+    Candidate,
+    InProcess,
+    Sample,
+    advance_all,
+    run_em_all,
+)
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
-from gmm_spark.engine.beside import is_carried
+from gmm_spark.engine.pandas_udfs import is_carried
 
 ODD = {
     "calendar": "make_interval(1, 2, 0, 3)",

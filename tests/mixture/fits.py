@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 
 from gmm_spark.mixture import em, multifit
-from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.em import FitState, Problem
 from gmm_spark.mixture.families import Categorical, Count, Family, Noise
+from gmm_spark.mixture.initialisation.candidates import Candidate, Sample, advance
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import RunPass, array_pass
 from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.parameters import Parameters
-from gmm_spark.mixture.prior import Priors
-from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.priors import Priors
+from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import STRUCTURES, structure_named
 from tests.golden.cases import PARAMS, TABLES
 from tests.mixture.reference import CODES, plain_scales, separate_groups, start_from_labels

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.stats import multivariate_normal, wishart
 
 from gmm_spark.mixture import em
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Fit, Problem
 from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.kernel import BlockKernel, RunPass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES, Structure

@@ -10,15 +10,15 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import poisson
 
-from gmm_spark.mixture.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.edges import edges_to_leave, off_zero, with_weight
 from gmm_spark.mixture.em import Fit
 from gmm_spark.mixture.families import Categorical, Count, Family
+from gmm_spark.mixture.initialisation.candidates import Candidate, Sample, advance
+from gmm_spark.mixture.initialisation.methods import labelled_start
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.prior import Prior
-from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import labelled_start
+from gmm_spark.mixture.priors import Prior
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import fit
 

@@ -15,15 +15,15 @@ from scipy.optimize import approx_fprime, minimize
 
 from gmm_spark.mixture import families
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.candidates import Sample
 from gmm_spark.mixture.edges import edges_to_leave, off_zero
 from gmm_spark.mixture.families import Categorical, Count, Family, FamilyColumns, noise_over
-from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.imputation import Imputer
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.prior import Prior, Priors
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.priors import Prior, Priors
 from gmm_spark.mixture.structures import STRUCTURES
 
 NO_NUMBERS = Standardisation(np.zeros(0), np.zeros(0))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture.covariance import m_step, scatter_about_origin
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.m_step import m_step, scatter_about_origin
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import aligned, exponentials
 from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.statistics import merged
 from gmm_spark.mixture.structures import STRUCTURES
-from gmm_spark.mixture.sufficient import merged
 from tests.mixture.reference import (
     CODES,
     dense_covariances,

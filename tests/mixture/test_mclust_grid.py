@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.moving import grown
-from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.multistart import search
+from gmm_spark.mixture.initialisation.split_merge import grown
+from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES as SIX
 from tests.mixture.reference import classic_set, fit

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.methods import labelled_start
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import search
-from gmm_spark.mixture.starting import labelled_start
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import fit, observed_log_likelihood
 

@@ -11,15 +11,15 @@ from numpy.testing import assert_allclose
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from gmm_spark.mixture.candidates import Sample, log_densities
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.families import Categorical, Count, Noise, Range
 from gmm_spark.mixture.families.categorical import split_tables
+from gmm_spark.mixture.initialisation.candidates import Sample, log_densities
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.prior import FraleyRaftery, Prior, Priors
-from gmm_spark.mixture.searching import search
+from gmm_spark.mixture.priors import FraleyRaftery, Prior, Priors
 from gmm_spark.mixture.spec import INIT_MODES
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (

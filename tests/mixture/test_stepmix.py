@@ -10,9 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 from stepmix.stepmix import StepMix
 
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES

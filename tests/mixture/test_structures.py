@@ -11,17 +11,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import expm
 from scipy.optimize import minimize
 
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.errors import SettingError, SingularCovarianceError
 from gmm_spark.mixture.families import Categorical, Count, Noise, Range
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.methods import starting_values
+from gmm_spark.mixture.initialisation.multistart import search
+from gmm_spark.mixture.initialisation.split_merge import grown, moves
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.moving import grown, moves
+from gmm_spark.mixture.m_step import above_floor
 from gmm_spark.mixture.parameters import Parameters, Standardisation, as_structure
-from gmm_spark.mixture.scaling import describe_columns
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import Spec
-from gmm_spark.mixture.starting import starting_values
+from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import CODES, STRUCTURES, UNIVARIATE, structure_named
 from tests.mixture.reference import (
     fit,

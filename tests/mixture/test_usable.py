@@ -14,11 +14,11 @@ from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import Count, Noise
 from gmm_spark.mixture.far import log_joint_far
-from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.imputation import Imputer
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.scaling import describe_columns
+from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.mixture.usable import (
     extremes,

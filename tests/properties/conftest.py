@@ -2,5 +2,7 @@
 
 from hypothesis import settings
 
-settings.register_profile("gmm_spark", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile(
+    "gmm_spark", derandomize=True, deadline=None, max_examples=60, database=None
+)
 settings.load_profile("gmm_spark")

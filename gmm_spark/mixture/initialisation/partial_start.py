@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gmm_spark.mixture.candidates import Sample, log_joint_densities
 from gmm_spark.mixture.edges import with_weight
 from gmm_spark.mixture.errors import SettingError
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.starting import start_from_groups
+from gmm_spark.mixture.initialisation.candidates import Sample, log_joint_densities
+from gmm_spark.mixture.initialisation.methods import start_from_groups
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import Structure
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture import accelerating, em, multifit
-from gmm_spark.mixture.accelerating import surrogate
+from gmm_spark.mixture import acceleration, em, multifit
+from gmm_spark.mixture.acceleration import surrogate
 from gmm_spark.mixture.em import Problem
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.natural import natural_parameters
+from gmm_spark.mixture.statistics import pairs
 from gmm_spark.mixture.structures import STRUCTURES
-from gmm_spark.mixture.sufficient import pairs
 from tests.mixture.reference import (
     CODES,
     fit,
@@ -96,7 +96,7 @@ def test_a_rejected_pass_goes_on_from_the_em_step_before_it() -> None:
         return accelerator, random_parameters("VVV", 2, 2, spread=50.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accelerating, "extrapolate", nonsense)
+        patch.setattr(acceleration, "extrapolate", nonsense)
         found = slow_fit(n=500, max_iter=10, tol=0.0, acceleration="anderson")
     kept = [record for record in found.history if record.kind != "rejected"]
     assert len(kept) == 6
@@ -109,9 +109,9 @@ class TestFlatForm:
     def test_comes_back(self, code) -> None:
         parameters = random_parameters(code, 3, 4)
         alive = np.ones(3, dtype=bool)
-        flat = accelerating._flat(parameters, alive)
-        back = accelerating._unflat(flat, parameters, alive)
-        assert flat.shape == accelerating._metric(parameters, alive).shape
+        flat = acceleration._flat(parameters, alive)
+        back = acceleration._unflat(flat, parameters, alive)
+        assert flat.shape == acceleration._metric(parameters, alive).shape
         assert_allclose(back.weights, parameters.weights, rtol=1e-12)
         assert_allclose(back.means, parameters.means, rtol=1e-12)
         assert_allclose(back.covariances, parameters.covariances, rtol=1e-12)
@@ -119,7 +119,7 @@ class TestFlatForm:
     def test_leaves_a_dead_component_as_it_was(self) -> None:
         parameters = random_parameters("VVV", 3, 2)
         alive = np.array([True, False, True])
-        back = accelerating._unflat(accelerating._flat(parameters, alive), parameters, alive)
+        back = acceleration._unflat(acceleration._flat(parameters, alive), parameters, alive)
         assert back.weights[1] == 0
         assert_allclose(back.means[1], parameters.means[1])
 
@@ -150,13 +150,13 @@ class TestSurrogate:
         sample = array_pass(block[:, :200])
         run_pass, _ = surrogate(sample, evaluator, array_pass(block)(evaluator), np.full(3, 1e-3))
         alive = np.ones(3, dtype=bool)
-        flat = accelerating._flat(anchor, alive)
+        flat = acceleration._flat(anchor, alive)
         direction = np.random.default_rng(3).normal(size=flat.size)
 
         def slope(value) -> float:
             step = 1e-5
             ends = [
-                accelerating._unflat(flat + s * direction, anchor, alive) for s in (step, -step)
+                acceleration._unflat(flat + s * direction, anchor, alive) for s in (step, -step)
             ]
             high, low = (value(natural_parameters([end], by)) for end in ends)
             return (high - low) / (2 * step)
@@ -186,7 +186,7 @@ class TestSurrogate:
             [random_parameters("VVV", 2, 3)], plain_scales(rows, STRUCTURES["VVV"])
         ).layout
         before, after = np.zeros((2, 3)), np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
-        moved = accelerating._about(about(before), layout, before, after)
+        moved = acceleration._about(about(before), layout, before, after)
         assert_allclose(moved, about(after), rtol=1e-9, atol=1e-9)
 
     def test_far_from_the_anchor_they_refuse(self) -> None:

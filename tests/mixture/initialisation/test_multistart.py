@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gmm_spark.mixture import searching, selection
-from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, advance
+from gmm_spark.mixture import model_selection
 from gmm_spark.mixture.families import Categorical, Count, Noise
-from gmm_spark.mixture.moving import Moves
+from gmm_spark.mixture.initialisation import multistart
+from gmm_spark.mixture.initialisation.candidates import Candidate, InProcess, Sample, advance
+from gmm_spark.mixture.initialisation.multistart import SearchState
+from gmm_spark.mixture.initialisation.split_merge import Moves
+from gmm_spark.mixture.model_selection import GridState
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import SearchState
-from gmm_spark.mixture.selection import GridState
 from gmm_spark.mixture.structures import STRUCTURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ RESUME = """
 import sys
 from pathlib import Path
 import numpy as np
-from tests.mixture.test_search_state import CASES
+from tests.mixture.initialisation.test_multistart import CASES
 case, folder = CASES[sys.argv[1]], Path(sys.argv[2])
 for path in sorted(folder.glob("round-*.npz")):
     with np.load(path, allow_pickle=False) as arrays:
@@ -92,10 +93,10 @@ class Search:
 
     def begun(self) -> SearchState:
         structure = STRUCTURES[self.code]
-        return searching.start(self.sample(), self.k, structure, num_init=self.num_init, seed=4)
+        return multistart.start(self.sample(), self.k, structure, num_init=self.num_init, seed=4)
 
     def run(self, state: SearchState, **more: Any) -> SearchState:
-        return searching.run(state, self.sample(), **more)
+        return multistart.run(state, self.sample(), **more)
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ class Grid:
 
     def begun(self) -> GridState:
         structures = [STRUCTURES["VVV"], STRUCTURES["EEI"]]
-        return selection.start(self.ks, structures, self.criterion, self.weight, num_init=2, seed=4)
+        return model_selection.start(
+            self.ks, structures, self.criterion, self.weight, num_init=2, seed=4
+        )
 
     def run(self, state: GridState, **more: Any) -> GridState:
         sample = self.sample()
-        return selection.run(state, {"VVV": sample, "EEI": sample}, **more)
+        return model_selection.run(state, {"VVV": sample, "EEI": sample}, **more)
 
 
 def three_rows() -> Sample:
@@ -253,7 +256,7 @@ def test_a_round_leaves_the_state_before_it_as_it_was(undisturbed) -> None:
     states = undisturbed("full").states
     written = [state.to_arrays() for state in states]
     for state, arrays in zip(states, written, strict=True):
-        searching.advance(state, plain())
+        multistart.advance(state, plain())
         assert_same_bits(state, SearchState.from_arrays(arrays))
 
 
@@ -262,9 +265,9 @@ def test_the_rounds_of_a_search(undisturbed) -> None:
     assert [state.stage for state in states][:4] == ["halving"] * 3 + ["moves"]
     assert [len(state.candidates) for state in states[:4]] == [8, 4, 2, 1]
     assert [state.stage for state in states][-2:] == ["last", "finished"]
-    assert searching.advance(states[-1], plain()) is states[-1]
+    assert multistart.advance(states[-1], plain()) is states[-1]
     with pytest.raises(ValueError, match="not ended"):
-        searching.result(states[0])
+        multistart.result(states[0])
 
 
 def test_a_grid_says_which_mixture_is_next(undisturbed) -> None:
@@ -330,12 +333,12 @@ class TestPath:
 
     def test_after_a_move_it_goes_on_from_where_it_was_made(self) -> None:
         """Two groups under one component and one under two: a move, from EM's wrong answer."""
-        from tests.mixture.test_moving import caught
+        from tests.mixture.initialisation.test_split_merge import caught
 
         sample, trapped, _ = caught()
         candidates = advance(sample, [Candidate(trapped)], steps=2)
         state = SearchState(3, 1e-6, 1, True, (), "moves", moves=Moves(*candidates))
-        (found, *_) = searching.result(searching.run(state, sample))
+        (found, *_) = multistart.result(multistart.run(state, sample))
         kinds = [step.kind for step in found.path.steps]
         assert kinds[:3] == ["start", "em", "move"]
         assert kinds.count("move") == 1
@@ -346,7 +349,7 @@ class TestPath:
         assert moved.any(axis=1).sum() == 2
 
     def test_a_long_one_is_thinned_evenly_and_keeps_its_ends(self, undisturbed, monkeypatch):
-        from gmm_spark.mixture import path
+        from gmm_spark.mixture.initialisation import path
 
         whole = undisturbed("full").states[-1].candidates[0].path
         size = path.num_bytes(whole.steps[0].parameters)
@@ -381,7 +384,7 @@ class TestPath:
         sent = []
         for candidate in (short.candidates[0], bare):
             tasks = Tasks(case.sample())
-            searching.advance(replace(short, candidates=(candidate,)), case.sample(), tasks)
+            multistart.advance(replace(short, candidates=(candidate,)), case.sample(), tasks)
             sent.append(tasks.sent)
         assert len(short.candidates[0].path.steps) > 20
         assert sent[0] == sent[1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gmm_spark.mixture.candidates import (
+from gmm_spark.mixture.initialisation.candidates import (
     Candidate,
     Sample,
     SampleExecutor,
@@ -26,8 +26,8 @@ from gmm_spark.mixture.candidates import (
     same_optimum,
 )
 from gmm_spark.mixture.multifit import STEPS_AHEAD
-from gmm_spark.mixture.numerics import softmax
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array, softmax
+from gmm_spark.mixture.parameters import Parameters
 
 # Moves in a row, and moves tried at once.
 _ROUNDS = 16

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array, Parameters
-from gmm_spark.mixture.prior import Normal, Prior
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.priors import Normal, Prior
+from gmm_spark.mixture.statistics import Statistics
 from gmm_spark.mixture.structures import Floored, Structure
-from gmm_spark.mixture.sufficient import Statistics
 
 # A component with less than this share of one average row is dead: its weight becomes 0.
 _DEAD = 1e-10

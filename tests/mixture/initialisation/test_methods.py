@@ -8,12 +8,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture as PeerMixture
 
-from gmm_spark.mixture import scaling, starting
-from gmm_spark.mixture.candidates import Sample
+from gmm_spark.mixture import standardisation
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
+from gmm_spark.mixture.initialisation import methods
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.multistart import search
 from gmm_spark.mixture.kernel import array_pass
 from gmm_spark.mixture.parameters import Standardisation
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.spec import INIT_MODES, Spec
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.training import fit_arrays
@@ -272,9 +273,9 @@ class TestSearch:
     def test_a_distinct_row_late_in_the_sample_counts(self):
         block = np.zeros((1, 3000))
         block[0, 2500:] = 1.0
-        starting.require_distinct_rows(block, 2)
+        methods.require_distinct_rows(block, 2)
         with pytest.raises(DataError, match="at most 2"):
-            starting.require_distinct_rows(block, 3)
+            methods.require_distinct_rows(block, 3)
 
     @pytest.mark.parametrize("mode", INIT_MODES)
     def test_without_a_floor_collinear_columns_leave_no_start(self, mode):
@@ -344,7 +345,7 @@ def test_columns_are_judged_without_the_far_rows():
     far = np.concatenate([block, 1e12 * np.ones((3, 5))], axis=1)
     for code in CODES:
         a, b = (
-            scaling.describe_columns(x, x.min(1), x.max(1), STRUCTURES[code], None)
+            standardisation.describe_columns(x, x.min(1), x.max(1), STRUCTURES[code], None)
             for x in (block, far)
         )
         assert_allclose(b.standardisation.centre, a.standardisation.centre, atol=0.1)

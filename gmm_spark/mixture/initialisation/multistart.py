@@ -18,7 +18,9 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.candidates import (
+from gmm_spark.mixture.edges import can_vanish
+from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.initialisation.candidates import (
     Candidate,
     InProcess,
     Sample,
@@ -28,12 +30,10 @@ from gmm_spark.mixture.candidates import (
     ranked,
     run_em_all,
 )
-from gmm_spark.mixture.edges import can_vanish
-from gmm_spark.mixture.errors import SingularCovarianceError
-from gmm_spark.mixture.moving import Moves, try_moves
+from gmm_spark.mixture.initialisation.methods import require_distinct_rows, starting_values
+from gmm_spark.mixture.initialisation.split_merge import Moves, try_moves
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import InitMode
-from gmm_spark.mixture.starting import require_distinct_rows, starting_values
 from gmm_spark.mixture.structures import Structure
 
 Tell = Callable[[str], None]
@@ -186,7 +186,7 @@ def advance(
     All starts advance stacked in one kernel; after every round those on their way to the same
     optimum are counted as one and the better half goes on, in the end on twice as many rows.
     Where there was a choice, moves of single components then look for a better optimum
-    (`moving`), and EM is run on the whole sample from the winner. Mixtures whose likelihood is
+    (`split_merge`), and EM is run on the whole sample from the winner. Mixtures whose likelihood is
     high by chance give way to others (`candidates.robust_score`).
 
     After the best come those at other optima that the sample cannot tell from it: two at most,

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.families import rows_of
 from gmm_spark.mixture.families.categorical import one_of_each
 from gmm_spark.mixture.far import FAR, log_joint_far
-from gmm_spark.mixture.gaps import by_pattern
 from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.missing import by_pattern
 from gmm_spark.mixture.natural import natural_parameters
-from gmm_spark.mixture.numerics import softmax
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
+from gmm_spark.mixture.numerics import Array, softmax
+from gmm_spark.mixture.parameters import Parameters, Standardisation
 
 
 class Imputer:

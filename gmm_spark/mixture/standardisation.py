@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmm_spark.mixture.parameters import Array, Standardisation
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Standardisation
 from gmm_spark.mixture.structures import Structure
 
 # The floor is never less than this fraction of a column's own scale.

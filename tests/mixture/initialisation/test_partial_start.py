@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.completing import PartialStart
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import Categorical, Noise
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.initialisation.multistart import search
+from gmm_spark.mixture.initialisation.partial_start import PartialStart
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES
 
 CENTRES = np.array([[0.0, 100.0], [8.0, 100.0], [0.0, 180.0]])

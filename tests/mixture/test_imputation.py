@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.imputation import Imputer
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES, random_parameters
-from tests.mixture.test_gaps import completed, density, rows_of, with_gaps
+from tests.mixture.test_missing import completed, density, rows_of, with_gaps
 
 
 def imputer(parameters: Parameters) -> Imputer:

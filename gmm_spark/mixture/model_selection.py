@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture import searching as multistart
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.candidates import (
+from gmm_spark.mixture.errors import DataError, SingularCovarianceError
+from gmm_spark.mixture.initialisation import multistart as multistart
+from gmm_spark.mixture.initialisation.candidates import (
     InProcess,
     Sample,
     SampleExecutor,
     log_densities,
     log_joint_densities,
 )
-from gmm_spark.mixture.errors import DataError, SingularCovarianceError
-from gmm_spark.mixture.moving import grown
-from gmm_spark.mixture.parameters import Array, Parameters
-from gmm_spark.mixture.path import Path
-from gmm_spark.mixture.searching import SearchState, Tell
+from gmm_spark.mixture.initialisation.multistart import SearchState, Tell
+from gmm_spark.mixture.initialisation.path import Path
+from gmm_spark.mixture.initialisation.split_merge import grown
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import Criterion, InitMode
 from gmm_spark.mixture.structures import Structure
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gmm_spark.engine.outlying import density_quantile
+from gmm_spark.engine.density_quantile import density_quantile
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES

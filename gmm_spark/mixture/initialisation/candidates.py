@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.em import Problem, fit
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.families import Family, Noise, rows_of
+from gmm_spark.mixture.initialisation.path import Path, SampleStep, one_round
 from gmm_spark.mixture.kernel import BlockKernel, RunPass, array_pass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import Evaluator, natural_parameters
-from gmm_spark.mixture.parameters import Array, Parameters, Standardisation
-from gmm_spark.mixture.path import Path, SampleStep, one_round
-from gmm_spark.mixture.prior import Prior, Priors
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.priors import Prior, Priors
 
 # A component on the floor that holds less than this share of the rows is spurious.
 _SMALL = 0.01

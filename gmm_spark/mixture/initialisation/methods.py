@@ -8,18 +8,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.edges import can_vanish, smoothed
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
+from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.kernel import BlockKernel, RunPass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array, Parameters
-from gmm_spark.mixture.prior import Prior
-from gmm_spark.mixture.scaling import FAR, mode_width
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.priors import Prior
 from gmm_spark.mixture.spec import InitMode
+from gmm_spark.mixture.standardisation import FAR, mode_width
+from gmm_spark.mixture.statistics import Statistics
 from gmm_spark.mixture.structures import Structure
-from gmm_spark.mixture.sufficient import Statistics
 
 _HIERARCHICAL_ROWS = 1500  # Ward's linkage keeps all pairwise distances
 

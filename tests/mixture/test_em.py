@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture.candidates import Candidate, Sample, advance
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.initialisation.candidates import Candidate, Sample, advance
 from gmm_spark.mixture.kernel import array_pass
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.parameters import Standardisation
-from gmm_spark.mixture.scaling import describe_columns
+from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import (
     CODES,

@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from gmm_spark.engine.imputing import BatchImputing
+from gmm_spark.engine.imputation import BatchImputing
 from gmm_spark.engine.scoring import BatchScoring
 from gmm_spark.mixture.families import told_apart
 

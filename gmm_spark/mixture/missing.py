@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.parameters import Array
-from gmm_spark.mixture.sufficient import Layout, pairs
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.statistics import Layout, pairs
 from gmm_spark.mixture.whitening import inverse_factors
 
 Mask = NDArray[np.bool_]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gmm_spark.mixture.scaling import (
+from gmm_spark.mixture.standardisation import (
     SMALLEST_FLOOR,
     describe_columns,
     mode_width,

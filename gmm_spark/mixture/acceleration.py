@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.covariance import above_floor
 from gmm_spark.mixture.edges import Edges
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.families.family import LEAST_PROBABILITY, Family
 from gmm_spark.mixture.kernel import RunPass
+from gmm_spark.mixture.m_step import above_floor
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array, Parameters
-from gmm_spark.mixture.sufficient import Layout, Statistics, pairs
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.statistics import Layout, Statistics, pairs
 
 if TYPE_CHECKING:
     from gmm_spark.mixture.em import Fit, FitState, PassKind, Problem

@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-from gmm_spark.mixture.covariance import m_step
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture.m_step import m_step
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES, Floored

@@ -13,7 +13,7 @@ from gmm_spark.engine.jobs import Source, run_job
 from gmm_spark.engine.scan import Scan
 from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.natural import Evaluator
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 _BINS = 4096
 # Sums of weights are right to this, relative.

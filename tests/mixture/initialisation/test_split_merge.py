@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gmm_spark.mixture import moving
-from gmm_spark.mixture.candidates import Candidate, InProcess, Sample, ranked, robust_score
 from gmm_spark.mixture.families import Categorical, Count
+from gmm_spark.mixture.initialisation import split_merge
+from gmm_spark.mixture.initialisation.candidates import (
+    Candidate,
+    InProcess,
+    Sample,
+    ranked,
+    robust_score,
+)
+from gmm_spark.mixture.initialisation.multistart import search
+from gmm_spark.mixture.initialisation.split_merge import Moves, grown, moves, try_moves
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.moving import Moves, grown, moves, try_moves
 from gmm_spark.mixture.parameters import Parameters, Standardisation
-from gmm_spark.mixture.searching import search
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import CODES, fit, plain_scales, start_from_labels
 
@@ -183,7 +189,7 @@ def test_the_last_rows_are_tried_where_there_was_something_to_try(monkeypatch, d
         there_were = sizes[0] == 1000 or doubtful
         return Candidate(candidate.parameters) if there_were else candidate, None, []
 
-    monkeypatch.setattr(moving, "_best_move", best_move)
+    monkeypatch.setattr(split_merge, "_best_move", best_move)
     moved(trapped, sample, 1000)
     on_first = [(1000, 0), (1000, 1), (4000, 0)]
     assert tried == ([*on_first, (4000, 1), (-4000, 0)] if doubtful else on_first)

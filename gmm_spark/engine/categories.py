@@ -17,7 +17,7 @@ from gmm_spark.engine.columns import NO_WEIGHT, as_text, numbers, weighted_rows
 from gmm_spark.engine.row_groups import RowGroupReader
 from gmm_spark.errors import FitError, InputDataError
 from gmm_spark.mixture.families import Category
-from gmm_spark.mixture.parameters import Array
+from gmm_spark.mixture.numerics import Array
 
 # A column with more values than this is no category.
 _MOST_DISTINCT = 50_000

@@ -18,7 +18,7 @@ from gmm_spark.engine.columns import as_text, batch_columns
 from gmm_spark.engine.scoring import central
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.families import FamilyColumns, told_apart
-from gmm_spark.mixture.imputing import Imputer
+from gmm_spark.mixture.imputation import Imputer
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.usable import extremes, refusal, unusable
 

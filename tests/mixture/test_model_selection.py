@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.mixture import GaussianMixture as PeerMixture
 
-from gmm_spark.mixture import selection
-from gmm_spark.mixture.candidates import Sample
-from gmm_spark.mixture.selection import finalists, grid, penalised
+from gmm_spark.mixture import model_selection
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.model_selection import finalists, grid, penalised
 from gmm_spark.mixture.spec import Criterion
 from gmm_spark.mixture.structures import STRUCTURES
 from tests.mixture.reference import plain_scales
@@ -61,7 +61,7 @@ def test_where_the_sample_is_all_the_rows_the_figures_are_the_fits_own() -> None
 
 def test_an_estimate_for_all_the_rows_is_near_what_a_fit_on_them_has(monkeypatch) -> None:
     """1,500 of 30,000 rows: the criterion of each k within a few of its errors."""
-    monkeypatch.setattr(selection, "_GRID_ROWS", 1500)
+    monkeypatch.setattr(model_selection, "_GRID_ROWS", 1500)
     block = three_groups(30_000)
     candidates = {c.k: c for c in tried(block[:, :3000], ks=(2, 3), weight=30_000.0)}
     full = {c.k: c for c in tried(block, ks=(2, 3), weight=30_000.0)}
@@ -75,7 +75,7 @@ def test_an_estimate_for_all_the_rows_is_near_what_a_fit_on_them_has(monkeypatch
 
 
 def test_mixtures_that_cannot_win_stay_behind_and_those_that_may_go_on(monkeypatch) -> None:
-    monkeypatch.setattr(selection, "_GRID_ROWS", 2000)
+    monkeypatch.setattr(model_selection, "_GRID_ROWS", 2000)
     block = three_groups(4000)
     candidates = tried(block, ks=(1, 2, 3, 4), weight=1e6)
     on = finalists(candidates, sampled=True)
@@ -109,7 +109,7 @@ def test_structures_compete() -> None:
 def test_components_that_only_fit_chance_do_not_win(monkeypatch) -> None:
     """600 rows of one group stand for a million: four components fit them better by 0.1 a row,
     which times a million is far more than the penalty, and no truth about the million."""
-    monkeypatch.setattr(selection, "_GRID_ROWS", 600)
+    monkeypatch.setattr(model_selection, "_GRID_ROWS", 600)
     block = np.random.default_rng(5).normal(size=(6, 2000))
     samples = {"VVV": Sample(block, None, plain_scales(block, STRUCTURES["VVV"]), np.full(6, 1e-3))}
     candidates = grid(samples, (1, 2, 4), [STRUCTURES["VVV"]], "bic", 1e6, num_init=4)

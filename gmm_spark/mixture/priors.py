@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gmm_spark.mixture.families import Family
-from gmm_spark.mixture.parameters import Array, Parameters
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import Structure
 
 
