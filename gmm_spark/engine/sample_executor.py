@@ -18,7 +18,7 @@ _WORTH_A_JOB = 0.8
 
 
 class SparkSampleExecutor:
-    """The `SampleExecutor` of `initialisation.candidates` of a cluster: several items are tasks of one job.
+    """A `SampleExecutor` (`initialisation.candidates`) whose items are tasks of one job.
 
     The first item is worked on here, and so are the others where they would take less time than
     a job is worth. The sample is sent to the workers once; on Spark Connect, which would send it
