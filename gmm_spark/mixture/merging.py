@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import structure_named
 
 MergeCriterion = Literal["entropy", "bhattacharyya"]
@@ -347,7 +347,7 @@ def bhattacharyya_hierarchy(parameters: Parameters) -> MergeHierarchy:
     """
     partition = _singletons(parameters.k)
     merges: list[Merge] = []
-    clusters = pooled(_in_own_units(parameters), partition)
+    clusters = pooled(parameters, partition)
     distances = np.full((parameters.k, parameters.k), np.inf)
     for j in range(parameters.k):
         distances[j, j + 1 :] = _distances(clusters, j)[j + 1 :]
@@ -391,13 +391,6 @@ def pooled(parameters: Parameters, partition: Partition) -> Parameters:
         covariances=covariances,
         family_parameters=tuple(np.array(values) for values in others),
     )
-
-
-def _in_own_units(parameters: Parameters) -> Parameters:
-    """The mixture with columns standardised by its own moments: the distances are the same, and
-    units do not make determinants overflow."""
-    whole = pooled(parameters, (tuple(range(parameters.k)),))
-    return parameters.standardised(Standardisation(whole.means[0], np.sqrt(whole.variances()[0])))
 
 
 def _distances(clusters: Parameters, j: int) -> Array:

@@ -385,9 +385,8 @@ def test_the_nearest_clusters_are_merged_a_cluster_standing_for_its_moments() ->
 
 def test_units_and_noise_do_not_change_distances() -> None:
     rng = np.random.default_rng(10)
-    mixture = normals(
-        [0.4, 0.3, 0.3], rng.normal(size=(3, 3)), [np.eye(3) * s for s in (1.0, 0.5, 2.0)]
-    )
+    roots = rng.normal(size=(3, 3, 3)) + 2 * np.eye(3)
+    mixture = normals([0.4, 0.3, 0.3], rng.normal(size=(3, 3)), roots @ roots.swapaxes(1, 2))
     scale = np.array([1e-120, 1e120, 1.0])
     noise = Noise(0.1, np.zeros(3), np.zeros(3))
     other = replace(
