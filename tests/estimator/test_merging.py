@@ -193,15 +193,22 @@ def test_tables_and_vectors_give_the_same(merged, points, rows, tmp_path) -> Non
     assert model.mergeComponents(vectors, 3).clusters == merged.clusters
 
 
-def test_all_the_rows_count_where_the_sample_is_less(merged, points, monkeypatch) -> None:
-    """By jobs, whatever the partitions, in one pass over the rows."""
-    looks = []
-    summed = driver.sums_over_rows
-    monkeypatch.setattr(driver, "sums_over_rows", lambda *a: looks.append(1) or summed(*a))
+@pytest.fixture
+def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample that foretells merges is of 250 rows: there are jobs for all of them."""
     sampled = driver.scan
     monkeypatch.setattr(
         driver, "scan", lambda *a, **more: sampled(*a, **{**more, "sample_size": 250})
     )
+
+
+def test_all_the_rows_count_where_the_sample_is_less(
+    merged, points, monkeypatch, small_sample
+) -> None:
+    """By jobs, whatever the partitions, in one pass over the rows."""
+    looks = []
+    summed = driver.sums_over_rows
+    monkeypatch.setattr(driver, "sums_over_rows", lambda *a: looks.append(1) or summed(*a))
     sizes = list(merged.describe().toPandas()["size"])
     for frame in (points, points.coalesce(1)):
         looks.clear()
@@ -214,17 +221,19 @@ def test_all_the_rows_count_where_the_sample_is_less(merged, points, monkeypatch
         assert list(found.describe().toPandas()["size"]) == sizes
 
 
-def test_weights_count_as_rows(spark, rows) -> None:
+@pytest.mark.parametrize("kind", ["frequency", "importance"])
+def test_weights_count_as_rows(spark, rows, small_sample, kind) -> None:
+    """Importance weights as if they summed to the number of rows."""
     weights = np.where(np.arange(len(rows)) % 3 == 0, 3.0, 1.0)
     weighted = table(spark, np.c_[rows, weights], ["x", "y", "w"])
     thrice = table(spark, np.repeat(rows, weights.astype(int), axis=0), ["x", "y"])
-    model = mixture()
-    model._set(weightCol="w")
-    found = model.mergeComponents(weighted, 2).mergeHierarchy
-    expected = mixture().mergeComponents(thrice, 2).mergeHierarchy
-    for one, other in zip(found, expected, strict=True):
+    model = mixture()._set(weightCol="w", weightKind=kind).mergeComponents(weighted, 2)
+    expected = mixture().mergeComponents(thrice, 2)
+    scale = 1.0 if kind == "frequency" else len(rows) / weights.sum()
+    for one, other in zip(model.mergeHierarchy, expected.mergeHierarchy, strict=True):
         assert (one["first"], one["second"]) == (other["first"], other["second"])
-        assert_allclose(one["entropy"], other["entropy"], rtol=1e-9, atol=1e-12)
+        assert_allclose(one["entropy"], scale * other["entropy"], rtol=1e-9, atol=1e-12)
+    assert sum(model.describe().toPandas()["size"]) == len(rows)
 
 
 def test_noise_stays_noise(spark, points) -> None:

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 
 from gmm_spark.engine.merging import probabilities
-from gmm_spark.engine.scoring import Scorer
+from gmm_spark.engine.scoring import Scorer, Scores
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import Categorical, Count, Noise
 from gmm_spark.mixture.merging import (
@@ -245,6 +245,16 @@ def test_probabilities_of_clusters_are_the_sums_of_their_components() -> None:
     found = cluster_probabilities(t, ((1, 3), (0, 2)))  # the last is noise
     assert_allclose(found, [t[1] + t[3], t[0] + t[2], t[4]])
     assert_array_equal(cluster_numbers(((1, 3), (0, 2))), [1, 0, 1, 0])
+
+
+def test_a_rows_component_is_the_likeliest_of_its_cluster_not_of_all() -> None:
+    t = np.array([[0.35, 0.1], [0.25, 0.1], [0.4, 0.8]])
+    scores = Scores(np.array([2, 2], dtype=np.int32), t, np.zeros(2), 1 - t.max(axis=0))
+    clusters = ((0, 1), (2,))
+    found = scores.of_clusters(clusters)
+    assert_array_equal(found.prediction, [0, 1])
+    assert_allclose(found.uncertainty, [0.4, 0.2])
+    assert_array_equal(scores.component_within(found.prediction, clusters), [0, 2])
 
 
 def test_clusters_are_numbered_by_weight_or_by_their_first_component() -> None:
