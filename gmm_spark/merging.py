@@ -21,7 +21,7 @@ from gmm_spark.engine.parquet import ParquetSource, ParquetTable
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.engine.scoring import Scorer
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.merging import (
     EntropyMerging,
     Merging,
@@ -151,6 +151,10 @@ def _source(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> S
             check_inputs(model, files, names)
             roles = Roles(tuple(names), weight, None, None, columns)
             return ParquetSource(spark, dataset, roles, missing_values(model), files)
+        if dataset.filters is not None:
+            raise ConfigurationError(
+                "filters need inputCols; for a vector column, filter a DataFrame"
+            )
         dataset = files.frame(spark, [model.getFeaturesCol()])
     if names is not None:
         check_inputs(model, dataset, names)

@@ -222,6 +222,7 @@ class PartialScan:
     def _refuse_gaps(self, total: int) -> None:
         roles, missing = self.how.roles, self.how.missing
         d = len(roles.inputs)
+        unseen = {category.name for category in roles.categories}
         for j, name in enumerate(roles.names):
             if name == roles.membership and j >= d:
                 continue
@@ -231,8 +232,10 @@ class PartialScan:
                     f"column {name!r}: all {total} rows have a gap there; leave the column out"
                 )
             if (nulls or nans) and (missing == "error" or j >= d):
+                # Of categories, where the levels are those of a model that is given.
+                other = "NaN" if name not in unseen else "unknown to the model"
                 found = " and ".join(
-                    f"{count} {what}" for count, what in ((nulls, "null"), (nans, "NaN")) if count
+                    f"{count} {what}" for count, what in ((nulls, "null"), (nans, other)) if count
                 )
                 advice = (
                     "set missing='marginalize' to fit what is known of those rows, or 'skip' to "

@@ -176,6 +176,7 @@ def test_a_fit_from_a_merged_model_starts_from_its_components(merged, points) ->
 
 
 def test_tables_and_vectors_give_the_same(merged, points, rows, tmp_path) -> None:
+    """And the rows of a table that its filter keeps."""
     points.write.parquet(f"{tmp_path}/points")
     stored = ParquetTable(f"{tmp_path}/points")
     again = mixture().mergeComponents(stored, 3)
@@ -191,6 +192,11 @@ def test_tables_and_vectors_give_the_same(merged, points, rows, tmp_path) -> Non
     vectors = points.sparkSession.createDataFrame([(Vectors.dense(r),) for r in rows], ["features"])
     model = GaussianMixtureModel.fromParameters(WEIGHTS, MEANS, [np.eye(2)] * 5)
     assert model.mergeComponents(vectors, 3).clusters == merged.clusters
+    far = ParquetTable(f"{tmp_path}/points", filters=[("x", ">", 3.0)])
+    kept = mixture().mergeComponents(far, 3).describe().toPandas()
+    assert sum(kept["size"]) == np.sum(rows[:, 0] > 3)
+    with pytest.raises(ConfigurationError, match="filters need inputCols"):
+        model.mergeComponents(far, 3)
 
 
 @pytest.fixture
@@ -286,6 +292,10 @@ def test_categories_and_counts_take_part(spark) -> None:
         countCols=["calls"],
         rates=[[2.0], [3.0], [20.0]],
     )
+    strange = frame.selectExpr("if(calls = 0, 'vip', plan) plan", "calls")
+    rows = int((calls == 0).sum())
+    with pytest.raises(InputDataError, match=f"'plan': {rows} unknown to the model"):
+        model.mergeComponents(strange, 2)
     for by in ("entropy", "bhattacharyya"):
         merged = model.mergeComponents(frame, 2, by)
         assert merged.clusters == [[0, 1], [2]]
