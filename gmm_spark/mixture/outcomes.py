@@ -1,0 +1,503 @@
+"""Rates and means of an outcome per component, corrected for misclassification.
+
+Rows are of a component with a probability, r_k, not for certain. A mean of an outcome y over the
+rows by these weights, or over those that a component is the most probable of, mixes in what
+belongs to others: segments seem more alike than they are. Where y depends on a row's component
+alone, E[y | x] = sum of r_k(x) p_k, and with an assignment a(x) of the rows, their responsibilities
+("soft") or 1 for the most probable component ("modal"),
+
+    sum over rows of a_s y = sum over k of (sum over rows of a_s r_k) p_k        for every s,
+
+which solved for p is the estimate of Bolck, Croon and Hagenaars (2004, "Estimating latent
+structure models with categorical variables: one-step versus three-step estimators"; BCH): p may
+leave [0, 1]. The three-step maximum likelihood of Vermunt (2010, "Latent class modeling with
+covariates: two improved three-step approaches") takes a row assigned to s to be of component k
+with probability P(k | s), and so has P(y | s) = sum of P(k | s) p_k. For a rate that is as many
+numbers as there are equations: where p of BCH is within [0, 1] it is the maximum, and elsewhere
+the maximum has rates of 0 or 1.
+
+The variance has two parts: of y given the rows, and of the mixture, which was estimated too. The
+latter goes through r alone: whatever the assignment, the equations hold for the true mixture, so
+how the assignment itself depends on the estimated one does not matter to first order (as in Bakk,
+Oberski and Vermunt 2014, "Relating latent class assignments to external variables: standard
+errors for correct inference", whose assignments are of discrete patterns). The information about
+the mixture is the mean outer product of its scores.
+
+An interval of a rate holds the values that a test of 5 % does not reject, the variance being that
+at the value tested: for segments that do not overlap it is that of Wilson (1927), it never leaves
+[0, 1], and does not widen near 0 and 1, as one on the logit scale does where segments overlap.
+
+Runs on executors: imports numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from typing import Literal
+
+import numpy as np
+
+from gmm_spark.mixture.merging import Partition, cluster_probabilities
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.scores import ScoreFunction
+
+Assignment = Literal["soft", "modal"]
+Method = Literal["three-step ML", "BCH", "posterior weights"]
+
+# The 97.5 % quantile of the normal distribution.
+Z = 1.959963984540054
+# Components are told apart where the smallest singular value of their assignments' correlations
+# is more than this.
+_LEAST_SINGULAR = 1e-6
+# A component of less than this share of the rows has none.
+_LEAST_SHARE = 1e-12
+_NEWTON_STEPS = 200
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class OutcomeSums:
+    """Sums over the rows whose outcome is known; they merge by `+`.
+
+    rows, missing : rows whose outcome is known, and is not
+    weight, total : of the rows, and of their weights times y
+    flags : rows whose outcome is 0 or 1
+    lowest, highest : of the outcome
+    responsibilities, outcomes : (K,) sums of r, and of r y
+    soft : (K, K) of r_j r_s
+    modal, modal_outcomes, modal_rows : (K, K) of r_j a_s, (K,) of a_s y, and the number of the
+        rows, a_s being 1 where component s is the most probable of the row
+    """
+
+    rows: int
+    missing: int
+    weight: float
+    total: float
+    flags: int
+    lowest: float
+    highest: float
+    responsibilities: Array
+    outcomes: Array
+    soft: Array
+    modal: Array
+    modal_outcomes: Array
+    modal_rows: Array
+
+    @staticmethod
+    def of(responsibilities: Array, outcome: Array, weights: Array | None = None) -> OutcomeSums:
+        """The sums of rows with responsibilities (K, m) and an outcome (m,), NaN where it is not
+        known, of weight 1 or `weights` (m,)."""
+        known = ~np.isnan(outcome)
+        r, y = responsibilities[:, known], outcome[known]
+        w = np.ones(y.size) if weights is None else weights[known]
+        most = modal(r)
+        weighted = r * w
+        return OutcomeSums(
+            rows=y.size,
+            missing=outcome.size - y.size,
+            weight=float(w.sum()),
+            total=float(w @ y),
+            flags=int(np.count_nonzero((y == 0) | (y == 1))),
+            lowest=float(y.min(initial=np.inf)),
+            highest=float(y.max(initial=-np.inf)),
+            responsibilities=weighted.sum(axis=1),
+            outcomes=weighted @ y,
+            soft=weighted @ r.T,
+            modal=weighted @ most.T,
+            modal_outcomes=most @ (w * y),
+            modal_rows=most.sum(axis=1),
+        )
+
+    @staticmethod
+    def none(k: int) -> OutcomeSums:
+        """The sums of no rows, for k components, the noise among them."""
+        return OutcomeSums.of(np.zeros((k, 0)), np.zeros(0))
+
+    def __add__(self, other: OutcomeSums) -> OutcomeSums:
+        found = {
+            one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)
+        }
+        found["lowest"] = min(self.lowest, other.lowest)
+        found["highest"] = max(self.highest, other.highest)
+        return OutcomeSums(**found)
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether the outcome is 0 or 1 in every row, and its means are rates."""
+        return self.flags == self.rows > 0
+
+    @property
+    def mean(self) -> float:
+        """Of all the rows."""
+        return self.total / self.weight
+
+    @property
+    def modal_means(self) -> Array:
+        """The means over the rows that each component is the most probable of, (K,); NaN where
+        there are none. Not corrected for anything."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.modal_outcomes / self.modal.sum(axis=0))
+
+    @property
+    def present(self) -> Array:
+        """Which components have rows, (K,)."""
+        return np.asarray(self.responsibilities > _LEAST_SHARE * self.weight)
+
+    def joint(self, assignment: Assignment) -> tuple[Array, Array]:
+        """Sums of r_k a_s (K, K) and of a_s y (K,), by weight."""
+        if assignment == "soft":
+            return self.soft / self.weight, self.outcomes / self.weight
+        return self.modal / self.weight, self.modal_outcomes / self.weight
+
+
+def merged(parts: Sequence[OutcomeSums]) -> OutcomeSums:
+    """The sums of several sets of rows, one at least, in the order given."""
+    return reduce(OutcomeSums.__add__, parts)
+
+
+def modal(responsibilities: Array) -> Array:
+    """1 for the most probable component of each row, else 0, (K, m)."""
+    return np.eye(len(responsibilities))[:, responsibilities.argmax(axis=0)]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Means of an outcome by component, (K,) each; NaN for a component without rows.
+
+    method : how they were estimated
+    low, high : the 95 % interval; a rate's lies in [0, 1]
+    """
+
+    method: Method
+    values: Array
+    standard_errors: Array
+    low: Array
+    high: Array
+
+
+def posterior_weighted(sums: OutcomeSums) -> Array:
+    """Means of the outcome by responsibilities, (K,): biased towards each other where components
+    overlap. NaN for components without rows."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(sums.present, sums.outcomes / sums.responsibilities, np.nan)
+
+
+def are_told_apart(sums: OutcomeSums, assignment: Assignment = "soft") -> bool:
+    """Whether the components are: else nothing can be corrected, as where two are the same, or
+    ("modal") one is the most probable of no row."""
+    joint = sums.joint(assignment)[0][np.ix_(sums.present, sums.present)]
+    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+    if not (columns > 0).all():
+        return False
+    scaled = joint / np.sqrt(rows[:, None] * columns)
+    return bool(np.linalg.svd(scaled, compute_uv=False).min(initial=1.0) > _LEAST_SINGULAR)
+
+
+def bch(sums: OutcomeSums, assignment: Assignment = "soft") -> Array:
+    """Means of the outcome by component, (K,), of Bolck, Croon and Hagenaars (2004): unbiased,
+    and a rate may be outside of [0, 1]. NaN for components without rows.
+
+    Raises ValueError where the components cannot be told apart.
+    """
+    _expect_told_apart(sums, assignment)
+    joint, outcomes = sums.joint(assignment)
+    there = sums.present
+    values = np.full(there.size, np.nan)
+    values[there] = np.linalg.solve(joint[np.ix_(there, there)].T, outcomes[there])
+    return values
+
+
+def three_step_ml(sums: OutcomeSums, assignment: Assignment = "soft") -> Array:
+    """Rates of the outcome by component, (K,), of largest likelihood given the assignments and
+    their errors (Vermunt 2010): those of BCH where these are within [0, 1]. NaN for components
+    without rows.
+
+    Raises ValueError where the outcome is not 0 or 1 in every row, or the components cannot be
+    told apart.
+    """
+    if not sums.is_rate:
+        raise ValueError("the outcome is no rate: it has other values than 0 and 1")
+    values, there = bch(sums, assignment), sums.present
+    found = values[there]
+    if (found >= 0).all() and (found <= 1).all():
+        return values
+    joint, outcomes = sums.joint(assignment)
+    values[there] = _largest_likelihood(joint[np.ix_(there, there)], outcomes[there])
+    return values
+
+
+def _expect_told_apart(sums: OutcomeSums, assignment: Assignment) -> None:
+    if not are_told_apart(sums, assignment):
+        raise ValueError(f"the components cannot be told apart by {assignment} assignments")
+
+
+def _largest_likelihood(joint: Array, outcomes: Array) -> Array:
+    """Rates p in [0, 1] at which sum of b log(q) + (g - b) log(1 - q) is largest, q = C' p, g the
+    columns' sums of `joint` (K, S), C the joint divided by these: a concave function, by Newton's
+    steps in the rates that are not held at a bound (Bertsekas 1982, "Projected Newton methods")."""
+    assigned = joint.sum(axis=0)
+    chances = joint / assigned
+    having = np.clip(outcomes, 0.0, assigned)
+    lacking = assigned - having
+
+    def log_likelihood(rates: Array) -> float:
+        q = np.clip(rates @ chances, 0.0, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.where(having > 0, having * np.log(q), 0.0)
+            parts += np.where(lacking > 0, lacking * np.log1p(-q), 0.0)
+        return float(parts.sum())
+
+    rates = np.full(len(joint), having.sum() / assigned.sum())
+    value = log_likelihood(rates)
+    for _ in range(_NEWTON_STEPS):
+        q = rates @ chances
+        with np.errstate(divide="ignore", invalid="ignore"):
+            up = np.where(having > 0, having / q, 0.0)
+            down = np.where(lacking > 0, lacking / (1 - q), 0.0)
+        gradient = chances @ (up - down)
+        curvature = up**2 / np.where(having > 0, having, 1.0)
+        curvature += down**2 / np.where(lacking > 0, lacking, 1.0)
+        held = ((rates <= 0) & (gradient <= 0)) | ((rates >= 1) & (gradient >= 0))
+        if held.all() or np.abs(gradient[~held]).max() < 1e-13:
+            break
+        free = chances[~held]
+        direction = np.zeros_like(rates)
+        direction[~held] = np.linalg.lstsq(
+            (free * curvature) @ free.T, gradient[~held], rcond=None
+        )[0]
+        step = 1.0
+        while step > 1e-10:
+            tried = np.clip(rates + step * direction, 0.0, 1.0)
+            found = log_likelihood(tried)
+            if found > value:
+                break
+            step /= 2
+        else:
+            break
+        moved = np.abs(tried - rates).max()
+        rates, value = tried, found
+        if moved < 1e-14:
+            break
+    return rates
+
+
+@dataclass(frozen=True)
+class OutcomeRows:
+    """Rows whose outcome is known, all there are or a sample of them, each as likely: what the
+    variances are estimated from.
+
+    block : (columns, n) as the mixture takes them, in the user's units
+    responsibilities : (K, n), of components, the noise's last
+    outcome : (n,)
+    weights : (n,), or None where all are 1
+    """
+
+    block: Array
+    responsibilities: Array
+    outcome: Array
+    weights: Array | None = None
+
+
+class Uncertainty:
+    """How uncertain estimates of an outcome are: by the rows, and by the mixture.
+
+    Parameters
+    ----------
+    sums : of all the rows
+    rows : all of them, or a sample
+    parameters : the mixture
+    fitted_rows : how many rows, or how much weight of them, the mixture was fitted to; None where
+        it is known without a fit. The information about it is that of `rows`, of so many.
+    assignment : as for the estimates
+    importance : weights say how much a row counts, and not how often it was seen
+    clusters : of components, where the sums are of such
+    """
+
+    def __init__(
+        self,
+        sums: OutcomeSums,
+        rows: OutcomeRows,
+        parameters: Parameters,
+        fitted_rows: float | None,
+        assignment: Assignment = "soft",
+        importance: bool = False,
+        clusters: Partition | None = None,
+    ) -> None:
+        self._sums, self._rows = sums, rows
+        self._responsibilities, k = rows.responsibilities, parameters.k
+        parts = [[j] for j in range(len(self._responsibilities))]
+        if clusters is not None:
+            self._responsibilities = cluster_probabilities(rows.responsibilities, clusters)
+            parts = [list(cluster) for cluster in clusters] + parts[k:]
+        self._parts = [part for part, there in zip(parts, sums.present, strict=True) if there]
+        self._assignment = assignment
+        n = rows.outcome.size
+        self._weights = np.ones(n) if rows.weights is None else rows.weights
+        # Of sums over all rows, by weight: what a row of the sample stands for.
+        share = 1.0 / (float(self._weights.sum()) * sums.weight)
+        self._row_share = share * (self._weights**2 if importance else self._weights)
+        self._mixture = None if fitted_rows is None else _Mixture(parameters, rows, self._weights)
+        self._fitted_rows = fitted_rows
+
+    def of_posterior_weighted(self) -> Estimates:
+        """The uncorrected means. Their interval is about what they estimate, which is not the mean
+        of the component where components overlap."""
+        sums, rows = self._sums, self._rows
+        values = posterior_weighted(sums)
+        there = sums.present
+        variances = np.full(values.size, np.nan)
+        off = rows.outcome - values[there][:, None]
+        shares = sums.responsibilities[there] / sums.weight
+        influence = self._responsibilities[there] * off / shares[:, None]
+        variances[there] = influence**2 @ self._row_share
+        if self._mixture is not None:
+            slopes = self._mixture.slopes_of_means(self._parts, off / shares[:, None])
+            variances[there] += self._mixture.variances(slopes, self._fitted_rows or 1.0)
+        errors = np.sqrt(variances)
+        if not sums.is_rate:
+            return _linear("posterior weights", values, errors)
+        # Wilson's, of as many rows as have that variance.
+        per_row = np.full(values.size, np.nan)
+        responsibilities = self._responsibilities[there]
+        squares = (responsibilities / shares[:, None]) ** 2 @ self._row_share
+        spread = values[there] * (1 - values[there])
+        inner = spread > 1e-12
+        per_row[there] = np.where(inner, variances[there] / np.where(inner, spread, 1.0), squares)
+        spread = values * (1 - values)
+        low, high = _quadratic(values, per_row * spread, per_row * (1 - 2 * values), -per_row)
+        return Estimates("posterior weights", values, errors, low, high)
+
+    def of_bch(self) -> Estimates:
+        """The estimates of `bch` with normal intervals; those of a rate are cut to [0, 1], and say
+        nothing where the estimate is outside: see `of_three_step_ml`."""
+        values = bch(self._sums, self._assignment)
+        inverse = self._inverse()
+        there = self._sums.present
+        rows = self._rows
+        expected = values[there] @ self._responsibilities[there]
+        influence = inverse @ self._assigned() * (rows.outcome - expected)
+        variances = np.full(values.size, np.nan)
+        variances[there] = influence**2 @ self._row_share
+        if self._mixture is not None:
+            slopes = np.einsum("ks,sjp,j->kp", inverse, self._slopes(), values[there])
+            variances[there] += self._mixture.variances(slopes, self._fitted_rows or 1.0)
+        found = _linear("BCH", values, np.sqrt(variances))
+        if not self._sums.is_rate:
+            return found
+        return replace(found, low=np.clip(found.low, 0, 1), high=np.clip(found.high, 0, 1))
+
+    def of_three_step_ml(self) -> Estimates:
+        """The estimates of `three_step_ml`, and the rates that a test does not reject."""
+        values = three_step_ml(self._sums, self._assignment)
+        inverse, there = self._inverse(), self._sums.present
+        responsibilities, rates = self._responsibilities[there], values[there]
+        expected = np.clip(rates @ responsibilities, 0.0, 1.0)
+        pull = (inverse @ self._assigned()) ** 2 * self._row_share
+        # Where the rate of component k is t more than estimated, the variance of its estimate is
+        # constant + linear t + quadratic t^2.
+        constant = pull @ (expected * (1 - expected))
+        linear = (pull * responsibilities) @ (1 - 2 * expected)
+        quadratic = -(pull * responsibilities**2).sum(axis=1)
+        if self._mixture is not None:
+            covariance = self._mixture.covariance / (self._fitted_rows or 1.0)
+            slopes = np.einsum("ks,sjp->kjp", inverse, self._slopes())
+            of_all = np.einsum("kjp,j->kp", slopes, rates)
+            own = slopes[np.arange(rates.size), np.arange(rates.size)]
+            constant = constant + ((of_all @ covariance) * of_all).sum(axis=1)
+            linear = linear + 2 * ((of_all @ covariance) * own).sum(axis=1)
+            quadratic = quadratic + ((own @ covariance) * own).sum(axis=1)
+        full = [np.full(values.size, np.nan) for _ in range(3)]
+        for whole, part in zip(full, (constant, linear, quadratic), strict=True):
+            whole[there] = part
+        low, high = _quadratic(values, *full)
+        return Estimates("three-step ML", values, np.sqrt(np.maximum(full[0], 0)), low, high)
+
+    def _inverse(self) -> Array:
+        """What turns sums of a_s (y - E[y | x]) into changes of the means, (k, s)."""
+        there = self._sums.present
+        joint, _ = self._sums.joint(self._assignment)
+        return np.asarray(np.linalg.inv(joint[np.ix_(there, there)].T))
+
+    def _assigned(self) -> Array:
+        responsibilities = self._responsibilities
+        found = responsibilities if self._assignment == "soft" else modal(responsibilities)
+        return np.asarray(found[self._sums.present])
+
+    def _slopes(self) -> Array:
+        assert self._mixture is not None
+        return self._mixture.slopes(self._assigned(), self._parts)
+
+
+class _Mixture:
+    """The covariance of the parameters of a mixture, and how means of rows change with them."""
+
+    def __init__(self, parameters: Parameters, rows: OutcomeRows, weights: Array) -> None:
+        self._scores = ScoreFunction(parameters)
+        self._rows, self._weights = rows, weights / weights.sum()
+        information: Array | float = 0.0
+        for at, raw in self._chunks():
+            scores = self._scores.together(raw)
+            information = information + (scores * self._weights[at, None]).T @ scores
+        # Of one row. What the rows say nothing of, as a common factor of weights, changes nothing.
+        self.covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
+
+    def _chunks(self) -> Iterator[tuple[slice, Array]]:
+        n = self._rows.outcome.size
+        for start in range(0, n, _CHUNK):
+            at = slice(start, min(n, start + _CHUNK))
+            yield at, self._scores(self._rows.block[:, at], self._rows.responsibilities[:, at])
+
+    def variances(self, slopes: Array, fitted_rows: float) -> Array:
+        """Of what changes with the parameters by slopes (n, parameters)."""
+        return np.asarray(((slopes @ self.covariance) * slopes).sum(axis=1) / fitted_rows)
+
+    def slopes(self, factors: Array, parts: Sequence[list[int]]) -> Array:
+        """How the means of factors (S, n) times the responsibilities of each of the parts, sets of
+        components, change with the parameters, (S, parts, parameters): r_k changes by r_k times
+        its component's score less that of the mixture."""
+        scores, r = self._scores, self._rows.responsibilities
+        found = np.zeros((len(factors), len(parts), scores.size))
+        for at, raw in self._chunks():
+            weighted = factors[:, at] * self._weights[at]
+            own = weighted @ raw
+            for place, part in enumerate(parts):
+                found[:, place] -= (weighted * r[part, at].sum(axis=0)) @ raw
+                for j in part:
+                    of_component = weighted @ r[j, at]
+                    found[:, place, : len(r)] += np.outer(of_component, scores.of_weights(j))
+                    if j < len(scores.components):  # the noise has a weight alone
+                        block = scores.components[j]
+                        found[:, place, block] += own[:, block]
+        return scores.together(found)
+
+    def slopes_of_means(self, parts: Sequence[list[int]], factors: Array) -> Array:
+        """How the mean of each part's responsibilities times its own factor, (parts, n), changes,
+        (parts, parameters)."""
+        return np.array(
+            [self.slopes(f[None], [p])[0, 0] for p, f in zip(parts, factors, strict=True)]
+        )
+
+
+def _linear(method: Method, values: Array, errors: Array) -> Estimates:
+    return Estimates(method, values, errors, values - Z * errors, values + Z * errors)
+
+
+def _quadratic(
+    values: Array, constant: Array, linear: Array, quadratic: Array
+) -> tuple[Array, Array]:
+    """The rates c = value + t in [0, 1] with t^2 <= Z^2 (constant + linear t + quadratic t^2)."""
+    square = 1 - Z**2 * quadratic
+    with np.errstate(invalid="ignore", divide="ignore"):
+        middle = Z**2 * linear / (2 * square)
+        half = np.sqrt(middle**2 + Z**2 * np.maximum(constant, 0.0) / square)
+    bounded = square > 0
+    low = np.where(bounded, values + middle - half, 0.0)
+    high = np.where(bounded, values + middle + half, 1.0)
+    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    # The estimate is among them, which rounding may miss.
+    low, high = np.minimum(low, values), np.maximum(high, values)
+    gone = np.isnan(values)
+    return np.where(gone, np.nan, low), np.where(gone, np.nan, high)
