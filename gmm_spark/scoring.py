@@ -44,7 +44,7 @@ def transformed(model: GaussianMixtureModel, dataset: DataFrame) -> DataFrame:
     width = len(dataset.columns)
     numbered = dataset.toDF(*map(str, range(width)))
     fields = [*numbered.schema.fields, *numbered_fields(added, width)]
-    scoring = _scoring(model, dataset, dataset.columns, width)
+    scoring = batch_scoring(model, dataset, dataset.columns, width)
     if all(is_carried(field.dataType) for field in dataset.schema):
         scored = numbered.mapInArrow(scoring, T.StructType(fields))
     else:
@@ -71,7 +71,7 @@ def transformed_table(model: GaussianMixtureModel, table: ParquetTable) -> DataF
     added = _outputs(model, kept)
     names = row_columns(model, names)
     read = [*kept, *(name for name in names if name not in kept)]
-    scoring = _scoring(model, files, read, len(kept))
+    scoring = batch_scoring(model, files, read, len(kept))
     reader, _ = row_group_reader(spark, files, tuple(read))
     work = TableScoring(reader, types, scoring)
     scored = task_numbers(spark, reader).mapInArrow(
@@ -170,7 +170,7 @@ def _outputs(model: GaussianMixtureModel, columns: list[str]) -> list[T.StructFi
     return fields
 
 
-def _scoring(
+def batch_scoring(
     model: GaussianMixtureModel, dataset: DataFrame | TableFiles, columns: list[str], kept: int
 ) -> BatchScoring:
     names = model._input_columns()

@@ -229,11 +229,7 @@ class BatchScoring:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             named = batch.rename_columns(list(self.columns))
-            if self.inputs is not None:
-                values = self._inputs(named, self.inputs)
-            else:
-                values = self._features(named)
-            scores = self.scorer.score(values)
+            scores = self.scorer.score(self.block(named))
             component = scores.prediction
             if self.clusters is not None:
                 by_component, scores = scores, scores.of_clusters(self.clusters)
@@ -250,6 +246,10 @@ class BatchScoring:
             wanted = [array for array, name in zip(added, self.outputs, strict=True) if name]
             arrays = [*batch.columns[: self.kept], *wanted]
             yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
+
+    def block(self, batch: pa.RecordBatch) -> Array:
+        """The rows of a batch with the names of `columns`, feature-major."""
+        return self._features(batch) if self.inputs is None else self._inputs(batch, self.inputs)
 
     def _inputs(self, batch: pa.RecordBatch, names: tuple[str, ...]) -> Array:
         encoders = encoders_of(self.families, self.scorer.parameters.d)

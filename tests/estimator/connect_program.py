@@ -254,6 +254,13 @@ def cross_validation(s: Session) -> Any:
 
 
 @step
+def outcomes(s: Session) -> Any:
+    rows = s.frame.withColumn("left", F.col("x") + F.col("y") > 5)
+    found = s.model.outcomes(rows, "left").collect()
+    return [[row["segment"], row["rows"], row["estimate"]] for row in found]
+
+
+@step
 def mllib(s: Session) -> Any:
     """MLlib's model as a start, and MLlib's files."""
     data = s.assembler.transform(s.frame)

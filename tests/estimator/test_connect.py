@@ -82,6 +82,7 @@ def test_fits_of_a_dataframe_and_of_a_table_are_one(found) -> None:
 
 def test_what_is_scored_filled_and_drawn(found) -> None:
     assert found["transform"] == [["x", "y", "probability", "prediction"], SIZES, True]
+    assert found["outcomes"] == [[0, 60, "three-step ML"], [1, 40, "three-step ML"]]
     assert found["impute"] == [["x", "y", "x_sd", "y_sd"], 0, 200]
     assert found["one_row"][0] == 1
     assert found["one_row"][1] > 0.999
