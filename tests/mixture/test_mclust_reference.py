@@ -1,9 +1,7 @@
 """mclust's converged fits, replayed from its own hard assignments with the floor off.
 
 Where components share their axes but not their shapes (VVE, EVE), an M-step has several maxima, and
-ours is often higher than mclust's: so is the fit then. In one of the forty fits of the structures
-that only mclust has, crabs VVE, the way from the higher first M-step leads to a lower optimum
-(-1337.11, mclust's is -1307.93); from where mclust ended EM goes on, to -1306.34.
+a fit may end in a higher optimum than mclust's.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gmm_spark.mixture.kernel import array_pass
-from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import Spec
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.training import fit_arrays
@@ -40,8 +37,6 @@ FITS = [
     ("acidity", "V"),
 ]
 
-ELSEWHERE = ("crabs", "VVE")
-
 
 @pytest.fixture(scope="module")
 def references(shared_data):
@@ -58,7 +53,7 @@ def test_every_reference_of_a_known_structure_is_replayed(references):
     assert known == set(FITS)
 
 
-@pytest.mark.parametrize(("name", "model"), [key for key in FITS if key != ELSEWHERE])
+@pytest.mark.parametrize(("name", "model"), FITS)
 def test_converges_to_mclust_from_its_start(name, model, references, shared_data):
     expected = references[name, model]
     block = classic_set(shared_data, name)
@@ -68,7 +63,7 @@ def test_converges_to_mclust_from_its_start(name, model, references, shared_data
     by = plain_scales(block, structure)
     start = start_from_labels(block, np.array(expected["initial_classes"]) - 1, structure, by)
 
-    ended = fit(array_pass(block), start, by, floor=np.zeros(d), tol=1e-13, max_iter=1000)
+    ended = fit(array_pass(block), start, by, floor=np.zeros(d), tol=1e-13, max_iter=3000)
 
     assert ended.reason == "converged"
     assert ended.floored == ()
@@ -89,24 +84,6 @@ def test_converges_to_mclust_from_its_start(name, model, references, shared_data
     # mclust's steps within an M-step end sooner: its likelihood is lower, in the twelfth digit.
     near = 1e-6 if model not in EIGHT else 1e-4
     assert_allclose(found.dense_covariances() / units, covariances / units, rtol=1e-4, atol=near)
-
-
-def test_goes_on_from_where_mclust_ended_in_another_optimum(references, shared_data):
-    name, model = ELSEWHERE
-    expected = references[name, model]
-    block = classic_set(shared_data, name)
-    k, d = expected["G"], expected["d"]
-    structure = STRUCTURES[model]
-    by = plain_scales(block, structure)
-    covariances = np.reshape(expected["covariances"], (k, d, d))
-    means = np.reshape(expected["means"], (k, d))
-    given = Parameters(structure, np.array(expected["weights"]), means, covariances).validated()
-    ended = fit(
-        array_pass(block), given.standardised(by), by, floor=np.zeros(d), tol=1e-10, max_iter=1000
-    )
-    first = ended.history[0].mean_log_likelihood * block.shape[1]
-    assert_allclose(first, expected["loglik"], rtol=1e-9)
-    assert ended.log_likelihood > expected["loglik"] + 1
 
 
 @pytest.mark.long

@@ -52,7 +52,8 @@ def cost(covariances: np.ndarray, within: np.ndarray, rows: np.ndarray) -> float
 
 
 def maximum(code: str, within: np.ndarray, rows: np.ndarray, floor: np.ndarray, previous=None):
-    """The M-step of a structure as matrices (k, d, d)."""
+    """The M-step of a structure as matrices (k, d, d), with `previous` one step of it. Common axes
+    are the best after several steps: one of EM may be a part of the way."""
     structure, (k, d) = STRUCTURES[code], within.shape[:2]
     if structure.shared:
         compact = structure.storage.compact(np.einsum("k,kij->ij", rows / rows.sum(), within))[None]
@@ -61,6 +62,11 @@ def maximum(code: str, within: np.ndarray, rows: np.ndarray, floor: np.ndarray, 
         compact, of = structure.storage.compact(within), rows
     start = structure.unit(k, d) if previous is None else previous
     found, floored = structure.maximum(compact, of, start, floor)
+    for _ in range(200 if previous is None and code in ("VVE", "EVE") else 0):
+        before = found
+        found, floored = structure.maximum(compact, of, found, floor)
+        if np.abs(found - before).max() < 1e-13:
+            break
     dense = structure.storage.dense(structure.per_component(found, k), d)
     return dense, floored, found
 

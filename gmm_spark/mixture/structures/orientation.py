@@ -26,6 +26,10 @@ from gmm_spark.mixture.structures.eigenvalues import (
 # and so many rounds at most.
 _LEAST_GAIN = 1e-10
 _MOST_ROUNDS = 100
+# Steps by the bound on the likelihood, and the gain of the last one, for every row, from which on
+# they are all there is of an M-step.
+_BOUND_STEPS = 5
+_MUCH = 1e-4
 
 
 def own_axes(
@@ -57,25 +61,29 @@ def common_axes(
 ) -> tuple[Array, Array]:
     """The same axes for all components, eigenvalues by `model`.
 
-    For given eigenvalues the likelihood is a sum over axes; the best rotation in the plane of two
-    of them has a closed form, and those in planes without a common axis do not interfere. Rounds
-    of such rotations, between which the eigenvalues are the best for the axes, never lower it
-    (Flury and Gautschi 1986; Browne and McNicholas 2014 take the same two steps in turn, and turn
-    all axes at once by a bound on the likelihood). There may be several maxima: of the axes of
-    `previous` and of the pooled scatter, those go on that are better.
+    From the axes of `previous`, a few steps that turn all axes at once by a bound on the likelihood
+    (Browne and McNicholas 2014). Where they still gain much, that is the step of EM, a generalised
+    one: the likelihood of given axes has several maxima, and the far end of a first step is often
+    near a poor one. Where they hardly gain, the axes that are best: for given eigenvalues the
+    likelihood is a sum over axes, the best rotation in the plane of two of them has a closed form,
+    and those in planes without a common axis do not interfere (Flury and Gautschi 1986). Between
+    steps the eigenvalues are the best for the axes, so that none of this lowers the likelihood.
     """
     volumes = log_volumes(previous)
     numbers = 1 + np.arange(len(previous)) * 0.6180339887 % 1  # that no two axes tie by chance
     traces = np.trace(previous, axis1=1, axis2=2)
-    pooled = np.einsum("k,kij->ij", rows, within)
-    starts = [np.einsum("k,kij->ij", numbers / traces, previous), pooled]
-    tried = []
-    for start in starts:
-        axes = np.linalg.eigh(start)[1]
+    axes = np.linalg.eigh(np.einsum("k,kij->ij", numbers / traces, previous))[1]
+    scatter = _along(within, axes)
+    logs = model(scatter, rows, lowest, volumes)
+    cost = before = _cost(scatter, logs, rows)
+    largest = np.asarray(np.linalg.eigvalsh(within)[:, -1], dtype=float)
+    for _ in range(_BOUND_STEPS):
+        axes = _turned_by_bound(axes, within, rows[:, None] * np.exp(-logs), largest)
         scatter = _along(within, axes)
         logs = model(scatter, rows, lowest, volumes)
-        tried.append((_cost(scatter, logs, rows), axes, logs))
-    cost, axes, logs = min(tried, key=lambda trial: trial[0])
+        before, cost = cost, _cost(scatter, logs, rows)
+    if before - cost > _MUCH * rows.sum():
+        return axes, logs
     turned = axes.T @ within @ axes
     diagonal = np.arange(axes.shape[0])
     for _ in range(_MOST_ROUNDS):
@@ -90,6 +98,15 @@ def common_axes(
         if before - cost <= _LEAST_GAIN * rows.sum():
             break
     return axes, logs
+
+
+def _turned_by_bound(axes: Array, within: Array, precisions: Array, largest: Array) -> Array:
+    """Axes at which an upper bound of sum_k tr(W_k D P_k D'), which touches it at `axes`, is
+    lowest, D being the axes and P_k diagonal: that of W_k less its largest eigenvalue."""
+    slope = np.einsum("ki,kij->ij", precisions, axes.T @ within)
+    slope -= (largest @ precisions)[:, None] * axes.T
+    left, _, right = np.linalg.svd(-slope)
+    return np.asarray(right.T @ left.T)
 
 
 def log_volumes(covariances: Array) -> Array:
