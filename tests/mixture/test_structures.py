@@ -23,6 +23,7 @@ from gmm_spark.mixture.parameters import Parameters, Standardisation, as_structu
 from gmm_spark.mixture.spec import Spec
 from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import CODES, STRUCTURES, UNIVARIATE, structure_named
+from gmm_spark.mixture.structures.orientation import _turned_by_bound
 from tests.mixture.reference import (
     fit,
     plain_scales,
@@ -451,3 +452,21 @@ def test_parameters_are_kept_by_component() -> None:
     unit = Parameters.unit(STRUCTURES["VEV"], 3, 2)
     assert unit.covariances.shape == (3, 2, 2)
     assert Parameters.unit(STRUCTURES["EVI"], 3, 2).covariances.shape == (3, 2)
+
+
+def test_axes_turned_by_the_bound_are_better_and_still_axes() -> None:
+    rng = np.random.default_rng(8)
+    for d in (2, 5):
+        within = scatters(4, d, seed=d)
+        precisions = rng.uniform(0.2, 5.0, (4, d))
+        largest = np.linalg.eigvalsh(within)[:, -1]
+
+        def traces(axes, within=within, precisions=precisions):
+            return np.einsum("ki,ji,kjl,li->", precisions, axes, within, axes)
+
+        axes = np.linalg.qr(rng.normal(size=(d, d)))[0]
+        for _ in range(5):
+            turned = _turned_by_bound(axes, within, precisions, largest)
+            assert_allclose(turned.T @ turned, np.eye(d), atol=1e-12)
+            assert traces(turned) < traces(axes) - 1e-9
+            axes = turned
