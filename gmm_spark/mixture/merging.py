@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.numerics import Array
@@ -147,14 +146,6 @@ def numbered(partition: Partition, weights: Array, *, keep_order: bool) -> Parti
         return tuple(sorted(partition))
     heaviest = sorted(order, key=lambda j: (-weights[list(partition[j])].sum(), partition[j]))
     return tuple(partition[j] for j in heaviest)
-
-
-def cluster_numbers(clusters: Partition) -> NDArray[np.intp]:
-    """The number of every component's cluster, (K,)."""
-    found = np.empty(sum(map(len, clusters)), dtype=np.intp)
-    for number, cluster in enumerate(clusters):
-        found[list(cluster)] = number
-    return found
 
 
 def cluster_probabilities(probability: Array, clusters: Partition) -> Array:

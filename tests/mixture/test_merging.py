@@ -23,7 +23,6 @@ from gmm_spark.mixture.merging import (
     Request,
     bhattacharyya_hierarchy,
     checked_merging,
-    cluster_numbers,
     cluster_probabilities,
     numbered,
     pooled,
@@ -244,7 +243,6 @@ def test_probabilities_of_clusters_are_the_sums_of_their_components() -> None:
     t = soft(20, 5, seed=7)
     found = cluster_probabilities(t, ((1, 3), (0, 2)))  # the last is noise
     assert_allclose(found, [t[1] + t[3], t[0] + t[2], t[4]])
-    assert_array_equal(cluster_numbers(((1, 3), (0, 2))), [1, 0, 1, 0])
 
 
 def test_a_rows_component_is_the_likeliest_of_its_cluster_not_of_all() -> None:
