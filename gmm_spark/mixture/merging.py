@@ -141,11 +141,9 @@ def checked_merging(k: int, num_components: int, by: str) -> MergeCriterion:
 def numbered(partition: Partition, weights: Array, *, keep_order: bool) -> Partition:
     """The clusters in the order of their numbers: by weight, largest first, or by the first
     component of each where components have numbers that are to be kept."""
-    order = range(len(partition))
     if keep_order:
         return tuple(sorted(partition))
-    heaviest = sorted(order, key=lambda j: (-weights[list(partition[j])].sum(), partition[j]))
-    return tuple(partition[j] for j in heaviest)
+    return tuple(sorted(partition, key=lambda one: (-weights[list(one)].sum(), one)))
 
 
 def cluster_probabilities(probability: Array, clusters: Partition) -> Array:
