@@ -10,6 +10,7 @@ gaps        one pass over rows with gaps
 remote      one pass over files that are far away
 impute      cells removed from a known mixture, and filled again
 churn       segments of the sample customers by numbers and by all columns
+outcomes    rates by segment of known mixtures, fitted 2,000 times each
 scoring     Parquet to Parquet
 memory      the fit of 10M rows alone
 
@@ -56,6 +57,7 @@ from benchmarks.evaluation import (
     narrowest,
     recorded_log_likelihood,
 )
+from benchmarks.outcomes import simulations
 from benchmarks.processes import ONEDAL_PACKAGES, ROOT, Outcome, Processes, note
 from benchmarks.systems import PEERS, as_narrow
 
@@ -271,6 +273,17 @@ def churn(bench: Bench) -> None:
         note(f"churn, k = {found['k']}, {found['columns']}: AUC {found['auc']:.3f}")
 
 
+def outcomes(bench: Bench) -> None:
+    """Rates by segment where these overlap: bias and coverage."""
+    record = bench.record("outcomes")
+    record.content["simulations"] = []
+    for found in simulations():
+        record.content["simulations"].append(found)
+        record.save()
+        covered = found["estimates"]["three-step ML, soft"]["coverage"]
+        note(f"outcomes, {found['case']}, {found['rows']} rows: covered {min(covered):.3f} or more")
+
+
 def growth_k(bench: Bench) -> None:
     """One pass of 1M x 16 against the number of components."""
     table = bench.tables.of_mixture(MIXTURES["sep1"])
@@ -435,6 +448,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "remote": (remote,),
     "impute": (impute,),
     "churn": (churn,),
+    "outcomes": (outcomes,),
     "scoring": (scoring,),
     "memory": (memory,),
 }
