@@ -12,9 +12,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.engine.dataframe import quoted
+from gmm_spark.mixture.outcomes import Z
 
-# The 97.5 % quantile of the normal distribution.
-_Z = 1.959963984540054
 _YES = frozenset({"yes", "y", "true", "t", "1"})
 _NO = frozenset({"no", "n", "false", "f", "0"})
 # Of text, so many of the most frequent values have a rate.
@@ -44,9 +43,9 @@ def can_be_profiled(kind: T.DataType) -> bool:
 
 def wilson(share: float, rows: int) -> tuple[float, float]:
     """The 95 % interval of a rate that was `share` among so many rows (Wilson 1927)."""
-    spread = _Z**2 / rows
+    spread = Z**2 / rows
     middle = (share + spread / 2) / (1 + spread)
-    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / rows + spread / (4 * rows))
+    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / rows + spread / (4 * rows))
     # Where none or all of the rows have it the interval ends there, which rounding may miss.
     low = 0.0 if share == 0 else middle - half
     high = 1.0 if share == 1 else middle + half
@@ -55,7 +54,7 @@ def wilson(share: float, rows: int) -> tuple[float, float]:
 
 def normal(mean: float, deviation: float, rows: int) -> tuple[float, float]:
     """The 95 % interval of a mean, by the standard deviation of so many rows."""
-    half = _Z * deviation / math.sqrt(rows)
+    half = Z * deviation / math.sqrt(rows)
     return mean - half, mean + half
 
 
