@@ -339,8 +339,9 @@ class Uncertainty:
         # Of sums over all rows, by weight: what a row of the sample stands for.
         share = 1.0 / (float(self._weights.sum()) * sums.weight)
         self._row_share = share * (self._weights**2 if importance else self._weights)
-        self._mixture = None if fitted_rows is None else _Mixture(parameters, rows, self._weights)
-        self._fitted_rows = fitted_rows
+        self._mixture = None
+        if fitted_rows is not None:
+            self._mixture = _Mixture(parameters, rows, self._weights, fitted_rows)
 
     def of_posterior_weighted(self) -> Estimates:
         """The uncorrected means. Their interval is about what they estimate, which is not the mean
@@ -355,7 +356,7 @@ class Uncertainty:
         variances[there] = influence**2 @ self._row_share
         if self._mixture is not None:
             slopes = self._mixture.slopes_of_means(self._parts, off / shares[:, None])
-            variances[there] += self._mixture.variances(slopes, self._fitted_rows or 1.0)
+            variances[there] += self._mixture.variances(slopes)
         errors = np.sqrt(variances)
         if not sums.is_rate:
             return _linear("posterior weights", values, errors)
@@ -383,7 +384,7 @@ class Uncertainty:
         variances[there] = influence**2 @ self._row_share
         if self._mixture is not None:
             slopes = np.einsum("ks,sjp,j->kp", inverse, self._slopes(), values[there])
-            variances[there] += self._mixture.variances(slopes, self._fitted_rows or 1.0)
+            variances[there] += self._mixture.variances(slopes)
         found = _linear("BCH", values, np.sqrt(variances))
         if not self._sums.is_rate:
             return found
@@ -402,13 +403,12 @@ class Uncertainty:
         linear = (pull * responsibilities) @ (1 - 2 * expected)
         quadratic = -(pull * responsibilities**2).sum(axis=1)
         if self._mixture is not None:
-            covariance = self._mixture.covariance / (self._fitted_rows or 1.0)
             slopes = np.einsum("ks,sjp->kjp", inverse, self._slopes())
             of_all = np.einsum("kjp,j->kp", slopes, rates)
             own = slopes[np.arange(rates.size), np.arange(rates.size)]
-            constant = constant + ((of_all @ covariance) * of_all).sum(axis=1)
-            linear = linear + 2 * ((of_all @ covariance) * own).sum(axis=1)
-            quadratic = quadratic + ((own @ covariance) * own).sum(axis=1)
+            constant = constant + self._mixture.variances(of_all)
+            linear = linear + 2 * ((of_all @ self._mixture.covariance) * own).sum(axis=1)
+            quadratic = quadratic + self._mixture.variances(own)
         full = [np.full(values.size, np.nan) for _ in range(3)]
         for whole, part in zip(full, (constant, linear, quadratic), strict=True):
             whole[there] = part
@@ -434,15 +434,17 @@ class Uncertainty:
 class _Mixture:
     """The covariance of the parameters of a mixture, and how means of rows change with them."""
 
-    def __init__(self, parameters: Parameters, rows: OutcomeRows, weights: Array) -> None:
+    def __init__(
+        self, parameters: Parameters, rows: OutcomeRows, weights: Array, fitted_rows: float
+    ) -> None:
         self._scores = ScoreFunction(parameters)
         self._rows, self._weights = rows, weights / weights.sum()
         information: Array | float = 0.0
         for at, raw in self._chunks():
             scores = self._scores.together(raw)
             information = information + (scores * self._weights[at, None]).T @ scores
-        # Of one row. What the rows say nothing of, as a common factor of weights, changes nothing.
-        self.covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True)
+        # What the rows say nothing of, as a common factor of weights, changes nothing.
+        self.covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True) / fitted_rows
 
     def _chunks(self) -> Iterator[tuple[slice, Array]]:
         n = self._rows.outcome.size
@@ -450,9 +452,9 @@ class _Mixture:
             at = slice(start, min(n, start + _CHUNK))
             yield at, self._scores(self._rows.block[:, at], self._rows.responsibilities[:, at])
 
-    def variances(self, slopes: Array, fitted_rows: float) -> Array:
+    def variances(self, slopes: Array) -> Array:
         """Of what changes with the parameters by slopes (n, parameters)."""
-        return np.asarray(((slopes @ self.covariance) * slopes).sum(axis=1) / fitted_rows)
+        return np.asarray(((slopes @ self.covariance) * slopes).sum(axis=1))
 
     def slopes(self, factors: Array, parts: Sequence[list[int]]) -> Array:
         """How the means of factors (S, n) times the responsibilities of each of the parts, sets of
