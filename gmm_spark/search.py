@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gmm_spark.base import MixtureEstimator
 from gmm_spark.data import Open
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.estimator import MixtureEstimator
 from gmm_spark.grid_training import fit_best
 from gmm_spark.mixture.spec import GRID, SEARCH_SETTINGS, SPEC, ColumnSettings, Grid, Spec
 from gmm_spark.params import takes_settings, with_settings

@@ -9,9 +9,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
-from gmm_spark.base import MixtureEstimator
 from gmm_spark.config import TrainSettings, in_keys
 from gmm_spark.description import segment_rows
+from gmm_spark.estimator import MixtureEstimator
 from gmm_spark.expressions import column_name
 from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, SETTINGS, Setting
 from gmm_spark.report.segment_tables import mixture_table
