@@ -132,7 +132,7 @@ def opened(open_source: Open, specs: Sequence[Spec]) -> Iterator[Data]:
         notes = [*notes, *_odd_columns(roles, scanned)]
         say("%s; sample of %d", _scanned_rows(scanned, len(roles.inputs)), scanned.sample.shape[1])
         engine = PassEngine(source, scanned, spec.aggregation_depth)
-        with _one_thread():
+        with one_thread():
             opening = source.opening, time.monotonic() - started
             data = Data(source, scanned, engine, opening, notes)
             yield data
@@ -146,7 +146,7 @@ def opened(open_source: Open, specs: Sequence[Spec]) -> Iterator[Data]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Products of the size a search multiplies lose by threads: 1M x 16, k = 8 found its start in
     1.4 s with one and in 8 s with two, on a machine whose other cores had work."""
     try:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark.sql import DataFrame
-from threadpoolctl import threadpool_limits
 
+from gmm_spark.data import one_thread
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.dataframe import DataFrameSource
@@ -136,7 +136,7 @@ def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> I
             weight_kind=model.getWeightKind(),
         )
         scorer = Scorer(model.parameters, missing, source.roles.inputs)
-        with threadpool_limits(1):
+        with one_thread():
             yield _Rows(source, scanned, scorer)
     finally:
         source.close()

@@ -118,7 +118,7 @@ def test_the_table_is_saved_with_the_model(searched, tmp_path) -> None:
     loaded = GaussianMixtureModel.load(str(tmp_path / "model"))
     assert loaded.summary.candidates == searched.summary.candidates
     assert loaded.summary.candidatesDF.count() == len(searched.summary.candidates)
-    assert (loaded.getK(), loaded.getCovarianceType()) == (2, "full")
+    assert (loaded.getK(), loaded.getCovarianceType()) == (2, "VEV")
 
 
 @pytest.mark.parametrize(
