@@ -51,8 +51,11 @@ def test_its_make_targets_exist() -> None:
 def test_its_links_lead_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
+    headings = re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
     for link in links:
-        assert (ROOT / link).exists(), link
+        found = link[1:] in anchors if link.startswith("#") else (ROOT / link).exists()
+        assert found, link
 
 
 def test_its_table_of_kinds_of_passes_is_complete() -> None:
