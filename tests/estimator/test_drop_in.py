@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose
 
 from tests.estimator.helpers import table
 
+pytestmark = pytest.mark.long  # both packages, each with all that the script does
+
 THEIRS = "from pyspark.ml.clustering import GaussianMixture, GaussianMixtureModel"
 OURS = "from gmm_spark import GaussianMixture, GaussianMixtureModel"
 SCRIPT = f"""

@@ -227,7 +227,7 @@ def test_a_fit_speaks_the_units_of_the_data(spark, labelled, acceleration) -> No
     )
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_merging_in_stages_gives_the_same_model(
     spark, lake, blurred, reference, monkeypatch, depth
 ) -> None:

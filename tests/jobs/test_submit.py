@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.long  # a JVM of its own for every run
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from gmm_spark.training import fit_arrays
 from tests.mixture.reference import log_joint, log_likelihood, telco
 
 SEEDS = range(10)
+pytestmark = pytest.mark.long  # seventy fits
 
 
 @pytest.fixture(scope="module")

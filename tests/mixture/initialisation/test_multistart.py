@@ -25,7 +25,7 @@ from gmm_spark.mixture.model_selection import GridState
 from gmm_spark.mixture.parameters import Parameters, Standardisation
 from gmm_spark.mixture.structures import STRUCTURES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Goes on from every state in a folder, in a process that has seen nothing of the search.
 RESUME = """
