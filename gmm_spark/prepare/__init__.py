@@ -1,0 +1,1 @@
+"""Tables made ready for a fit: columns prepared, customers from transactions, outcomes."""
