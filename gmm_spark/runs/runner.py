@@ -41,9 +41,10 @@ class Run(Generic[Settings]):
 
 @dataclass(frozen=True)
 class Job(Generic[Settings]):
-    """A job: its name and settings, the directory of its result, and what it does.
+    """A job: its name and settings, the name of its result, and what it does.
 
-    `work` writes to `run.output.temporary` and returns the text to print: what it has written is
+    `work` writes to `run.output.temporary`, and of what is `beside` the result to
+    `run.output.temporary_of(name)`, and returns the text to print: what it has written is
     published when it returns. `check` raises what can be known without that, and says what would
     be done; `overwrite` says whether an earlier result may be replaced, `how` what would allow it.
     """
@@ -55,6 +56,7 @@ class Job(Generic[Settings]):
     how: str
     work: Callable[[Run[Settings]], str]
     check: Callable[[Run[Settings]], str]
+    beside: tuple[str, ...] = ()
 
 
 def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
@@ -76,7 +78,7 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
         try:
             directory = files.qualified(spark, settings.output)
             run_id = uuid.uuid4().hex[:12]
-            output = Output(directory, job.result, run_id)
+            output = Output(directory, job.result, run_id, job.beside)
             if settings.dry_run:
                 return _dry(job, Run(settings, spark, output))
             output.claim(overwrite=job.overwrite(settings), how=job.how)
@@ -140,9 +142,10 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
             logger.warning("the manifest could not be written: %s", error)
     if failure is not None:
         return say(failure, code)
-    print(
-        f"{text}\n\nWritten\n  {job.result:<9}{run.output.uri}\n  {'manifest':<9}{uri}", flush=True
-    )
+    written = [*run.output.published, ("manifest", uri)]
+    width = max(len(name) for name, _ in written) + 1
+    lines = [f"  {name:<{width}}{where}" for name, where in written]
+    print("\n".join([text, "", "Written", *lines]), flush=True)
     logger.info("%s: done in %.1f s", job.name, content["seconds"])
     return DONE
 

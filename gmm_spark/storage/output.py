@@ -30,11 +30,13 @@ _TEMPORARY = "_temporary-"
 
 @dataclass
 class Output:
-    """`<directory>/<name>`, written under a temporary sibling and renamed when it is whole."""
+    """`<directory>/<name>`, written under a temporary sibling and renamed when it is whole; with
+    it what the run may write `beside` it, of which one that was not written is there no more."""
 
     directory: str
     name: str
     run_id: str
+    beside: Sequence[str] = ()
     _is_visible: bool = field(default=False, init=False)
 
     @property
@@ -44,7 +46,17 @@ class Output:
     @property
     def temporary(self) -> str:
         """Where the result is written before it is published."""
-        return files.join(self._workspace, self.name)
+        return self.temporary_of(self.name)
+
+    def temporary_of(self, name: str) -> str:
+        """Where one of several results is written before they are published."""
+        return files.join(self._workspace, name)
+
+    @property
+    def published(self) -> list[tuple[str, str]]:
+        """The results that are there: the name of each, and where it is."""
+        every = [(name, files.join(self.directory, name)) for name in (*self.beside, self.name)]
+        return [(name, uri) for name, uri in every if name == self.name or files.exists(uri)]
 
     @property
     def _workspace(self) -> str:
@@ -97,15 +109,21 @@ class Output:
         """
         if self._is_visible:
             return
-        earlier = files.join(self._workspace, "earlier")
-        replaces = files.exists(self.uri)
-        if replaces:
-            files.move(self.uri, earlier)
+        moved: list[tuple[str, str]] = []
         try:
-            files.move(self.temporary, self.uri)
+            # The result itself last: where it is, everything is.
+            for name in (*self.beside, self.name):
+                uri, new = files.join(self.directory, name), self.temporary_of(name)
+                if files.exists(uri):
+                    earlier = files.join(self._workspace, f"earlier-{name}")
+                    files.move(uri, earlier)
+                    moved.append((uri, earlier))
+                if name == self.name or files.exists(new):
+                    files.move(new, uri)
+                    moved.append((new, uri))
         except BaseException:
-            if replaces:
-                files.move(earlier, self.uri)
+            for source, target in reversed(moved):
+                files.move(target, source)
             raise
 
     def replace_partitions(self, frame: DataFrame, partition_by: Sequence[str]) -> None:

@@ -66,6 +66,41 @@ def test_an_earlier_result_comes_back_when_there_is_nothing_to_publish(result: O
     assert files.read_text(files.join(result.uri, "part")) == "new"
 
 
+def several(directory: Path, run_id: str, texts: dict[str, str]) -> Output:
+    """A run of the result segments.json, and what may be beside it, that has written these."""
+    output = Output(str(directory), "segments.json", run_id, ("model", "customers"))
+    claim(output, overwrite=True)
+    for name, text in texts.items():
+        files.write_text(output.temporary_of(name), text)
+    return output
+
+
+def test_several_results_become_visible_together(tmp_path: Path) -> None:
+    first = several(tmp_path, "run1", {"segments.json": "1", "model": "1", "customers": "1"})
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "_"] == []
+    first.publish()
+    assert [name for name, _ in first.published] == ["model", "customers", "segments.json"]
+    later = several(tmp_path, "run2", {"segments.json": "2", "model": "2"})
+    later.publish()
+    for output in (first, later):
+        output.clean()
+    # What the later run has not written is not left beside what it has.
+    assert [(name, files.read_text(uri)) for name, uri in later.published] == [
+        ("model", "2"),
+        ("segments.json", "2"),
+    ]
+    assert files.names(later.directory) == ["model", "segments.json"]
+
+
+def test_of_several_results_all_come_back_when_one_cannot_be_published(tmp_path: Path) -> None:
+    several(tmp_path, "run1", {"segments.json": "1", "model": "1", "customers": "1"}).publish()
+    later = several(tmp_path, "run2", {"model": "2"})
+    with pytest.raises(FileNotFoundError):
+        later.publish()
+    assert [files.read_text(uri) for _, uri in later.published] == ["1", "1", "1"]
+    assert files.read_text(later.temporary_of("model")) == "2"
+
+
 def test_foreign_files_are_refused_and_survive_an_overwrite(result: Output) -> None:
     directory = Path(result.directory)
     directory.mkdir()
