@@ -9,6 +9,7 @@ from gmm_spark.config.loading import load_settings
 from gmm_spark.config.redaction import without_secrets
 from gmm_spark.config.settings import (
     JOBS,
+    ChurnSettings,
     InputSettings,
     JobSettings,
     ScoreSettings,
@@ -20,6 +21,7 @@ from gmm_spark.expressions import expression_name
 
 __all__ = [
     "JOBS",
+    "ChurnSettings",
     "Filter",
     "InputSettings",
     "JobSettings",

@@ -39,10 +39,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"config: found {shown(content)} in {path}; expected lines of the form key: value"
         )
-    content = {str(key): value for key, value in content.items()}
+    content = _nested({str(key): value for key, value in content.items()})
     if "config" in content:
         raise ConfigurationError(f"config: found in {path} itself; expected on the command line")
     return content
+
+
+def _nested(content: dict[str, Any]) -> dict[str, Any]:
+    """A key may be written as it is in a flag, `input.path: lake`, too."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        first, *inner = key.split(".")
+        for each in reversed(inner):
+            value = {each: value}
+        found = merged(found, {first: value})
+    return found
 
 
 def load_settings(kind: type[Settings], argv: Sequence[str], prog: str | None = None) -> Settings:

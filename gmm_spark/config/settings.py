@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
 
 from gmm_spark.config.fields import fields_of
-from gmm_spark.config.values import Column, Filters, Label, Text
-from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, Missing
+from gmm_spark.config.values import (
+    Column,
+    ColumnsOrAuto,
+    Filters,
+    Label,
+    NumbersOfSegments,
+    Text,
+)
+from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, SPEC, Missing
+
+_STRUCTURES = next(each.choices for each in SPEC if each.key == "covariance_type")
 
 
 def _without_nulls(values: Any) -> Any:
@@ -149,5 +166,147 @@ class ScoreSettings(JobSettings):
         return self
 
 
+# What is said of a table of transactions alone.
+_OF_TRANSACTIONS = "amount", "quantity", "basket", "churn_after_days"
+
+
+def _output_of(source: dict[str, Any]) -> str:
+    """Where what is made of a table goes when nothing is said: output/ and the table's name."""
+    path = str(source.get("path") or "").rstrip("/*").rpartition("/")[2]
+    name = re.sub(r"(\.[A-Za-z]\w{0,7})+$", "", path)
+    name = name or str(source.get("table") or "").rpartition(".")[2]
+    return "output/" + (re.sub(r"[^\w.=-]+", "_", name) or "churn")
+
+
+# Names of covariance structures, one or a list.
+Structures = Annotated[
+    list[Literal[_STRUCTURES]],  # type: ignore[valid-type]
+    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+]
+
+
+class ChurnSettings(JobSettings):
+    """Segment customers, of a table of them or of transactions; write all of it under `output`."""
+
+    id: Text | None = Field(None, description="column that names the customer; unique")
+    outcome: Column | None = Field(
+        None,
+        description="what the segments are to tell apart, never an input: a column, or an SQL "
+        "expression such as \"status = 'left' as left\"",
+    )
+    value: Column | None = Field(
+        None, description="money a customer is worth, for the value at risk: a column or expression"
+    )
+    customer: Text | None = Field(
+        None, description="the table is one of transactions: the column that names the customer"
+    )
+    time: Text | None = Field(None, description="of a transaction: when it was")
+    amount: Column | None = Field(
+        None, description="of a transaction: what was paid, a column or an SQL expression"
+    )
+    quantity: Column | None = Field(
+        None, description="of a transaction: pieces; fewer than 0 are a return"
+    )
+    basket: Text | None = Field(
+        None, description="of a transaction: the purchase it is a line of, an invoice"
+    )
+    cut_off: Label | None = Field(
+        None,
+        description="date from which nothing is known: of transactions, features are of what was "
+        "before it, churn of what came after; of a customer table, ages of dates are up to it",
+    )
+    churn_after_days: int | None = Field(
+        None, gt=0, description="no purchase in so many days after cut_off is churn: the outcome"
+    )
+    columns: ColumnsOrAuto = Field(
+        default_factory=list,
+        description="numeric columns, or SQL expressions with a name; auto, or none of the five "
+        "lists: what takes part, and as what, is proposed from the data",
+    )
+    categorical_columns: list[Column] = Field(
+        default_factory=list, description="columns of text, whole numbers or booleans"
+    )
+    count_columns: list[Column] = Field(
+        default_factory=list, description="columns of whole numbers from 0 on, as Poisson counts"
+    )
+    date_columns: list[Column] = Field(
+        default_factory=list, description="columns of dates, taken as days up to cut_off"
+    )
+    excluded_columns: list[Text] = Field(
+        default_factory=list, description="columns that take no part, whatever is proposed"
+    )
+    max_categories: int = Field(
+        64, ge=2, description="values of a category told apart; rarer ones count as one"
+    )
+    k: NumbersOfSegments = Field(
+        [3, 4, 5, 6, 7, 8],
+        description="numbers of segments to choose from: 4, 3,4,5 or 3..8",
+    )
+    covariance_type: Structures = Field(
+        default_factory=list,
+        description="structures of the covariances to choose from; a few when left out",
+    )
+    min_segment_share: float = Field(
+        0.03, ge=0, lt=0.5, description="share of the customers under which a segment is too small"
+    )
+    missing: Missing = Field(
+        "marginalize",
+        description="rows with a gap: refuse, leave out, or take what is known of them",
+    )
+    describe_people: bool = Field(
+        False,
+        description="columns that name or describe a person (age, sex, postcode) may be in the "
+        "names of segments",
+    )
+    seed: int = Field(0, description="of the samples and the starts")
+    output: Text = Field(
+        "",
+        description="directory or URI everything is written under; output/ and the name of the "
+        "table when left out",
+    )
+    mode: Literal["error", "overwrite"] = Field(
+        "error", description="overwrite replaces an earlier result under output"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_output(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("output") not in (None, [None]):
+            return values
+        given = values.get("input")
+        source = given if isinstance(given, dict) else {}
+        return {**values, "output": _output_of(source)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChurnSettings:
+        said = [key for key in _OF_TRANSACTIONS if getattr(self, key) is not None]
+        for key, other in (("customer", "time"), ("time", "customer")):
+            if getattr(self, key) is None and (said or getattr(self, other) is not None):
+                found = other if getattr(self, other) is not None else said[0]
+                raise ValueError(
+                    f"{key}: found nothing, but {found}; expected a column, too: "
+                    "a table of transactions has customer and time"
+                )
+        if self.churn_after_days is not None and self.outcome is not None:
+            raise ValueError(
+                "churn_after_days: found outcome as well; expected one of them, since no purchase "
+                "in so many days is the outcome"
+            )
+        if self.customer is not None and self.id not in (None, self.customer):
+            raise ValueError(
+                f"id: found {self.id!r}; expected nothing beside customer, which names the rows"
+            )
+        return self
+
+    @property
+    def of_transactions(self) -> bool:
+        """Whether the table is one of transactions, to be made one of customers."""
+        return self.customer is not None
+
+
 # The jobs there are: a further one is an entry here and a module of that name in gmm_spark.cli.
-JOBS: dict[str, type[JobSettings]] = {"train": TrainSettings, "score": ScoreSettings}
+JOBS: dict[str, type[JobSettings]] = {
+    "churn": ChurnSettings,
+    "train": TrainSettings,
+    "score": ScoreSettings,
+}

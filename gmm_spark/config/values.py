@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Discriminator,
+    Field,
     StringConstraints,
     Tag,
 )
@@ -86,3 +88,37 @@ def one_or_several(one: Any) -> Any:
         Discriminator(_one_or_several),
         BeforeValidator(_alone_if_one),
     ]
+
+
+def _numbers_of_a_range(value: Any) -> Any:
+    """The whole numbers of a range, "3..8", and a list of a number alone."""
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    found: list[Any] = []
+    for entry in entries:
+        for part in entry.split(",") if isinstance(entry, str) else [entry]:
+            ends = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", str(part))
+            if ends is None:
+                found.append(part)
+                continue
+            first, last = int(ends[1]), int(ends[2])
+            if not first <= last < first + 100:
+                raise ValueError(f"found {part!r}; expected a range as 3..8, the lower end first")
+            found += range(first, last + 1)
+    return found
+
+
+# Of how many segments: 4, [3, 4, 5] or 3..8.
+NumbersOfSegments = Annotated[
+    list[Annotated[int, Field(ge=2)]],
+    AfterValidator(_not_empty),
+    BeforeValidator(_numbers_of_a_range),
+]
+
+
+def _auto_is_nothing(value: Any) -> Any:
+    """ "auto" is what is there where nothing is said."""
+    return [] if value in ("auto", ["auto"]) else value
+
+
+# Columns by name; auto, or none: they are proposed from the data.
+ColumnsOrAuto = Annotated[list[Column], BeforeValidator(_auto_is_nothing)]

@@ -242,6 +242,6 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return " (required)"
     default = field.get_default(call_default_factory=True, validated_data={})
-    if default is None or default in ([], {}):
+    if default in (None, "", [], {}):
         return ""
     return f" (default {str(default).lower() if isinstance(default, bool) else default})"

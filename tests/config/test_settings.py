@@ -11,6 +11,8 @@ import pytest
 
 from gmm_spark import GaussianMixture
 from gmm_spark.config import (
+    JOBS,
+    ChurnSettings,
     InputSettings,
     JobSettings,
     ScoreSettings,
@@ -451,7 +453,7 @@ def test_a_mistake_in_a_filter_names_the_key(written, expected) -> None:
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("kind", [TrainSettings, ScoreSettings])
+@pytest.mark.parametrize("kind", JOBS.values())
 def test_help_lists_every_key_and_ends_with_0(kind, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         load_settings(kind, ["--help"], prog="job.py")
@@ -461,7 +463,7 @@ def test_help_lists_every_key_and_ends_with_0(kind, capsys) -> None:
         assert key == "input" or f"-{key} " in text
 
 
-@pytest.mark.parametrize("kind", [TrainSettings, ScoreSettings])
+@pytest.mark.parametrize("kind", JOBS.values())
 def test_help_speaks_of_lists_and_numbers(kind, capsys) -> None:
     with pytest.raises(SystemExit):
         load_settings(kind, ["--config", "none.yaml", "--help"], prog="job.py")
@@ -480,7 +482,12 @@ def test_help_speaks_of_lists_and_numbers(kind, capsys) -> None:
         assert "(default full): full | tied | diag" in said
 
 
-FILES = [(TrainSettings, "train.yaml"), (ScoreSettings, "score.yaml")]
+FILES = [
+    (TrainSettings, "train.yaml"),
+    (ScoreSettings, "score.yaml"),
+    (ChurnSettings, "churn.yaml"),
+]
+TABLES = ["telco_churn", "online_retail", "iranian_churn", "mlc_churn", "online_shoppers"]
 _EXAMPLE = re.compile(r"^(?P<indent> *)# (?P<line>[a-z_]+: .+)$")
 
 
@@ -489,9 +496,27 @@ def test_the_files_that_come_with_the_project_are_valid(kind, name) -> None:
     load_settings(kind, ["--config", str(ROOT / "conf" / name)])
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_the_runs_of_known_tables_are_short_and_say_where_the_table_is(name) -> None:
+    path = ROOT / "conf" / f"{name}.yaml"
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) <= 10
+    assert "The table: " in " ".join(lines)
+    settings = load_settings(ChurnSettings, ["--config", str(path), "--input.path", "there.csv"])
+    assert settings.input.path == "there.csv"
+    assert settings.output == f"output/{name}"
+    left_out = load_settings(ChurnSettings, ["--input.path", "there.csv"])
+    chosen = "k", "columns", "covariance_type", "seed", "min_segment_share", "missing"
+    assert all(getattr(settings, key) == getattr(left_out, key) for key in chosen)
+
+
 @pytest.mark.parametrize(("kind", "name"), FILES)
 def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name) -> None:
     lines = (ROOT / "conf" / name).read_text("utf-8").splitlines()
+    # A table of transactions has these, and no id.
+    transactions = {"customer", "time", "amount", "quantity", "basket", "churn_after_days"}
+    goes = {"vector_column": r"(categorical|count)_columns:"}
+    goes |= dict.fromkeys(transactions, r"(id|outcome):")
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
     shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
     known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
@@ -509,7 +534,9 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
         for i, line in enumerate(lines):
             if line.strip(" #").startswith(f"{instead.get(key)}: "):
                 changed[i] = line.replace("# ", "", 1) if key == "partition_by" else ""
-            elif key == "vector_column" and re.match(r"(categorical|count)_columns:", line):
+            elif key in transactions and re.match(r"# (customer|time):", line):
+                changed[i] = line.removeprefix("# ")
+            elif re.match(goes.get(key, "$^"), line):
                 changed[i] = ""
         settings = load_settings(kind, ["--config", config("\n".join(changed))])
         value = getattr(settings.input if found["indent"] else settings, key)
@@ -539,3 +566,88 @@ def test_credentials_stay_out_of_the_manifest() -> None:
     assert "pa55" not in str(values)
     assert values["input"]["path"] == "s3://***@bucket/x"
     assert values["input"]["options"]["sep"] == ";"
+
+
+def churn(*argv: str) -> ChurnSettings:
+    return load_settings(ChurnSettings, ["--input.path", "lake/customers.csv", *argv])
+
+
+def test_of_a_churn_run_all_but_the_path_may_be_left_out() -> None:
+    settings = churn()
+    assert settings.output == "output/customers"
+    assert settings.k == [3, 4, 5, 6, 7, 8]
+    assert settings.columns == []
+    assert settings.missing == "marginalize"
+    assert (settings.id, settings.outcome, settings.of_transactions) == (None, None, False)
+    assert problem([], ChurnSettings).startswith("input.path: found nothing; expected a value")
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("input: {path: lake/customers/}", "customers"),
+        ("input: {path: 's3://lake/customers.csv.gz'}", "customers"),
+        ("input: {path: 'lake/month=2026-01/*'}", "month=2026-01"),
+        ("input.path: lake/the customers.parquet", "the_customers"),
+        ("input: {table: lake.customers}", "customers"),
+        ("input.path: '*'", "churn"),
+    ],
+)
+def test_where_results_go_when_nothing_is_said(config, source, output) -> None:
+    settings = load_settings(ChurnSettings, ["--config", config(source + "\noutput: null\n")])
+    assert settings.output == f"output/{output}"
+
+
+@pytest.mark.parametrize("written", ["3..6", "3, 4..6", "[3, 4, 5, 6]", "3,4,5,6"])
+def test_numbers_of_segments_are_a_list_or_a_range(config, monkeypatch, written) -> None:
+    assert churn("--k", written).k == [3, 4, 5, 6]
+    path = config(f"input.path: a\nk: {written}\n")
+    assert load_settings(ChurnSettings, ["--config", path]).k == [3, 4, 5, 6]
+    monkeypatch.setenv("GMM_K", written)
+    assert churn().k == [3, 4, 5, 6]
+
+
+def test_one_number_of_segments_and_one_structure(config) -> None:
+    path = config("input.path: a\nk: 4\ncovariance_type: diag\ncolumns: auto\n")
+    settings = load_settings(ChurnSettings, ["--config", path])
+    assert (settings.k, settings.covariance_type, settings.columns) == ([4], ["diag"], [])
+    assert churn("--columns", "auto").columns == []
+    assert churn("--columns", "a,b").columns == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--k", "6..3"], "k: found '6..3'; expected a range as 3..8, the lower end first"),
+        (["--k", "1"], "k[0]: found '1'; expected greater than or equal to 2"),
+        (["--k", "three"], "k[0]: found 'three'; expected an integer"),
+        (["--covariance_type", "ful"], "covariance_type[0]: found 'ful'; expected 'full', "),
+        (["--amount", "paid"], "customer: found nothing, but amount; expected a column, too"),
+        (["--time", "day"], "customer: found nothing, but time; expected a column, too"),
+        (["--customer", "c"], "time: found nothing, but customer; expected a column, too"),
+        (
+            ["--customer", "c", "--time", "t", "--id", "i"],
+            "id: found 'i'; expected nothing beside customer",
+        ),
+        (
+            ["--customer", "c", "--time", "t", "--churn_after_days", "30", "--outcome", "left"],
+            "churn_after_days: found outcome as well; expected one of them",
+        ),
+        (["--churn_after_days", "0"], "churn_after_days: found '0'; expected greater than 0"),
+        (["--min_segment_share", "0.5"], "min_segment_share: found '0.5'; expected less than 0.5"),
+    ],
+)
+def test_a_mistake_in_a_churn_run(argv, expected) -> None:
+    text = problem(["--input.path", "p", *argv], ChurnSettings)
+    assert text.startswith(expected)
+    assert "\n" not in text
+
+
+def test_a_key_may_be_written_in_a_file_as_in_a_flag(config) -> None:
+    text = "input.path: lake\ninput: {format: csv}\ninput.options.sep: ';'\n"
+    settings = load_settings(ChurnSettings, ["--config", config(text)])
+    assert (settings.input.path, settings.input.format) == ("lake", "csv")
+    assert settings.input.options == {"sep": ";"}
+    assert "input.paht: unknown key; did you mean input.path?" in problem(
+        ["--config", config("input.paht: lake\n")], ChurnSettings
+    )

@@ -1,0 +1,156 @@
+"""The table of scored customers: the segment of each, the next one, and how odd the row is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from gmm_spark import GaussianMixtureModel
+from gmm_spark.engine.dataframe import quoted, sql_name
+from gmm_spark.errors import ConfigurationError
+
+# What the table has beside the columns that are kept, in this order.
+COLUMNS = (
+    "segment",
+    "segment_name",
+    "probability",
+    "runner_up",
+    "runner_up_probability",
+    "uncertainty",
+    "log_density",
+    "outlier_percentile",
+    "probabilities",
+)
+# Percentiles are looked up among the log densities of so many rows, or all where they are fewer.
+PERCENTILE_ROWS = 100_000
+# In percent; finer where outliers are.
+_PERCENTILES = np.concatenate(
+    [np.arange(0.01, 0.1, 0.01), np.arange(0.1, 1, 0.1), np.arange(1, 100, 1)]
+)
+_PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
+
+
+def prepared_to_score(model: GaussianMixtureModel) -> GaussianMixtureModel:
+    """A copy of the model whose output columns are those that the table is made of."""
+    return (
+        model.copy()
+        .setPredictionCol(_PREDICTION)
+        .setProbabilityCol(_VECTOR)
+        .setLogLikelihoodCol("log_density")
+        .setUncertaintyCol("uncertainty")
+        .setComponentCol("")
+        .setOutlierCol("")
+    )
+
+
+def density_percentiles(
+    model: GaussianMixtureModel, customers: DataFrame, rows: int, seed: int
+) -> list[float]:
+    """The log densities that the shares `_PERCENTILES` of the customers lie under.
+
+    Of more than `PERCENTILE_ROWS` customers about as many are taken, by a hash of their columns;
+    of fewer all, and the percentiles are exact.
+    """
+    if rows > PERCENTILE_ROWS:
+        every = [quoted(name) for name in customers.columns]
+        place = F.pmod(F.xxhash64(*every, F.lit(seed)), F.lit(rows))
+        customers = customers.where(place < PERCENTILE_ROWS)
+    scored = prepared_to_score(model).transform(customers.select(*map(quoted, _read(model))))
+    found = scored.select("log_density").where(F.col("log_density").isNotNull()).toPandas()
+    densities = found["log_density"].to_numpy(dtype=float)
+    if not densities.size:
+        return []
+    return np.percentile(densities, _PERCENTILES, method="higher").tolist()
+
+
+def scored_customers(
+    model: GaussianMixtureModel,
+    customers: DataFrame,
+    kept: Sequence[str],
+    names: Sequence[str],
+    percentiles: Sequence[float],
+) -> DataFrame:
+    """The customers' kept columns and `COLUMNS`.
+
+    segment : int, number of the most probable one
+    segment_name : its name in words
+    probability : of it
+    runner_up, runner_up_probability : the next probable segment; null where there is one alone
+    uncertainty : 1 - probability
+    log_density : of the row
+    outlier_percentile : the percentage of the customers of the fit whose log density is under the
+        row's: 0, and then in steps of 0.01 up to 0.1, of 0.1 up to 1, of 1 up to 99; outliers are
+        low
+    probabilities : array, of every segment in the order of their numbers
+
+    All but the kept are null where a row has gaps and the model leaves such rows unscored.
+    """
+    if taken := [name for name in COLUMNS if name in kept]:
+        raise ConfigurationError(
+            f"input: the table has a column {taken[0]} already, which scoring adds; is it a table "
+            "of scores?"
+        )
+    needed = dict.fromkeys([*kept, *_read(model)])
+    scored = prepared_to_score(model).transform(customers.select(*map(quoted, needed)))
+    # A row that is left unscored has no vector, and the conversion takes none.
+    vector = F.col(_VECTOR)
+    scored = scored.withColumn("probabilities", F.when(vector.isNotNull(), vector_to_array(vector)))
+    segment = sql_name(_PREDICTION)
+    others = f"transform(probabilities, (p, i) -> if(i = {segment}, -1D, p))"
+    one_alone = len(model.clusters) == 1
+    runner_up = (
+        "cast(null as int)" if one_alone else f"array_position({others}, array_max({others}))"
+    )
+    texts = ", ".join(_text(name) for name in names)
+    outputs = {
+        "segment": segment,
+        # In Spark 4.3 an element of literals at null is the last one.
+        "segment_name": f"if({segment} is null, null, element_at(array({texts}), {segment} + 1))",
+        "probability": f"element_at(probabilities, {segment} + 1)",
+        "runner_up": f"cast({runner_up} - 1 as int)",
+        "runner_up_probability": "cast(null as double)" if one_alone else f"array_max({others})",
+        "uncertainty": "uncertainty",
+        "log_density": "log_density",
+        "outlier_percentile": _percentile("log_density", percentiles),
+        "probabilities": "probabilities",
+    }
+    added = [F.expr(sql).alias(name) for name, sql in outputs.items()]
+    return scored.select(*map(quoted, kept), *added)
+
+
+def _read(model: GaussianMixtureModel) -> list[str]:
+    """The columns that a row is scored by."""
+    numbers = model.getInputCols() if model.isDefined("inputCols") else []
+    return [*numbers, *model.categories, *model.getCountCols()]
+
+
+def _text(value: str) -> str:
+    """A text as SQL has it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _number(value: float) -> str:
+    return f"cast('{value}' as double)" if not math.isfinite(value) else f"{value!r}D"
+
+
+def _percentile(column: str, percentiles: Sequence[float]) -> str:
+    """The share of `_PERCENTILES` that a value has reached, as SQL: found by halving."""
+    shares: list[Any] = [0.0, *_PERCENTILES.round(2).tolist()]
+
+    def between(low: int, high: int) -> str:
+        if high - low == 1:
+            return _number(shares[low])
+        middle = (low + high) // 2
+        edge = _number(percentiles[middle - 1])
+        return f"if({column} > {edge}, {between(middle, high)}, {between(low, middle)})"
+
+    if not len(percentiles):
+        return "cast(null as double)"
+    return f"if({column} is null, null, {between(0, len(shares))})"

@@ -1,0 +1,98 @@
+"""The table of scored customers, against the model's own outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gmm_spark import GaussianMixtureModel
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.report import scored_customers as scored
+from gmm_spark.report.scored_customers import COLUMNS, density_percentiles, scored_customers
+
+NAMES = ["low", "it's \\ high", "far off"]
+
+
+@pytest.fixture(scope="module")
+def model() -> GaussianMixtureModel:
+    return GaussianMixtureModel.fromParameters(
+        [0.5, 0.3, 0.2], [[0.0], [2.0], [9.0]], [[[1.0]], [[1.0]], [[4.0]]], inputCols=["x"]
+    ).setMissing("skip")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.normal(0, 1, 500), rng.normal(2, 1, 300), rng.normal(9, 2, 200)])
+    x[7] = np.nan
+    return pd.DataFrame({"id": np.arange(1000), "x": x})
+
+
+@pytest.fixture(scope="module")
+def table(spark, model, rows) -> pd.DataFrame:
+    frame = spark.createDataFrame(rows)
+    percentiles = density_percentiles(model, frame, len(rows), seed=1)
+    found = scored_customers(model, frame, ["id"], NAMES, percentiles)
+    assert found.columns == ["id", *COLUMNS]
+    return found.orderBy("id").toPandas()
+
+
+def test_the_segment_the_next_one_and_how_odd_a_row_is(table, model, rows) -> None:
+    known = table[table["id"] != 7]
+    x = rows["x"].drop(7).to_numpy()
+    weights, deviations = np.array([0.5, 0.3, 0.2]), np.array([1.0, 1.0, 2.0])
+    z = (x[:, None] - np.array([0.0, 2.0, 9.0])) / deviations
+    joint = weights * np.exp(-(z**2) / 2) / deviations / np.sqrt(2 * np.pi)
+    density = joint.sum(axis=1)
+    probabilities = joint / density[:, None]
+    order = np.argsort(-probabilities, axis=1)
+    found = np.stack(known["probabilities"].to_numpy())
+    np.testing.assert_allclose(found, probabilities, atol=1e-12)
+    assert (known["segment"].to_numpy() == order[:, 0]).all()
+    assert (known["runner_up"].to_numpy() == order[:, 1]).all()
+    assert (known["segment_name"] == np.array(NAMES)[order[:, 0]]).all()
+    ranked = np.take_along_axis(probabilities, order, axis=1)
+    np.testing.assert_allclose(known["probability"], ranked[:, 0], atol=1e-12)
+    np.testing.assert_allclose(known["runner_up_probability"], ranked[:, 1], atol=1e-12)
+    np.testing.assert_allclose(known["uncertainty"], 1 - ranked[:, 0], atol=1e-12)
+    np.testing.assert_allclose(known["log_density"], np.log(density), atol=1e-9)
+    below = (np.sort(density)[None, :] < density[:, None]).mean(axis=1) * 100
+    percentile = known["outlier_percentile"].to_numpy()
+    # To the step below: of 1 in the middle, of 0.1 or less where outliers are.
+    assert ((percentile <= below + 0.11) & (below < percentile + 1.11)).all()
+    odd = below < 0.9
+    assert odd.sum() == 9
+    assert (below[odd] - percentile[odd] < 0.21).all()
+
+
+def test_a_row_that_is_left_unscored_has_nulls(table) -> None:
+    assert table.loc[7, list(COLUMNS)].isna().all()
+    assert table["segment"].isna().sum() == 1
+
+
+def test_percentiles_of_many_rows_are_of_a_sample_that_is_the_same_every_time(
+    spark, model, rows, monkeypatch
+) -> None:
+    frame = spark.createDataFrame(rows.drop(index=7))
+    every = density_percentiles(model, frame, 999, seed=1)
+    monkeypatch.setattr(scored, "PERCENTILE_ROWS", 400)
+    some = density_percentiles(model, frame, 999, seed=1)
+    assert some == density_percentiles(model, frame.repartition(5), 999, seed=1)
+    assert some != density_percentiles(model, frame, 999, seed=2)
+    assert some != every
+    np.testing.assert_allclose(some[len(some) // 2 :], every[len(every) // 2 :], atol=0.3)
+
+
+def test_one_segment_has_no_runner_up(spark, rows) -> None:
+    model = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]], inputCols=["x"])
+    frame = spark.createDataFrame(rows.head(5))
+    found = scored_customers(model, frame, ["id", "x"], ["all"], []).toPandas()
+    assert (found["segment"] == 0).all()
+    assert found[["runner_up", "runner_up_probability", "outlier_percentile"]].isna().all().all()
+
+
+def test_a_table_of_scores_is_refused(spark, model, rows) -> None:
+    frame = spark.createDataFrame(rows.rename(columns={"id": "segment"}))
+    with pytest.raises(ConfigurationError, match="has a column segment already"):
+        scored_customers(model, frame, ["segment"], NAMES, [])
