@@ -6,6 +6,7 @@ Those that stand where MLlib raises an exception of pyspark's are that too, so t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,3 +54,17 @@ def refusals(of: str = "") -> Iterator[None]:
         raise ConfigurationError(f"{of}{error}") from None
     except DataError as error:
         raise InputDataError(f"{of}{error}") from None
+
+
+def spark_message(error: Exception) -> tuple[str, str]:
+    """The condition of an error of Spark and its text in one line, without plan and stack."""
+    text = str(error)
+    found = re.search(r"\[([A-Z0-9_.]+)\] *(.+)", text)
+    if found:
+        return found[1], found[2].split(" SQLSTATE:")[0].strip()
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
+        # Java's own words, without the name of the error where there is more.
+        java = re.match(r":\s*(?:[\w$]+\.)*([\w$]+)(?:: (.+))?$", lines[1])
+        return "", (java[2] or java[1]) if java else lines[1]
+    return "", lines[0] if lines else type(error).__name__

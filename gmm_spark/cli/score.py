@@ -17,6 +17,7 @@ from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
+from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
@@ -30,7 +31,6 @@ from gmm_spark.storage.computed_columns import (
     Step,
     expect_names,
     expressions,
-    unreadable,
     with_expressions,
 )
 from gmm_spark.storage.problems import raised_in_worker, unusable_values

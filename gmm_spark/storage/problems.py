@@ -13,20 +13,6 @@ from gmm_spark.engine.dataframe import quoted
 from gmm_spark.errors import GmmError, InputDataError
 
 
-def spark_message(error: Exception) -> tuple[str, str]:
-    """The condition of an error of Spark and its text in one line, without plan and stack."""
-    text = str(error)
-    found = re.search(r"\[([A-Z0-9_.]+)\] *(.+)", text)
-    if found:
-        return found[1], found[2].split(" SQLSTATE:")[0].strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):
-        # Java's own words, without the name of the error where there is more.
-        java = re.match(r":\s*(?:[\w$]+\.)*([\w$]+)(?:: (.+))?$", lines[1])
-        return "", (java[2] or java[1]) if java else lines[1]
-    return "", lines[0] if lines else type(error).__name__
-
-
 def raised_in_worker(error: Exception) -> GmmError | None:
     """What a Python worker found wrong with the data, if that is how the job ended.
 

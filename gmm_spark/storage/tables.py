@@ -15,9 +15,8 @@ from gmm_spark.config import Filter, InputSettings
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
 from gmm_spark.engine.dataframe import quoted, sql_name
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
-from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
+from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
 from gmm_spark.storage import files
-from gmm_spark.storage.problems import spark_message
 
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable

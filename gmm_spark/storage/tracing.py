@@ -12,10 +12,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark.config import InputSettings
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import InputDataError, spark_message
 from gmm_spark.storage import tables
 from gmm_spark.storage.computed_columns import Step
-from gmm_spark.storage.problems import spark_message
 
 # The class of data exceptions of the SQL standard, and what raise_error and assert_true give.
 _DATA_EXCEPTION = re.compile(r"SQLSTATE: (?:22\w{3}|P0001)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gmm_spark.storage.problems import spark_message
+from gmm_spark.errors import spark_message
 
 
 @pytest.mark.parametrize(
