@@ -17,3 +17,8 @@ def expression_name(column: str) -> str | None:
 def column_name(column: str) -> str:
     """The name of the column that a column's name, or an expression, stands for."""
     return expression_name(column) or column
+
+
+def without_name(column: str) -> str:
+    """An SQL expression without the name it gives."""
+    return _EXPRESSION.sub("", column)
