@@ -11,9 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.engine.cluster import needed_session, num_partitions, parallelism
-from gmm_spark.engine.column_types import is_usable
-from gmm_spark.engine.dataframe import check_column, check_once, quoted
-from gmm_spark.engine.inputs import no_column
+from gmm_spark.engine.dataframe import check_column, quoted
 from gmm_spark.engine.outcomes import (
     FoundOutcomes,
     OutcomeWork,
@@ -44,10 +42,6 @@ _FEWEST_ROWS = 1000
 # Where segments hardly overlap BCH has a rate of 0 to about this.
 _ROUNDING = 1e-6
 _ASSIGNMENTS = "soft", "modal"
-_NO_OUTCOME = (
-    "outcome {name!r} has type {kind}; an outcome is a boolean or a number: compare it with the "
-    "value that is meant, as in withColumn('left', F.col('status') == 'left')"
-)
 _SCHEMA: tuple[tuple[str, T.DataType], ...] = (
     ("outcome", T.StringType()),
     ("segment", T.IntegerType()),
@@ -128,10 +122,7 @@ def _found(
     if isinstance(dataset, ParquetTable):
         files = dataset.files()
         for name in names:
-            kind = files.kind(name)
-            if not is_usable(kind, "number"):
-                raise InputDataError(_NO_OUTCOME.format(name=name, kind=kind))
-            files.check(name, "number", None)
+            files.check(name, "outcome", None)
         if weight is not None:
             files.check(weight, "number", "every row needs a value there")
         if inputs is not None:
@@ -144,7 +135,7 @@ def _found(
             raise ConfigurationError("filters need inputCols; filter a DataFrame instead")
         dataset = files.frame(spark, needed)
     for name in names:
-        _check_outcome(dataset, name)
+        check_column(dataset, name, "outcome")
     if weight is not None:
         check_column(dataset, weight, "number")
     scoring = batch_scoring(model, dataset, needed, 0)
@@ -161,15 +152,6 @@ def _carried(dataset: DataFrame, name: str, is_category: bool) -> Column:
     if isinstance(dataset.schema[name].dataType, T.NullType):
         return column.cast("string" if is_category else "double")
     return column
-
-
-def _check_outcome(dataset: DataFrame, name: str) -> None:
-    if name not in dataset.columns:
-        raise no_column(name, dataset.columns)
-    check_once(dataset, name)
-    kind = dataset.schema[name].dataType
-    if not is_usable(kind, "number"):
-        raise InputDataError(_NO_OUTCOME.format(name=name, kind=kind.simpleString()))
 
 
 def _rows(

@@ -18,6 +18,7 @@ from gmm_spark.mixture.families import Categorical, Category, Family, FamilyColu
 from gmm_spark.mixture.numerics import Array
 
 _START_LABELS, _LABELS, _WEIGHTS = "start_labels", "labels", "weights"
+_OUTCOMES = "outcomes"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def array_source(
     weights: Array | None = None,
     labels: Array | None = None,
     start_labels: Array | None = None,
+    outcomes: Array | None = None,
     names: Sequence[str] | None = None,
 ) -> ArraySource:
     """Rows as a fit reads them; the arguments are those of `training.fit_arrays`.
@@ -74,15 +76,16 @@ def array_source(
         None if start_labels is None else _START_LABELS,
         None if labels is None else _LABELS,
         tuple(columns),
+        None if outcomes is None else _OUTCOMES,
     )
     rows = [*values, *(row for _, given in others for row in given)]
-    for extra in (weights, start_labels):
+    for extra in (weights, start_labels, outcomes):
         if extra is not None:
             rows.append(np.asarray(extra, dtype=float))
     if labels is not None:
         rows.append(member_bits(np.asarray(labels, dtype=float)))
     if any(row.shape != (num_rows,) for row in rows):
-        raise DataError(f"weights and labels must have {num_rows} values, one a row")
+        raise DataError(f"weights, labels and outcomes must have {num_rows} values, one a row")
     stacked = np.stack(rows) if rows else np.zeros((0, num_rows))
     weightless = 0
     if weights is not None:  # a row of weight 0 is no row

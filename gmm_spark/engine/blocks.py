@@ -6,6 +6,7 @@ Runs on executors: imports numpy and pyarrow alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,15 @@ class TaskProblemError(Exception):
 @dataclass(frozen=True)
 class Roles:
     """What the columns of a block are for: features first, then those of every family, weight,
-    the label of a given start, and whose component rows may be of."""
+    the label of a given start, the outcome, which segments are judged by and never made of, and
+    whose component rows may be of."""
 
     features: tuple[str, ...]
     weight: str | None = None
     label: str | None = None
     membership: str | None = None
     columns: tuple[FamilyColumns, ...] = ()
+    outcome: str | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -37,8 +40,20 @@ class Roles:
 
     @property
     def names(self) -> tuple[str, ...]:
-        rest = (self.weight, self.label, self.membership)
-        return (*self.inputs, *(name for name in rest if name is not None))
+        return (*self.inputs, *(name for name in self._rest if name is not None))
+
+    @property
+    def _rest(self) -> tuple[str | None, ...]:
+        """What stands beside the inputs, in its order."""
+        return self.weight, self.label, self.outcome, self.membership
+
+    def place(self, role: Literal["weight", "label", "outcome", "membership"]) -> int | None:
+        """The row of a block that has this role; None where there is none."""
+        index = ("weight", "label", "outcome", "membership").index(role)
+        if self._rest[index] is None:
+            return None
+        before = sum(name is not None for name in self._rest[:index])
+        return len(self.inputs) + before
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -89,17 +104,22 @@ class Block:
 
     @property
     def weights(self) -> Array | None:
-        return None if self.roles.weight is None else self.values[len(self.roles.inputs)]
+        return self._row(self.roles.place("weight"))
 
     @property
     def labels(self) -> Array | None:
-        if self.roles.label is None:
-            return None
-        return self.values[-1 if self.roles.membership is None else -2]
+        return self._row(self.roles.place("label"))
+
+    @property
+    def outcomes(self) -> Array | None:
+        return self._row(self.roles.place("outcome"))
 
     @property
     def memberships(self) -> Array | None:
-        return None if self.roles.membership is None else self.values[-1]
+        return self._row(self.roles.place("membership"))
+
+    def _row(self, place: int | None) -> Array | None:
+        return None if place is None else self.values[place]
 
     def complete(self) -> Block:
         """The rows that have no gap in an input."""

@@ -11,7 +11,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.errors import InputDataError
 
-ColumnKind = Literal["number", "category", "membership"]
+ColumnKind = Literal["number", "category", "membership", "outcome"]
 
 
 def check_type(name: str, found: T.DataType | pa.DataType, kind: ColumnKind) -> None:
@@ -110,6 +110,12 @@ _KINDS: dict[ColumnKind, _Kind] = {
         "of them",
         _is_spark_membership,
         _is_arrow_membership,
+    ),
+    "outcome": _Kind(
+        "outcome {name!r} has type {kind}; an outcome is a boolean or a number: compare it with "
+        "the value that is meant, as in withColumn('left', F.col('status') == 'left')",
+        _is_spark_number,
+        _is_arrow_number,
     ),
 }
 

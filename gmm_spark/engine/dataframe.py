@@ -44,11 +44,14 @@ def check_columns(
     weight: str | None,
     label: str | None,
     membership: str | None,
+    outcome: str | None = None,
 ) -> None:
     """Raise where the frame lacks one of the columns, or it is not of the type that is needed."""
     extra = [name for name in (weight, label) if name is not None]
     for name in [*(input_cols or ()), *others, *extra]:
         check_column(frame, name, "number")
+    if outcome is not None:
+        check_column(frame, outcome, "outcome")
     if membership is not None:
         check_column(frame, membership, "membership")
 
@@ -125,13 +128,14 @@ class DataFrameSource:
         label: str | None,
         membership: str | None = None,
         families: tuple[FamilyColumns, ...] = (),
+        outcome: str | None = None,
     ) -> None:
         self.spark = frame.sparkSession
         self._frame, self._features = frame, features_col
         features = tuple(input_cols) if input_cols is not None else (features_col,)
-        self.roles = Roles(features, weight, label, membership, families)
+        self.roles = Roles(features, weight, label, membership, families, outcome)
         others = self.roles.numbers[len(features) :]
-        check_columns(frame, input_cols, others, weight, label, membership)
+        check_columns(frame, input_cols, others, weight, label, membership, outcome)
         selected, encoders = [], self.roles.encoders
         for place, name in enumerate(self.roles.names):
             if input_cols is None and place == 0:
@@ -140,8 +144,7 @@ class DataFrameSource:
                 column = quoted(name) if place in encoders else quoted(name).cast("double")
             selected.append(column.alias(str(place)))
         columns = tuple(str(place) for place in range(len(selected)))
-        weight_place = None if weight is None else len(self.roles.inputs)
-        packer = Packer(columns, input_cols is None, encoders, weight_place)
+        packer = Packer(columns, input_cols is None, encoders, self.roles.place("weight"))
         packed = frame.select(*selected).mapInArrow(packer, PACKED_SCHEMA)
         self._most = _PARTITIONS_PER_CORE * parallelism(self.spark)
         partitions = num_partitions(frame)

@@ -126,6 +126,8 @@ class ParquetSource:
         for rest in (roles.weight, roles.label):
             if rest is not None:
                 files.check(rest, "number", "every row needs a value there")
+        if roles.outcome is not None:
+            files.check(roles.outcome, "outcome", None)
         if roles.membership is not None:
             files.check(roles.membership, "membership", None)
         rows, self.rows_at_most = row_group_reader(spark, files, roles.names)

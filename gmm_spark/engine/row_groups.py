@@ -140,10 +140,10 @@ class ParquetReader:
         return self._blocks(self.rows.of_tasks(tasks))
 
     def _blocks(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
-        weightless = 0
+        weightless, weight = 0, self.roles.place("weight")
         for batch in batches:
-            if self.roles.weight is not None:
-                batch, weightless = weighted_rows(batch, len(self.roles.inputs))
+            if weight is not None:
+                batch, weightless = weighted_rows(batch, weight)
             # By place: a column may stand in two roles.
             values, nulls = stacked(batch.columns, batch.num_rows, self.roles.encoders)
             yield Block(values, nulls, self.roles, weightless=weightless)

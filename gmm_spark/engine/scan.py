@@ -46,6 +46,7 @@ class Scan:
     weight_scale: float = 1.0  # what the table's weights are multiplied by
     fractional_weights: bool = False
     effective_rows: float = 0.0  # Kish's: the square of the weights' sum by the sum of squares
+    sample_outcomes: Array | None = None  # (n,) NaN is not known
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class PartialScan:
     )
     not_members: int = 0
     bad_member: float | None = None
+    lowest_outcome: float = np.inf
+    highest_outcome: float = -np.inf
     sampled: list[tuple[NDArray[np.uint64], Array]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,6 +119,7 @@ class PartialScan:
         self._add_weights(whole.weights, num_rows)
         self._add_labels(whole.labels)
         self._add_memberships(whole.memberships)
+        self._add_outcomes(whole.outcomes)
         hashes = occurrence_hashes(row_hashes(whole.inputs, self.how.seed))
         chosen = hashes <= np.uint64(self.how.threshold)
         if chosen.any():
@@ -171,6 +175,12 @@ class PartialScan:
         for component in range(int(known.max(initial=0)).bit_length()):
             self.members[component] += int(((known >> component) & 1).sum())
 
+    def _add_outcomes(self, outcomes: Array | None) -> None:
+        if outcomes is not None:
+            low, high = extremes(outcomes[None])
+            self.lowest_outcome = float(np.fmin(self.lowest_outcome, low[0]))
+            self.highest_outcome = float(np.fmax(self.highest_outcome, high[0]))
+
     def merged(self, other: PartialScan) -> PartialScan:
         """What was found in the rows of this part and then in those of another."""
         both = PartialScan(self.how)
@@ -184,6 +194,8 @@ class PartialScan:
         both.unusable = together([self.unusable, other.unusable])
         both.lowest = np.minimum(self.lowest, other.lowest)
         both.highest = np.maximum(self.highest, other.highest)
+        both.lowest_outcome = min(self.lowest_outcome, other.lowest_outcome)
+        both.highest_outcome = max(self.highest_outcome, other.highest_outcome)
         both.norm = float(np.hypot(self.norm, other.norm))
         both.fractional = self.fractional or other.fractional
         both.fingerprint = (self.fingerprint + other.fingerprint) % 2**64
@@ -218,13 +230,14 @@ class PartialScan:
         if self.weight <= 0:
             raise InputDataError(NO_WEIGHT.format(name=roles.weight))
         self._refuse_labels(total)
+        self._refuse_outcome()
 
     def _refuse_gaps(self, total: int) -> None:
         roles, missing = self.how.roles, self.how.missing
         d = len(roles.inputs)
         unseen = {category.name for category in roles.categories}
         for j, name in enumerate(roles.names):
-            if name == roles.membership and j >= d:
+            if (name == roles.membership and j >= d) or j == roles.place("outcome"):
                 continue
             nulls, nans = int(self.nulls[j]), int(self.nans[j])
             if missing == "marginalize" and j < d and nulls + nans == total:
@@ -263,6 +276,21 @@ class PartialScan:
                 "known"
             )
 
+    def _refuse_outcome(self) -> None:
+        name = self.how.roles.outcome
+        if name is None:
+            return
+        if self.lowest_outcome > self.highest_outcome:
+            raise InputDataError(
+                f"outcome {name!r}: none of {self.rows:,} rows has a value; there is nothing to "
+                "judge segments by, leave it out"
+            )
+        if self.lowest_outcome == self.highest_outcome:
+            raise InputDataError(
+                f"outcome {name!r}: all rows with a value have {self.lowest_outcome:g}; segments "
+                "differ only in an outcome that differs between rows"
+            )
+
     def finished(self, sample_size: int, weight_kind: WeightKind) -> Scan:
         """The scan, given that these are all the rows there are."""
         roles, rows = self.how.roles, self.rows
@@ -294,6 +322,7 @@ class PartialScan:
             weight_scale=scale,
             fractional_weights=self.fractional,
             effective_rows=effective,
+            sample_outcomes=chosen.outcomes,
         )
 
     def _ordered_sample(self, size: int) -> Array:

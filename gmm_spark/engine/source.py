@@ -34,17 +34,21 @@ Opened = tuple[Source, list[str]]
 
 
 def check_source(
-    dataset: DataFrame | ParquetTable, columns: ColumnSettings, missing: Missing
+    dataset: DataFrame | ParquetTable,
+    columns: ColumnSettings,
+    missing: Missing,
+    outcome: str | None = None,
 ) -> None:
     """Raise what `open_source` would raise before it reads a row: of columns and their types."""
     if isinstance(dataset, ParquetTable):
         files = dataset.files()
         if columns.numeric is not None:
             _check_categories(files, columns, missing)
-            ParquetSource(needed_session(), dataset, _roles(columns, ()), missing, files)
+            roles = _roles(columns, (), outcome)
+            ParquetSource(needed_session(), dataset, roles, missing, files)
             return
-        dataset = files.frame(needed_session(), [columns.features_col])
-    _check_frame(dataset, columns)
+        dataset = _frame_of(needed_session(), files, columns, outcome)
+    _check_frame(dataset, columns, outcome)
     if columns.numeric is None:
         feature_column(dataset, columns.features_col)
 
@@ -54,21 +58,31 @@ def open_source(
     columns: ColumnSettings,
     missing: Missing,
     max_categories: int,
+    outcome: str | None = None,
 ) -> Opened:
     """The rows as a source, and warnings about the categories, whose values are counted first.
+
+    `outcome` is a column that is read beside those that are fitted.
 
     Raises ConfigurationError or InputDataError for columns that cannot be read as they are named.
     """
     if isinstance(dataset, ParquetTable):
         spark, files = needed_session(), dataset.files()
         if columns.numeric is not None:
-            return _from_table(spark, dataset, files, columns, missing, max_categories)
+            return _from_table(spark, dataset, files, columns, missing, max_categories, outcome)
         if dataset.filters is not None:
             raise ConfigurationError(
                 "filters need inputCols; for a vector column, filter a DataFrame"
             )
-        dataset = files.frame(spark, [columns.features_col])
-    return _from_frame(dataset, columns, max_categories)
+        dataset = _frame_of(spark, files, columns, outcome)
+    return _from_frame(dataset, columns, max_categories, outcome)
+
+
+def _frame_of(
+    spark: SparkSession, files: TableFiles, columns: ColumnSettings, outcome: str | None
+) -> DataFrame:
+    """The table of a column of vectors as a DataFrame, with the outcome where there is one."""
+    return files.frame(spark, [columns.features_col, *([] if outcome is None else [outcome])])
 
 
 def _from_table(
@@ -78,6 +92,7 @@ def _from_table(
     columns: ColumnSettings,
     missing: Missing,
     max_categories: int,
+    outcome: str | None,
 ) -> Opened:
     weight = columns.weight
     categories: tuple[Category, ...] = ()
@@ -92,19 +107,22 @@ def _from_table(
         reader, _ = row_group_reader(spark, files, needed)
         tasks = task_numbers(spark, reader)
         categories, notes = find_categories(tasks, named, max_categories, reader, weight)
-    return ParquetSource(spark, table, _roles(columns, categories), missing, files), notes
+    roles = _roles(columns, categories, outcome)
+    return ParquetSource(spark, table, roles, missing, files), notes
 
 
-def _from_frame(frame: DataFrame, columns: ColumnSettings, max_categories: int) -> Opened:
+def _from_frame(
+    frame: DataFrame, columns: ColumnSettings, max_categories: int, outcome: str | None
+) -> Opened:
     weight = columns.weight
     categories: tuple[Category, ...] = ()
     notes: list[str] = []
     kept: DataFrame | None = None
     named = _told_apart(columns)
     if named:
-        _check_frame(frame, columns)
+        _check_frame(frame, columns, outcome)
         # Its values are counted before they are packed: what is read twice is kept.
-        others = (weight, columns.initial_label_col, columns.label_col)
+        others = (weight, columns.initial_label_col, columns.label_col, outcome)
         read = [*(columns.numeric or ()), *named, *numbers_of(_families(columns))]
         read += [name for name in others if name is not None]
         frame = kept = cached(frame.select(*map(quoted, dict.fromkeys(read))))
@@ -124,6 +142,7 @@ def _from_frame(frame: DataFrame, columns: ColumnSettings, max_categories: int) 
             label=columns.initial_label_col,
             membership=columns.label_col,
             families=_families(columns, categories),
+            outcome=outcome,
         )
     finally:
         if kept is not None:
@@ -131,13 +150,14 @@ def _from_frame(frame: DataFrame, columns: ColumnSettings, max_categories: int) 
     return source, notes
 
 
-def _roles(columns: ColumnSettings, categories: tuple[Category, ...]) -> Roles:
+def _roles(columns: ColumnSettings, categories: tuple[Category, ...], outcome: str | None) -> Roles:
     return Roles(
         columns.numeric or (),
         columns.weight,
         columns.initial_label_col,
         columns.label_col,
         _families(columns, categories),
+        outcome,
     )
 
 
@@ -165,7 +185,7 @@ def _check_categories(files: TableFiles, columns: ColumnSettings, missing: Missi
         files.check(name, "category", absent_input(missing))
 
 
-def _check_frame(frame: DataFrame, columns: ColumnSettings) -> None:
+def _check_frame(frame: DataFrame, columns: ColumnSettings, outcome: str | None) -> None:
     for name in _told_apart(columns):
         check_column(frame, name, "category")
     check_columns(
@@ -175,4 +195,5 @@ def _check_frame(frame: DataFrame, columns: ColumnSettings) -> None:
         columns.weight,
         columns.initial_label_col,
         columns.label_col,
+        outcome,
     )

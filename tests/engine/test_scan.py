@@ -12,7 +12,7 @@ from gmm_spark.engine.blocks import Block, Roles
 from gmm_spark.engine.scan import EVERY_ROW, Looking, PartialScan, merged_parts
 from gmm_spark.errors import InputDataError
 
-ROLES = Roles(("a", "b"), weight="w", label="start", membership="known")
+ROLES = Roles(("a", "b"), weight="w", label="start", membership="known", outcome="left")
 
 
 def block(rows: slice, **changes) -> Block:
@@ -22,6 +22,7 @@ def block(rows: slice, **changes) -> Block:
             rng.normal(size=(2, 60)),
             rng.integers(1, 5, 60).astype(float),
             rng.integers(0, 3, 60).astype(float),
+            np.where(rng.random(60) < 0.8, rng.integers(0, 2, 60), np.nan),
             np.where(rng.random(60) < 0.5, 2.0 ** rng.integers(0, 3, 60), np.nan),
         ]
     )
@@ -70,7 +71,10 @@ def test_parts_put_together_are_one_scan(bounds, missing):
     [
         ({"v2_8": -1.0, "v2_44": -3.0}, r"weight column 'w': 2 of 60 rows .* \(one: -1.0\)"),
         ({"v3_8": 0.5, "v3_44": 1.5}, r"label column 'start': 0.5 is not a whole number"),
-        ({"v4_8": -2.5, "v4_44": -0.25}, r"label column 'known': 2 of 60 rows"),
+        ({"v5_8": -2.5, "v5_44": -0.25}, r"label column 'known': 2 of 60 rows"),
+        ({f"v4_{row}": np.nan for row in range(60)}, "'left': none of 60 rows has a value"),
+        ({f"v4_{row}": 1.0 for row in range(60)}, "'left': all rows with a value have 1; segm"),
+        ({"v4_8": np.inf}, "column 'left': 1 of 60 rows"),
         ({"v0_8": np.inf, "v0_44": -np.inf}, r"column 'a': 2 of 60 rows .*inf"),
     ],
 )
@@ -78,6 +82,22 @@ def test_what_cannot_be_used_is_counted_over_all_parts_and_the_first_is_named(ch
     for bounds in ((0, 60), (0, 10, 60), (0, 20, 30, 60)):
         with pytest.raises(InputDataError, match=said):
             scanned(*bounds, **changes).refuse()
+
+
+def test_an_outcome_comes_beside_its_row_and_decides_nothing():
+    """The sample, its order and all that is found are those without the outcome."""
+    found = scanned(0, 20, 60).finished(30, "frequency")
+    values = block(slice(None)).values
+    for row, outcome in zip(found.sample.T, found.sample_outcomes, strict=True):
+        place = np.flatnonzero((values[:2] == row[:, None]).all(axis=0))
+        if place.size:  # rows with a gap are equal to nothing
+            assert_array_equal(outcome, values[4, place[0]])
+    assert 0 < np.isnan(found.sample_outcomes).sum() < 30
+    other = scanned(0, 20, 60, **{f"v4_{row}": float(row) for row in range(60)})
+    without = other.finished(30, "frequency")
+    for name, expected in vars(without).items():
+        if name != "sample_outcomes":
+            assert_array_equal(getattr(found, name), expected, err_msg=name)
 
 
 def test_a_part_without_rows_changes_nothing():
