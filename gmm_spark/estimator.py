@@ -148,6 +148,8 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
                 opening=found.opening,
                 path=found.path,
                 candidates=found.candidates,
+                alternatives=found.alternatives,
+                outcomeInformation=found.outcome_information,
                 featuresCol=self.getFeaturesCol(),
                 predictionCol=self.getPredictionCol(),
                 probabilityCol=self.getProbabilityCol(),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gmm_spark.advice import edge_of_search
+from gmm_spark.alternatives import Optimum, alternatives
 from gmm_spark.data import Data, Open, num_parameters, opened
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.em import Fit
@@ -36,9 +37,11 @@ def fit_best(open_source: Open, specs: Sequence[Spec], tried: Grid) -> FittedMix
         table, chosen = _table(candidates, trials, data, specs, tried.criterion)
         spec = chosen.start.spec
         threshold = outlier_threshold(data, chosen.start.sample, spec, chosen.fit)
+        others = [Optimum(one, spec, chosen.start.sample) for one in chosen.candidate.rivals]
+        told = alternatives(Optimum(chosen.fit.parameters, spec, chosen.start.sample), others)
     data.notes += edge_of_search(spec.k, tried.k, tried.criterion)
     say("k = %d, %s has the lowest %s", spec.k, spec.structure.name, tried.criterion)
-    return fitted(data, chosen.start, chosen.fit, threshold, table)
+    return fitted(data, chosen.start, chosen.fit, threshold, table, alternatives=told)
 
 
 @dataclass(frozen=True)

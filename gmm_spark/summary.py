@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.standardisation import Columns
 
+# Of the tables of candidates: of mixtures, and of divisions by criterion segmentation.
+_CANDIDATES = (
+    "k int, covarianceType string, numParameters int, criterion double, "
+    "meanLogLikelihood double, standardError double, evaluatedOn string, problem string"
+)
+_DIVISIONS = (
+    "k int, components int, covarianceType string, covarianceFloor double, origin string, "
+    "mergedBy string, numParameters int, meanLogLikelihood double, stability double, "
+    "entropy double, smallestShare double, mutualInformation double, evaluatedOn string, "
+    "why string"
+)
 # More entries than these are counted, not shown, in one line.
 _SHOWN = 8
 
@@ -59,7 +70,21 @@ class GaussianMixtureSummary:
         would take more than 2 MB. A start that was given (initialModel, initialLabelCol,
         initialWeights, initialMeans, initialCovariances) took no steps: it alone is there, its
         rows and meanLogLikelihood are None
-    candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure
+    candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure, the best
+        first; by criterion segmentation, for every division that was considered: see
+        `candidatesDF`
+    alternatives : other optima that were met, at most 10, the likeliest first, a dictionary each:
+        k, clusters; components, in them; covarianceType; meanLogLikelihood, of the sample, in the
+        user's units; difference, of that to this model's on the same rows; entropy, of the
+        assignment of rows to clusters, the mean over the sample in nats (0: every row is certain);
+        changedShare, of the sample that would be in another cluster than with this model, clusters
+        paired so that it is least. Of a fit, those optima that the sample cannot tell from the best
+        by their likelihood; by criterion segmentation, the best of the other divisions. Empty where
+        the start was given, or there was no other
+    outcomeInformation : by criterion segmentation with outcomeCol, what the clusters say of the
+        outcome, by the rows of the sample that did not choose: outcome, its column; bits, mutual
+        information with the cluster; spread, the highest less the lowest rate or mean over clusters
+        with 1 % of these rows; rows, how many. None without an outcome
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
         Celeux and Govaert 2000, with hard assignments, as mclust)
@@ -103,6 +128,8 @@ class GaussianMixtureSummary:
     effectiveNumRows: float | None = None
     clusterWeights: list[float] = field(default_factory=list)
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    outcomeInformation: dict[str, Any] | None = None
     numGaps: dict[str, int] = field(default_factory=dict)
     parameterHistory: list[Parameters | None] = field(
         default_factory=list, repr=False, compare=False
@@ -148,13 +175,19 @@ class GaussianMixtureSummary:
     def candidatesDF(self) -> DataFrame:
         """What a `GaussianMixtureSearch` tried, best first: k, covarianceType, numParameters,
         criterion, meanLogLikelihood, standardError of the criterion's difference to the best,
-        evaluatedOn ("all rows", "sample" or "held-out rows"), problem."""
+        evaluatedOn ("all rows", "sample" or "held-out rows"), problem.
+
+        By criterion segmentation, the divisions that were considered: k, clusters; components, in
+        them; covarianceType; covarianceFloor, null for auto; origin, how it was come to; mergedBy,
+        by what components were merged, null where each is a cluster; numParameters;
+        meanLogLikelihood; stability, the adjusted Rand index of the same division made of other
+        rows, at most 1; entropy, of the assignment, the mean over rows in nats; smallestShare of
+        the rows in a cluster; mutualInformation of cluster and outcome in bits, by the rows that
+        choose; evaluatedOn; why it was taken or not. What was not measured is null."""
         from gmm_spark.engine.cluster import needed_session
 
-        schema = (
-            "k int, covarianceType string, numParameters int, criterion double, "
-            "meanLogLikelihood double, standardError double, evaluatedOn string, problem string"
-        )
+        divisions = any("stability" in candidate for candidate in self.candidates)
+        schema = _DIVISIONS if divisions else _CANDIDATES
         rows = [tuple(c[name.split()[0]] for name in schema.split(", ")) for c in self.candidates]
         return needed_session().createDataFrame(rows, schema)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gmm_spark.alternatives import Optimum, alternatives
 from gmm_spark.data import Data, Open, opened
 from gmm_spark.engine.array_source import array_source
 from gmm_spark.engine.blocks import Roles
@@ -30,6 +31,7 @@ from gmm_spark.mixture.initialisation.methods import labelled_start
 from gmm_spark.mixture.initialisation.multistart import searched
 from gmm_spark.mixture.initialisation.partial_start import PartialStart
 from gmm_spark.mixture.initialisation.path import Path
+from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.multifit import MultiFit
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters, as_structure
@@ -53,6 +55,10 @@ class FittedMixture:
     notes : warnings about the data
     path : of the parameters on the sample, to where EM began; empty where the start was given
     candidates : of a search, what was tried
+    alternatives : other optima that were met
+    merging : of components into clusters, in the order in which they are reported; None where each
+        is one
+    outcome_information : what the clusters say of an outcome; None where there is none
     """
 
     spec: Spec
@@ -67,6 +73,9 @@ class FittedMixture:
     notes: list[str]
     path: Path
     candidates: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    merging: Merging | None = None
+    outcome_information: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,10 +109,20 @@ def fit(open_source: Open, spec: Spec, inputs: Sequence[str] | None = None) -> F
     """
     with opened(open_source, [spec]) as data:
         sample = data.sample(spec)
-        starts = starts_of(data, sample, spec, inputs)
+        met = _starting_candidates(data, sample, spec, inputs)
+        # Of all the rows the sample has the last word.
+        entered = met if sample.num_rows < data.scan.num_rows else met[:1]
+        many = len(entered) > 1
+        starts = [
+            Start(one.parameters, sample, spec, f"start {i}, " if many else "", path=one.path)
+            for i, one in enumerate(entered, 1)
+        ]
         start, found = best(starts, run_em(data, starts))
         threshold = outlier_threshold(data, sample, spec, found)
-    return fitted(data, start, found, threshold)
+        rivals = [one.parameters for one in met if one.parameters is not start.parameters]
+        others = [Optimum(parameters, spec, sample) for parameters in rivals]
+        told = alternatives(Optimum(found.parameters, spec, sample), others)
+    return fitted(data, start, found, threshold, alternatives=told)
 
 
 @refusals()
@@ -187,19 +206,11 @@ def partial_start(spec: Spec) -> PartialStart | None:
     return None if all(part is None for part in given) else PartialStart(*given)
 
 
-def starts_of(data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None) -> list[Start]:
-    """Where EM begins on all the rows: what is given of a start, or what the sample leaves open."""
-    found = _starting_candidates(data, sample, spec, inputs)
-    many = len(found) > 1
-    return [
-        Start(one.parameters, sample, spec, f"start {number}, " if many else "", path=one.path)
-        for number, one in enumerate(found, 1)
-    ]
-
-
 def _starting_candidates(
     data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None
 ) -> Sequence[Candidate]:
+    """Where EM may begin on all the rows: what is given of a start, or what is found on the sample,
+    the best first, then its rivals."""
     if spec.initial_model is not None:
         return [Candidate(_from_model(spec.initial_model, data, sample, spec, inputs))]
     if data.source.roles.label is not None:
@@ -211,9 +222,7 @@ def _starting_candidates(
             sample, spec.k, structure, lambda: _searched(data, sample, spec)[0].parameters
         )
         return [Candidate(found)]
-    starts = _searched(data, sample, spec)
-    # Of all the rows the sample has the last word.
-    return starts if sample.num_rows < data.scan.num_rows else starts[:1]
+    return _searched(data, sample, spec)
 
 
 def _searched(data: Data, sample: Sample, spec: Spec) -> Sequence[Candidate]:
@@ -350,8 +359,9 @@ def fitted(
     found: Fit,
     threshold: float | None,
     candidates: Sequence[dict[str, Any]] = (),
+    **more: Any,
 ) -> FittedMixture:
-    """What came out of a fit, in the user's units."""
+    """What came out of a fit, in the user's units; `more` goes into it as it is."""
     spec, columns = start.spec, data.columns(start.spec)
     restored = found.parameters.restored(columns.standardisation)
     order: NDArray[np.intp] = np.arange(restored.k)
@@ -370,6 +380,7 @@ def fitted(
         data.notes,
         start.path,
         list(candidates),
+        **more,
     )
 
 

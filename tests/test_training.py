@@ -225,6 +225,28 @@ def test_rows_of_weight_0_are_no_rows() -> None:
     assert (found.scan.num_rows, found.scan.num_weightless) == (200, 200)
 
 
+def test_other_optima_are_told_of() -> None:
+    """Two components for three groups, of which any two may be together: three optima, which
+    chance alone tells apart."""
+    rng, group = np.random.default_rng(0), np.arange(300) % 3
+    corners = 4.0 * np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    values = (corners[group] + rng.normal(size=(300, 2))).T
+    found = fit_arrays(values, Spec(k=2, covariance_type="tied"))
+    assert found.alternatives
+    mean = found.fit.log_likelihood / 300
+    for other in found.alternatives:
+        assert (other["k"], other["components"], other["covarianceType"]) == (2, 2, "tied")
+        assert_allclose(other["difference"], other["meanLogLikelihood"] - mean, atol=1e-9)
+        assert -0.1 < other["difference"] <= 1e-9
+        assert 0.2 < other["changedShare"] < 0.5  # a third of the rows, and those between groups
+        assert 0 < other["entropy"] < np.log(2)
+    by_means = fit_arrays(values, Spec(k=2, initial_means=corners[:2]))
+    assert by_means.alternatives == []
+    apart = values[:, group == 0]
+    apart = np.concatenate([apart, apart + 100.0], axis=1)
+    assert fit_arrays(apart, Spec(k=2)).alternatives == []
+
+
 VALUES = np.random.default_rng(6).normal(size=(2, 50))
 
 

@@ -26,10 +26,17 @@ _LEAST_SHARE = 0.01
 def probabilities(parameters: Parameters, clusters: Partition, sample: Sample) -> Array:
     """Of every cluster, the noise's last where there is one, and row of the sample, (c, n);
     `parameters` are standardised."""
+    return evaluated(parameters, clusters, sample)[0]
+
+
+def evaluated(parameters: Parameters, clusters: Partition, sample: Sample) -> tuple[Array, Array]:
+    """As `probabilities`, and the log density of every row in the user's units, (n,)."""
     log_joint = log_joint_densities(parameters, sample)
-    log_joint -= log_joint.max(axis=0)
+    largest = log_joint.max(axis=0)
+    log_joint -= largest
+    density = largest + np.log(np.exp(log_joint).sum(axis=0)) - sample.standardisation.log_volume
     softmax(log_joint)
-    return cluster_probabilities(log_joint, clusters)
+    return cluster_probabilities(log_joint, clusters), density
 
 
 def mean_entropy(probability: Array, weights: Array | None = None) -> float:

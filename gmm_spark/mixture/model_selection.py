@@ -61,6 +61,7 @@ class GridCandidate:
     pessimism: float = 0.0  # what the estimate has too much, to first order
     exact: bool = False  # the sample is all the rows, and was fitted on and judged by
     path: Path = field(default_factory=Path)  # that the parameters took
+    rivals: tuple[Parameters, ...] = ()  # other optima that the sample cannot tell from it
 
 
 def penalised(
@@ -226,9 +227,10 @@ def advance(
         search = multistart.advance(search, fitted_on, executor, telling)
         if not search.finished:
             return replace(state, search=search)
-        best, *_ = multistart.result(search)
+        best, *rivals = multistart.result(search)
         found, density = _judged(best.parameters, fitted_on, judged_on, state)
-        found = replace(found, path=best.path)
+        others = tuple(rival.parameters for rival in rivals)
+        found = replace(found, path=best.path, rivals=others)
     except (DataError, SingularCovarianceError) as error:
         found = GridCandidate(k, structure, None, np.inf, np.inf, -np.inf, str(error))
         density = np.full(judged_on.num_rows, -np.inf)

@@ -1,0 +1,68 @@
+"""Other optima that a fit met, as its summary tells of them: what is gained and lost by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gmm_spark.mixture.divisions import Division, changed_share, evaluated, mean_entropy
+from gmm_spark.mixture.initialisation.candidates import Sample
+from gmm_spark.mixture.merging import Partition
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.spec import Spec
+
+# As many are told of.
+MOST_ALTERNATIVES = 10
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A mixture on a sample, and the clusters that it divides rows into.
+
+    parameters : standardised as the sample is
+    clusters : of components; None, each is one
+    """
+
+    parameters: Parameters
+    spec: Spec
+    sample: Sample
+    clusters: Partition | None = None
+
+    @property
+    def partition(self) -> Partition:
+        """The components of each cluster."""
+        singletons = tuple((component,) for component in range(self.parameters.k))
+        return singletons if self.clusters is None else self.clusters
+
+
+def alternatives(chosen: Optimum, others: Sequence[Optimum]) -> list[dict[str, Any]]:
+    """A dictionary for each of the others, as `GaussianMixtureSummary.alternatives` says, those
+    first that the sample is likeliest under; none where there are none."""
+    if not others:
+        return []
+    probability, density = evaluated(chosen.parameters, chosen.partition, chosen.sample)
+    reference = float(np.average(density, weights=chosen.sample.weights))
+    division = probability.argmax(axis=0)
+    found = list(_compared(division, reference, others[:MOST_ALTERNATIVES]))
+    return sorted(found, key=lambda one: -one["meanLogLikelihood"])
+
+
+def _compared(
+    division: Division, reference: float, others: Sequence[Optimum]
+) -> Iterator[dict[str, Any]]:
+    for other in others:
+        probability, density = evaluated(other.parameters, other.partition, other.sample)
+        weights = other.sample.weights
+        mean = float(np.average(density, weights=weights))
+        yield {
+            "k": len(other.partition),
+            "components": other.parameters.k,
+            "covarianceType": other.spec.structure.name,
+            "meanLogLikelihood": mean,
+            "difference": mean - reference,
+            "entropy": mean_entropy(probability, weights),
+            "changedShare": changed_share(division, probability.argmax(axis=0), weights),
+        }
