@@ -92,18 +92,8 @@ def own(name: str, doc: str, kind: Kind) -> Param[Any]:
     return Param(Params._dummy(), name, doc, typeConverter=_TAKES[kind][0])  # type: ignore[arg-type]
 
 
-class GaussianMixtureParams(
-    HasMaxIter,
-    HasTol,
-    HasSeed,
-    HasFeaturesCol,
-    HasInputCols,
-    HasPredictionCol,
-    HasProbabilityCol,
-    HasWeightCol,
-    HasAggregationDepth,
-):
-    """What the Params of estimators and models have in common.
+class HasSettings(Params):
+    """The Params that `with_settings` gives a class, and how they are set.
 
     A Param given as None is not set, whatever the way: it has its default.
     """
@@ -154,6 +144,21 @@ class GaussianMixtureParams(
             return np.array(value, dtype=float)
         return tuple(value) if isinstance(value, list) else value
 
+
+class GaussianMixtureParams(
+    HasSettings,
+    HasMaxIter,
+    HasTol,
+    HasSeed,
+    HasFeaturesCol,
+    HasInputCols,
+    HasPredictionCol,
+    HasProbabilityCol,
+    HasWeightCol,
+    HasAggregationDepth,
+):
+    """What the Params of estimators and models have in common."""
+
     @property
     def _columns(self) -> ColumnSettings:
         return ColumnSettings(**self._values(COLUMNS))
@@ -188,7 +193,7 @@ def with_settings(
     def equip(kind: _Class) -> _Class:
         kind._settings = tuple(settings)  # type: ignore[attr-defined]
         for each in settings:
-            if not hasattr(GaussianMixtureParams, each.name):
+            if not hasattr(kind, each.name):
                 setattr(kind, each.name, own(each.name, each.doc, each.kind))
             _add(kind, f"get{_capital(each.name)}", _getter(each))
         for each in settings if sets is None else sets:
@@ -199,7 +204,7 @@ def with_settings(
 
 
 def _add(kind: type, name: str, method: Callable[..., Any]) -> None:
-    if not hasattr(GaussianMixtureParams, name) and name not in vars(kind):
+    if not hasattr(kind, name):
         method.__name__, method.__qualname__ = name, f"{kind.__qualname__}.{name}"
         method.__module__ = kind.__module__
         setattr(kind, name, method)
@@ -212,7 +217,7 @@ def _capital(name: str) -> str:
 def _getter(setting: Setting) -> Callable[..., Any]:
     name, default = setting.name, setting.default
 
-    def get(self: GaussianMixtureParams) -> Any:
+    def get(self: HasSettings) -> Any:
         if _has_default(setting) or self.isDefined(name):
             value = self.getOrDefault(name)
             return list(value) if isinstance(value, list) else value
