@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gmm_spark.engine.parquet import ParquetTable
     from gmm_spark.estimator import GaussianMixture
     from gmm_spark.model import GaussianMixtureModel
+    from gmm_spark.prepare.stage import Preparation, PreparationModel
     from gmm_spark.search import GaussianMixtureSearch
     from gmm_spark.summary import GaussianMixtureSummary
 
@@ -23,6 +24,8 @@ __all__ = [
     "GaussianMixtureSearch",
     "GaussianMixtureSummary",
     "ParquetTable",
+    "Preparation",
+    "PreparationModel",
 ]
 
 _HOMES = {
@@ -31,6 +34,8 @@ _HOMES = {
     "GaussianMixtureSearch": "gmm_spark.search",
     "GaussianMixtureSummary": "gmm_spark.summary",
     "ParquetTable": "gmm_spark.engine.parquet",
+    "Preparation": "gmm_spark.prepare.stage",
+    "PreparationModel": "gmm_spark.prepare.stage",
 }
 
 

@@ -46,7 +46,9 @@ FORMAT_VERSION = max(_MERGED_VERSION, *(kind.format_version for kind in FAMILIES
 _DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
 
 
-class _Writer(MLWriter):
+class Writer(MLWriter):
+    """Writes metadata, and in `saveImpl` what a subclass has beside them."""
+
     def __init__(self, instance: Any) -> None:
         super().__init__()
         self.instance = instance
@@ -76,7 +78,7 @@ class _Writer(MLWriter):
         DefaultParamsWriter.saveMetadata(instance, path, needed_session(), extra, params)
 
 
-class ModelWriter(_Writer):
+class ModelWriter(Writer):
     """Writes a `GaussianMixtureModel`; the metadata last, so that half a model is none."""
 
     def saveImpl(self, path: str) -> None:
@@ -147,7 +149,7 @@ def _with_history(
     return replace(summary, sampleHistory=steps, parameterHistory=passes)
 
 
-class EstimatorWriter(_Writer):
+class EstimatorWriter(Writer):
     """Writes a `GaussianMixture`."""
 
     def saveImpl(self, path: str) -> None:
@@ -157,7 +159,9 @@ class EstimatorWriter(_Writer):
         self._save_metadata(path, {"formatVersion": 1, "hasInitialModel": start is not None})
 
 
-class _Reader(MLReader):  # type: ignore[type-arg]
+class Reader(MLReader):  # type: ignore[type-arg]
+    """Reads the metadata of a class; a subclass what else there is."""
+
     def __init__(self, cls: type) -> None:
         super().__init__()
         self.cls = cls
@@ -190,7 +194,7 @@ class _Reader(MLReader):  # type: ignore[type-arg]
         return metadata
 
 
-class ModelReader(_Reader):
+class ModelReader(Reader):
     """Reads a `GaussianMixtureModel`."""
 
     def load(self, path: str | os.PathLike[str]) -> Any:
@@ -239,7 +243,7 @@ class ModelReader(_Reader):
         return model
 
 
-class EstimatorReader(_Reader):
+class EstimatorReader(Reader):
     """Reads a `GaussianMixture`."""
 
     def load(self, path: str | os.PathLike[str]) -> Any:

@@ -82,6 +82,8 @@ def test_all_names_of_the_package_are_there():
         "GaussianMixtureSearch",
         "GaussianMixtureSummary",
         "ParquetTable",
+        "Preparation",
+        "PreparationModel",
     ]
     assert python(code).split() == expected
     code = "import gmm_spark\nprint(*dir(gmm_spark))"

@@ -17,9 +17,12 @@ import pytest
 from pyspark.ml import Estimator, Model, Pipeline, PipelineModel, Transformer
 from pyspark.ml.param import Param
 from pyspark.ml.util import MLReadable, MLWritable
+from pyspark.sql import functions as F
 
 import gmm_spark
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, ModelFileError
+from gmm_spark.prepare.stage import PreparedColumn
+from gmm_spark.prepare.treatments import Prepared
 
 COLUMNS = ["x", "y"]
 
@@ -36,6 +39,11 @@ class Stage:
     wrong: tuple[str, Any] | None
     made: Callable[..., Any] | None = None
     name: str = ""  # where the class has a line already
+    # A column it adds, and the Param that names it with another value and the name then.
+    adds: str = "prediction"
+    renamed: tuple[str, str, str] = ("predictionCol", "other", "other")
+    unusable: str = "CAST(y AS STRING)"  # what it cannot take for its column y
+    has_summary: bool = True  # of what is fitted
 
     def make(self, **more: Any) -> Any:
         made = self.made or self.kind
@@ -68,6 +76,31 @@ STAGES = (
             **arguments
         ).mergeComponents(None, 1, "bhattacharyya"),
         "MergedModel",
+    ),
+)
+_TWICE = Prepared("y", "2 * y", "number", "doubled", "taken as it is", "null", "taken as it is")
+_PREPARES: dict[str, Any] = {
+    "adds": "y_prepared",
+    "renamed": ("suffix", "_other", "y_other"),
+    "unusable": "array(y)",
+    "has_summary": False,
+}
+STAGES = (
+    *STAGES,
+    Stage(
+        gmm_spark.Preparation,
+        {"inputCols": COLUMNS},
+        ("suffix", "_new"),
+        ("maxCategories", 1),
+        **_PREPARES,
+    ),
+    Stage(
+        gmm_spark.PreparationModel,
+        {},
+        ("suffix", "_new"),
+        ("suffix", ""),
+        lambda: gmm_spark.PreparationModel([PreparedColumn("y", "number", "said", (_TWICE,))]),
+        **_PREPARES,
     ),
 )
 ESTIMATORS = [stage for stage in STAGES if issubclass(stage.kind, Estimator)]
@@ -226,7 +259,7 @@ def test_what_is_fitted_knows_its_estimator(stage, data, transformers) -> None:
     fitted = transformers[_named(stage)]
     assert isinstance(fitted, Model)
     assert fitted.uid.startswith(stage.kind.__name__)
-    assert fitted.hasSummary
+    assert not stage.has_summary or fitted.hasSummary
     name, value = stage.changed
     changed = stage.make()
     found = changed.fit(data, {changed.getParam(name): value})
@@ -251,10 +284,10 @@ def test_transform_adds_columns_behind_those_there_are(stage, data, transformers
     assert len(out.columns) > width
     assert [field.dataType for field in out.schema][:width] == [f.dataType for f in data.schema]
     assert [row[:width] for row in _rows(out)] == _rows(data)
-    name = "predictionCol"
-    renamed = transformer.transform(data, {transformer.getParam(name): "other"})
-    assert "other" in renamed.columns
-    assert "other" not in transformer.transform(data).columns
+    name, value, column = stage.renamed
+    renamed = transformer.transform(data, {transformer.getParam(name): value})
+    assert column in renamed.columns
+    assert column not in transformer.transform(data).columns
 
 
 @every_stage
@@ -275,15 +308,15 @@ def test_bad_input_is_one_line_and_one_of_ours(stage, data, transformers) -> Non
     made, transformer = stage.make(), transformers[_named(stage)]
     refused: list[Callable[[], Any]] = [
         lambda: transformer.transform(data.drop("y")),
-        lambda: transformer.transform(data.withColumn("y", data.y.cast("string"))),
-        lambda: transformer.transform(data.withColumnRenamed("id", "prediction")),
+        lambda: transformer.transform(data.withColumn("y", F.expr(stage.unusable))),
+        lambda: transformer.transform(data.withColumnRenamed("id", stage.adds)),
         lambda: transformer.transform([1, 2]),
     ]
     if isinstance(made, Estimator):
         name, value = stage.wrong or stage.changed
         refused += [
             lambda: made.fit(data.drop("y")),
-            lambda: made.fit(data.withColumn("y", data.y.cast("string"))),
+            lambda: made.fit(data.withColumn("y", F.expr(stage.unusable))),
             lambda: made.fit(data.limit(0)),
             lambda: made.fit(data.toPandas()),
             lambda: stage.make(**{name: value}).fit(data),
