@@ -38,6 +38,7 @@ setup(
             "chispa",
             "hypothesis>=6.100",
             "import-linter>=2",
+            "jsonschema>=4.18",
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
             "pandas-stubs",

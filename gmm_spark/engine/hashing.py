@@ -42,3 +42,8 @@ def occurrence_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     ranks = np.empty(ordered.size, dtype=np.uint64)
     ranks[order] = (np.arange(ordered.size) - np.repeat(starts, lengths)).astype(np.uint64)
     return _mixed(hashes + ranks * np.uint64(0xD1B54A32D192ED03))
+
+
+def salted(hashes: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
+    """Other hashes of the same rows, independent of those by another salt."""
+    return _mixed(hashes ^ _mixed(np.array([salt % 2**64], dtype=np.uint64)))

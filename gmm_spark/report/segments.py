@@ -1,0 +1,363 @@
+"""`segments.json`: what a segmentation found, all that a page shows of it, in a versioned format.
+
+The JSON Schema in `docs/segments.schema.json` is made from these models (`python -m
+gmm_spark.report.segments` prints it); `docs/segments.md` explains it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+# A minor version adds optional parts, a major one changes what is there.
+VERSION: Literal["1.0"] = "1.0"
+# Of points of a picture, so many at most.
+MOST_POINTS = 1500
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Effect = Annotated[float, Field(ge=-1, le=1)]
+Kind = Literal["number", "count", "date", "category"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Rows(_Part):
+    """How many rows there are."""
+
+    total: int = Field(description="Rows of the table; rows of weight 0 are none.")
+    with_segment: int = Field(description="Of these, rows that have a segment, noise among them.")
+    without_segment: int = Field(description="Rows without: they have gaps that were skipped.")
+    weight: float = Field(
+        description="Sum of the weights of rows with a segment; their number where the model has "
+        "no column of weights."
+    )
+
+
+class Column(_Part):
+    """A column that segments are described by."""
+
+    name: str
+    words: str = Field(description="Its name made readable: monthly charges.")
+    kind: Kind
+    in_model: bool = Field(
+        description="Whether segments are made by it, or by what was prepared from it."
+    )
+    describes_a_person: bool = Field(
+        description="Whether it names or describes a person, as age, sex and postcode do: it is "
+        "not used in names, unless that was asked for."
+    )
+    edges: list[float] | None = Field(
+        default=None,
+        description="Of a number, the edges of the intervals of `distribution`, ascending; the "
+        "first and the last interval take what lies beyond.",
+    )
+
+
+class Quantiles(_Part):
+    """Values that 5, 25, 50, 75 and 95 % of the rows, by weight, do not exceed."""
+
+    p05: float
+    p25: float
+    p50: float
+    p75: float
+    p95: float
+
+
+class NumberProfile(_Part):
+    """What a number, a count or a date is in a segment. Rows are weighted by their probability of
+    the segment. A date is in days since 1970-01-01."""
+
+    kind: Literal["number", "count", "date"]
+    column: str
+    known: float = Field(description="Size of the segment where the column has a value.")
+    missing: Share | None = Field(description="Share of the segment without a value.")
+    mean: float | None
+    standard_deviation: float | None
+    quantiles: Quantiles | None
+    standard_units: float | None = Field(
+        default=None,
+        description="The mean less that of all rows, in standard deviations of all rows.",
+    )
+    distribution: list[Share] | None = Field(
+        default=None, description="Share of the known rows in every interval of the column's edges."
+    )
+
+
+class ValueShare(_Part):
+    """A value of a category, and how much of a segment has it."""
+
+    value: str
+    share: Share | None = Field(description="Of the rows with a value.")
+
+
+class CategoryProfile(_Part):
+    """What a category is in a segment. Rows are weighted by their probability of the segment."""
+
+    kind: Literal["category"]
+    column: str
+    known: float = Field(description="Size of the segment where the column has a value.")
+    missing: Share | None = Field(description="Share of the segment without a value.")
+    values: list[ValueShare] = Field(
+        description="The most frequent values of all rows, most frequent first, in every segment "
+        "the same."
+    )
+    other: Share | None = Field(description="Share of all other values together.")
+
+
+Profile = Annotated[NumberProfile | CategoryProfile, Field(discriminator="kind")]
+
+
+class Difference(_Part):
+    """How a segment differs from all other rows in a column, or in a value of a category."""
+
+    column: str
+    value: str | None = Field(
+        default=None, description="Of a category, the value; null for numbers."
+    )
+    effect: Effect = Field(
+        description="Of a number Cliff's delta: of a random row of the segment and a random one of "
+        "the rest, the probability that the former has more, less that it has less. Of a value the "
+        "difference of shares, which is the same of 'has it'. One scale, -1 to 1."
+    )
+    standardised: float | None = Field(
+        default=None,
+        description="Of a number, the difference of the means by the root of the mean of the two "
+        "variances (Cohen's d).",
+    )
+    segment: float | None = Field(description="Mean, or share, in the segment.")
+    rest: float | None = Field(description="Mean, or share, in all other rows.")
+    words: str = Field(description="A sentence: tenure 60.1, elsewhere 25.4.")
+
+
+class SegmentOutcome(_Part):
+    """What an outcome is in a segment."""
+
+    outcome: str
+    rows: int = Field(description="Rows predicted to be in it whose outcome is known.")
+    estimate: str = Field(
+        description="Which estimate `value` is: three-step ML or BCH, corrected for rows of the "
+        "wrong segment, or posterior weights, where segments cannot be told apart."
+    )
+    value: float | None = Field(description="Rate, or mean.")
+    standard_error: float | None
+    low: float | None = Field(description="95 % interval of `value`.")
+    high: float | None
+    lift: float | None = Field(description="`value` by that of all rows.")
+    posterior: float | None = Field(description="By probabilities, not corrected.")
+    posterior_low: float | None
+    posterior_high: float | None
+    raw: float | None = Field(description="Of the rows predicted to be in it, not corrected.")
+
+
+class SegmentValue(_Part):
+    """The money of a segment, and how much of it is at risk."""
+
+    total: float = Field(description="Sum over rows of their probability of the segment x value.")
+    share: float | None = Field(description="Of the total of all rows.")
+    mean: float | None
+    at_risk: float | None = Field(
+        default=None,
+        description="`total` x the segment's rate of the outcome: what is lost where customers "
+        "leave at that rate whatever their value.",
+    )
+    at_risk_low: float | None = Field(default=None, description="By the rate's 95 % interval.")
+    at_risk_high: float | None = None
+    at_risk_share: float | None = Field(
+        default=None, description="Of what is at risk in all segments."
+    )
+
+
+class NamePart(_Part):
+    """A part of a segment's name, and what it is said of."""
+
+    column: str
+    words: str
+
+
+class Segment(_Part):
+    """A segment; number -1 is noise, the rows that no segment is like."""
+
+    segment: int = Field(ge=-1, description="The number that `prediction` has.")
+    name: str = Field(description="In plain words; no two segments have the same.")
+    name_parts: list[NamePart]
+    words: str = Field(description="One line: name, size, outcome, value at risk, what to know.")
+    size: float = Field(ge=0, description="Sum of the rows' probabilities (x their weights).")
+    share: Share = Field(description="Of the sizes of all segments.")
+    rows: int = Field(ge=0, description="Rows that are most probably in it.")
+    profile: list[Profile] = Field(description="A part for every column, in their order.")
+    sets_apart: list[Difference] = Field(
+        description="What sets it apart from all other rows, the largest effects first."
+    )
+    outcomes: list[SegmentOutcome] = Field(description="In the order of `outcomes` above.")
+    value: SegmentValue | None = None
+
+
+class Whole(_Part):
+    """All rows that have a segment together."""
+
+    profile: list[Profile]
+
+
+class Outcome(_Part):
+    """Something that happened to rows, or did not, that segments are compared by."""
+
+    name: str
+    words: str
+    kind: Literal["rate", "mean"]
+    value: float | None = Field(description="Rate, or mean, of all rows.")
+    missing: int = Field(description="Rows without a value.")
+
+
+class Value(_Part):
+    """The column of money."""
+
+    column: str
+    total: float
+    missing: int = Field(description="Rows without a value; they count as 0.")
+    outcome: str | None = Field(description="The outcome that value is at risk by.")
+    at_risk: float | None = Field(description="Of all segments together.")
+
+
+class SegmentMembership(_Part):
+    """How sure it is that the rows predicted to be in a segment are in it."""
+
+    segment: int
+    rows: int
+    mean_probability: Share | None = Field(description="Of the segment, over these rows.")
+    shares: list[Share] = Field(
+        description="Shares of these rows whose largest probability is in every interval."
+    )
+    probabilities: list[Share | None] = Field(
+        description="Mean probabilities of all segments over these rows, in their order."
+    )
+
+
+class Membership(_Part):
+    """How mixed rows are between segments."""
+
+    edges: list[Share] = Field(description="Of the intervals of the largest probability.")
+    segments: list[SegmentMembership]
+
+
+class OutlierShare(_Part):
+    segment: int
+    rows: int
+    share: Share | None
+
+
+class Outliers(_Part):
+    """Rows whose log density is under a threshold."""
+
+    threshold: float | None = Field(description="The log density.")
+    rows: int
+    share: Share | None
+    segments: list[OutlierShare]
+
+
+class Choice(_Part):
+    """How the number of segments was chosen, and what was considered."""
+
+    criterion: str | None
+    segments: int
+    components: int
+    structure: str
+    why: str | None = None
+    considered: list[dict[str, JsonValue]] = Field(description="A row a candidate.")
+    alternatives: list[dict[str, JsonValue]] = Field(default=[])
+
+
+class Pass(_Part):
+    number: int
+    kind: str
+    mean_log_likelihood: float | None
+    gain: float | None
+    seconds: float | None
+
+
+class Fit(_Part):
+    """How the fit went."""
+
+    log_likelihood: float | None
+    mean_log_likelihood: float | None
+    aic: float | None
+    bic: float | None
+    icl: float | None
+    converged: bool
+    reason: str
+    rows: int
+    passes: list[Pass]
+    warnings: list[str]
+
+
+class Point(_Part):
+    x: float
+    y: float
+    segment: int
+    probability: Share
+
+
+class Points(_Part):
+    """A sample of the rows in two dimensions, without identifiers."""
+
+    x: str = Field(description="What the first axis is.")
+    y: str
+    points: list[Point] = Field(max_length=MOST_POINTS)
+
+
+class Segments(_Part):
+    """What a segmentation found."""
+
+    version: Literal["1.0"] = Field(
+        description="Of this format: a minor version adds optional parts, a major one changes "
+        "what is there."
+    )
+    made_by: str
+    noun: str = Field(description="What a row is, in plural: customers.")
+    rows: Rows
+    columns: list[Column]
+    not_described: dict[str, str] = Field(
+        default={}, description="Columns that segments are not described by, and why."
+    )
+    outcomes: list[Outcome]
+    value: Value | None = None
+    segments: list[Segment] = Field(description="By number; noise, -1, is the last.")
+    whole: Whole
+    membership: Membership
+    outliers: Outliers | None = None
+    quantiles: str = Field(description="How quantiles, distributions and effects were found.")
+    choice: Choice | None = None
+    fit: Fit | None = None
+    preparation: list[dict[str, JsonValue]] | None = Field(
+        default=None, description="What was done with every column, and why."
+    )
+    points: Points | None = None
+    drift: dict[str, JsonValue] | None = Field(
+        default=None, description="What has changed since an earlier run; not filled yet."
+    )
+    transitions: dict[str, JsonValue] | None = Field(
+        default=None, description="From segment to segment since an earlier run; not filled yet."
+    )
+    notes: list[str] = Field(default=[], description="What a reader has to know.")
+
+    def to_json(self) -> str:
+        """The text of `segments.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Segments:
+        """The segmentation in such a text; pydantic's ValidationError where it is none."""
+        return Segments.model_validate_json(text)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `segments.json`."""
+    schema = Segments.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,174 @@
+"""Segments described over tables: every figure equals a plain aggregation by Spark or numpy."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import functions as F
+
+from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark.report.describing import describe_segments
+from gmm_spark.report.segments import Segments, json_schema
+from tests.conftest import ROOT
+
+SCHEMA = json.loads((ROOT / "docs" / "segments.schema.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    n = 1500
+    segment = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    frame = pd.DataFrame({"customer_id": np.arange(n)})
+    frame["tenure"] = np.round(np.array([10.0, 40.0, 25.0])[segment] + 6 * rng.normal(size=n))
+    frame["bill"] = np.array([20.0, 60.0, 90.0])[segment] + 12 * rng.normal(size=n)
+    frame["plan"] = np.where(rng.random(n) < np.array([0.8, 0.3, 0.1])[segment], "basic", "full")
+    frame.loc[rng.random(n) < 0.1, "plan"] = None
+    frame["calls"] = rng.poisson(np.array([1.0, 3.0, 8.0])[segment]).astype(float)
+    frame.loc[rng.random(n) < 0.2, "calls"] = np.nan
+    frame["since"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["tenure"], unit="D")
+    frame["left"] = rng.random(n) < np.array([0.5, 0.2, 0.05])[segment]
+    frame["empty"] = np.nan
+    far = rng.random(n) < 0.02  # the noise
+    frame.loc[far, "tenure"] = np.round(400 * rng.random(far.sum()))
+    frame.loc[far, "bill"] = 500 * rng.random(far.sum())
+    frame["w"] = 1.0 + frame["customer_id"] % 3
+    return frame
+
+
+@pytest.fixture(scope="module")
+def table(spark, rows):
+    return spark.createDataFrame(rows).repartition(3, "customer_id").cache()
+
+
+@pytest.fixture(scope="module", params=["plain", "weights, noise and merging"])
+def model(request, table) -> GaussianMixtureModel:
+    mixture = GaussianMixture(k=3, inputCols=["tenure", "bill"], numInit=1, seed=1)
+    if request.param == "plain":
+        return mixture.fit(table)
+    mixture.setK(4).setNoise(True).setWeightCol("w").setContamination(0.02)
+    return mixture.fit(table).mergeComponents(table, 3)
+
+
+@pytest.fixture(scope="module")
+def found(model, table) -> Segments:
+    return describe_segments(model, table, outcomes=["left"], value="bill", id="customer_id")
+
+
+def test_profiles_are_plain_aggregations_weighted_by_probabilities(model, table, found) -> None:
+    scored = model.transform(table).withColumn("p", vector_to_array("probability"))
+    weight = F.col("w") if model.isSet("weightCol") else F.lit(1.0)
+    total = scored.count()
+    assert found.rows.total == found.rows.with_segment == total
+    for j, segment in enumerate(found.segments):
+        p = F.col("p")[j] * weight
+        profile = {one.column: one for one in segment.profile}
+        wanted = [F.sum(p).alias("size")]
+        for name in ("tenure", "bill", "calls"):
+            value = F.nanvl(name, F.lit(None).cast("double"))
+            own = F.when(value.isNotNull(), p)
+            mean = F.sum(own * value) / F.sum(own)
+            wanted += [F.sum(own).alias(f"{name} known"), mean.alias(f"{name} mean")]
+            wanted.append((F.sum(own * value**2) / F.sum(own) - mean**2).alias(f"{name} variance"))
+        for value in ("basic", "full"):
+            share = F.sum(F.when(F.col("plan") == value, p)) / F.sum(
+                F.when(F.col("plan").isNotNull(), p)
+            )
+            wanted.append(share.alias(value))
+        wanted.append((F.sum(F.when(F.col("left"), p).otherwise(0.0)) / F.sum(p)).alias("rate"))
+        plain = scored.agg(*wanted).first()
+        assert segment.size == pytest.approx(plain["size"], rel=1e-9)
+        for name in ("tenure", "bill", "calls"):
+            one = profile[name]
+            assert one.known == pytest.approx(plain[f"{name} known"], rel=1e-9)
+            assert one.mean == pytest.approx(plain[f"{name} mean"], rel=1e-9)
+            assert one.missing == pytest.approx(1 - one.known / segment.size, abs=1e-9)
+            variance = plain[f"{name} variance"]
+            assert one.standard_deviation**2 == pytest.approx(variance, rel=1e-6)
+        shares = {one.value: one.share for one in profile["plan"].values}
+        assert shares == pytest.approx({v: plain[v] for v in ("basic", "full")}, rel=1e-9)
+        assert segment.outcomes[0].posterior == pytest.approx(plain["rate"], rel=1e-6)
+        own = scored.where(F.col("prediction") == segment.segment)
+        assert segment.rows == own.count()
+        if segment.rows and not model.isSet("weightCol"):
+            raw = own.agg(F.avg(F.col("left").cast("double"))).first()[0]
+            assert segment.outcomes[0].raw == pytest.approx(raw)
+    assert sum(one.share for one in found.segments) == pytest.approx(1)
+
+
+def test_quantiles_and_effects_are_those_of_weighted_rows(model, table, found) -> None:
+    scored = model.transform(table).withColumn("p", vector_to_array("probability")).toPandas()
+    p = np.array(scored["p"].tolist()).T
+    if model.isSet("weightCol"):
+        p = p * scored["w"].to_numpy()
+    for name in ("tenure", "calls"):
+        values = scored[name].to_numpy()
+        known = ~np.isnan(values)
+        for j, segment in enumerate(found.segments):
+            (one,) = [one for one in segment.profile if one.column == name]
+            own, rest = p[j][known], (p.sum(axis=0) - p[j])[known]
+            expected = np.quantile(
+                values[known], [0.05, 0.25, 0.5, 0.75, 0.95], weights=own, method="inverted_cdf"
+            )
+            assert list(one.quantiles.model_dump().values()) == expected.tolist()
+            sign = np.sign(values[known][:, None] - values[known][None])
+            delta = own @ sign @ rest / own.sum() / rest.sum()
+            (found_one,) = [one for one in segment.sets_apart if one.column == name]
+            assert found_one.effect == pytest.approx(delta, abs=1e-9)
+    assert "exact, of all 1,500 rows" in found.quantiles
+
+
+def test_what_is_written_is_valid_and_read_back(found) -> None:
+    text = found.to_json()
+    jsonschema.validate(json.loads(text), SCHEMA)
+    assert "NaN" not in text
+    assert Segments.from_json(text) == found
+
+
+def test_value_at_risk_is_value_times_rate(found) -> None:
+    (outcome,) = found.outcomes
+    assert found.value.outcome == outcome.name == "left"
+    for segment in found.segments:
+        value, rate = segment.value, segment.outcomes[0]
+        assert value.at_risk == pytest.approx(value.total * rate.value)
+        assert value.at_risk_low == pytest.approx(value.total * rate.low)
+        assert value.at_risk_high == pytest.approx(value.total * rate.high)
+    assert found.value.at_risk == pytest.approx(sum(s.value.at_risk for s in found.segments))
+
+
+def test_membership_and_outliers_are_counts_of_the_scored_rows(model, table, found) -> None:
+    scored = model.transform(table).toPandas()
+    p = np.array([vector.toArray() for vector in scored["probability"]])
+    for j, one in enumerate(found.membership.segments):
+        own = (scored["prediction"] == one.segment).to_numpy()
+        assert one.rows == own.sum()
+        assert_allclose(one.probabilities, p[own].mean(axis=0), atol=1e-12)
+        assert one.mean_probability == one.probabilities[j]
+        counts, _ = np.histogram(p[own].max(axis=1), found.membership.edges)
+        assert_allclose(one.shares, counts / own.sum(), atol=1e-12)
+    if model.getOutlierThreshold() is None:
+        assert found.outliers is None
+    else:
+        assert found.outliers.rows == scored["outlier"].sum()
+
+
+def test_a_scored_table_is_described_as_it_is(model, table, found) -> None:
+    scored = model.transform(table).withColumn(
+        "probability", vector_to_array("probability")
+    )  # as a table in the lake may have it
+    again = describe_segments(model, scored, value="bill", id="customer_id")
+    for one, other in zip(found.segments, again.segments, strict=True):
+        assert one.size == pytest.approx(other.size)
+        assert one.rows == other.rows
+
+
+def test_the_schema_is_that_of_the_models() -> None:
+    """`python -m gmm_spark.report.segments > docs/segments.schema.json` writes it."""
+    assert json_schema() == SCHEMA
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
