@@ -212,8 +212,8 @@ class ChurnSettings(JobSettings):
     )
     cut_off: Label | None = Field(
         None,
-        description="date from which nothing is known: of transactions, features are of what was "
-        "before it, churn of what came after; of a customer table, ages of dates are up to it",
+        description="last day that is known: of transactions, features are of what was up to it, "
+        "churn of what came after; of a customer table, ages of dates are up to it",
     )
     churn_after_days: int | None = Field(
         None, gt=0, description="no purchase in so many days after cut_off is churn: the outcome"

@@ -52,7 +52,7 @@ class TransactionLog:
     """A log of transactions, looked through once: which rows count, and up to which day.
 
     rows : of the log. Left out of them: without_customer; without_day (of customers);
-        after_run_date (of customers)
+        after_run_date (of customers), up to `latest`
     first_day, last_day : of what is left
     cut_off : the last day of which features are made
     churn_after_days : who buys in so many days after the cut-off has not churned; None: no label
@@ -61,11 +61,13 @@ class TransactionLog:
 
     frame: DataFrame
     customer: str
+    has_amount: bool
     has_quantity: bool
     rows: int
     without_customer: int
     without_day: int
     after_run_date: int
+    latest: date
     first_day: date
     last_day: date
     cut_off: date
@@ -76,7 +78,7 @@ class TransactionLog:
         left_out = {
             f"have no customer ({self.customer!r} is null or blank)": self.without_customer,
             "have no day": self.without_day,
-            "lie after run_date": self.after_run_date,
+            f"lie after run_date, as late as {self.latest},": self.after_run_date,
         }
         return [
             f"{count:,} of {self.rows:,} transactions {what} and are left out"
@@ -95,7 +97,7 @@ def customer_table(
     df: DataFrame,
     customer: str,
     time: str,
-    amount: str,
+    amount: str | None = None,
     quantity: str | None = None,
     *,
     basket: str | None = None,
@@ -108,9 +110,9 @@ def customer_table(
 
     `customer`, `time`, `amount` (of the whole row, not of a piece), `quantity` and `basket` (the
     invoice) are columns or SQL expressions, such as "Quantity * UnitPrice". `time` is a date, a
-    timestamp, or text that is recognised as one. `cut_off` is the last day that features know of;
-    not said, it is the last day of the log, or with `churn_after_days` so many days before it.
-    Nothing after `run_date` is read.
+    timestamp, or text that is recognised as one. Without `amount` every row counts 1, and nothing
+    is said of money. `cut_off` is the last day that features know of; not said, it is the last day
+    of the log, or with `churn_after_days` so many days before it. Nothing after `run_date` is read.
 
     A customer is whoever has a row up to the cut-off. Rows without a customer or a day are left
     out, and counted in a warning. The columns, beside the customer's own:
@@ -156,7 +158,7 @@ def open_log(
     *,
     customer: str,
     time: str,
-    amount: str,
+    amount: str | None = None,
     quantity: str | None = None,
     basket: str | None = None,
     cut_off: str | date | None = None,
@@ -185,11 +187,11 @@ def open_log(
         F.expr(customer_sql).alias("_customer"),
         F.expr(known_text(df, customer_sql)).alias("_known"),
         _day(df, time).alias("_day"),
-        *_money(df, "amount", amount),
-        *([] if quantity is None else _money(df, "quantity", quantity)),
+        *_number(df, "amount", amount),
+        *_number(df, "quantity", quantity),
         *([] if basket is None else [F.expr(sql_of(df, "basket", basket)).alias("_basket")]),
     )
-    found = _look(frame, last_known, quantity is not None)
+    found = _look(frame, last_known)
     _check_numbers(found, amount, quantity)
     known = found["known"] - found["without_day"] - found["after"]
     if not known:
@@ -205,11 +207,13 @@ def open_log(
     return TransactionLog(
         frame=kept,
         customer=name,
+        has_amount=amount is not None,
         has_quantity=quantity is not None,
         rows=found["rows"],
         without_customer=found["rows"] - found["known"],
         without_day=found["without_day"],
         after_run_date=found["after"],
+        latest=found["latest"],
         first_day=first,
         last_day=last,
         cut_off=_cut_off(first, last, last_known, said, churn_after_days),
@@ -267,8 +271,11 @@ def _day(df: DataFrame, time: str) -> Column:
     return F.expr(day_sql(sql, kind, reading[0]))
 
 
-def _money(df: DataFrame, key: str, text: str) -> list[Column]:
-    """A number that is added up exactly, and whether it is too large for that."""
+def _number(df: DataFrame, key: str, text: str | None) -> list[Column]:
+    """A number that is added up exactly, and whether it is too large for that; 1 where none is
+    said."""
+    if text is None:
+        return [F.lit(1).cast(_EXACT).alias(f"_{key}"), F.lit(False).alias(f"_{key}_too_large")]
     sql = sql_of(df, key, text)
     kind = df.select(F.expr(sql)).schema[0].dataType
     if not isinstance(kind, T.NumericType):
@@ -282,7 +289,7 @@ def _money(df: DataFrame, key: str, text: str) -> list[Column]:
     ]
 
 
-def _look(frame: DataFrame, last_known: date | None, has_quantity: bool) -> dict[str, Any]:
+def _look(frame: DataFrame, last_known: date | None) -> dict[str, Any]:
     """What one scan of the log finds."""
     known = F.col("_known")
     late = F.lit(False) if last_known is None else F.col("_day") > F.lit(last_known)
@@ -294,9 +301,8 @@ def _look(frame: DataFrame, last_known: date | None, has_quantity: bool) -> dict
         F.count_if(known & late).alias("after"),
         F.count_if(known & F.col("_amount").isNotNull()).alias("amounts"),
         F.count_if(known & F.col("_amount_too_large")).alias("too_large_amount"),
-        (F.count_if(known & F.col("_quantity_too_large")) if has_quantity else F.lit(0)).alias(
-            "too_large_quantity"
-        ),
+        F.count_if(known & F.col("_quantity_too_large")).alias("too_large_quantity"),
+        F.max(F.when(known, F.col("_day"))).alias("latest"),
         F.min(day).alias("first"),
         F.max(day).alias("last"),
     ).first()
@@ -304,7 +310,7 @@ def _look(frame: DataFrame, last_known: date | None, has_quantity: bool) -> dict
     return found.asDict()
 
 
-def _check_numbers(found: dict[str, Any], amount: str, quantity: str | None) -> None:
+def _check_numbers(found: dict[str, Any], amount: str | None, quantity: str | None) -> None:
     for key, text in ("amount", amount), ("quantity", quantity):
         if found[f"too_large_{key}"]:
             raise InputDataError(
@@ -352,11 +358,8 @@ def _per_customer(log: TransactionLog) -> DataFrame:
     customer = F.col("_customer")
     cut_off = F.lit(log.cut_off)
     amount, day = F.col("_amount"), F.col("_day")
-    is_return = amount < 0
-    is_purchase = amount > 0
-    if log.has_quantity:
-        back = F.coalesce(F.col("_quantity") < 0, F.lit(False))
-        is_return, is_purchase = is_return | back, is_purchase & ~back
+    goes_back = F.coalesce(F.col("_quantity") < 0, F.lit(False))
+    is_return, is_purchase = (amount < 0) | goes_back, (amount > 0) & ~goes_back
     past = day <= cut_off
     watched = log.frame
     if log.churn_after_days is not None:
@@ -370,7 +373,7 @@ def _per_customer(log: TransactionLog) -> DataFrame:
         F.count_if(is_purchase).alias("lines"),
         F.coalesce(F.sum(F.when(is_purchase, amount)), zero).alias("spend"),
         F.coalesce(F.sum(F.when(is_return, F.abs(amount))), zero).alias("returned"),
-        *([F.sum(F.when(is_purchase, F.col("_quantity"))).alias("items")] * log.has_quantity),
+        F.sum(F.when(is_purchase, F.col("_quantity"))).alias("items"),
     )
     # Nothing after the cut-off goes beyond this line but that there was a purchase.
     bought = F.col("lines") > 0
@@ -405,7 +408,7 @@ def _per_customer(log: TransactionLog) -> DataFrame:
         F.count(gap).alias("gaps"),
         F.sum(gap).alias("sum_of_gaps"),
         F.sum(gap * gap).alias("sum_of_squares"),
-        *([F.sum(F.when(past, F.col("items"))).cast("double").alias("items")] * log.has_quantity),
+        F.sum(F.when(past, F.col("items"))).cast("double").alias("items"),
     )
     sums = sums.where(F.col("past") > 0)
     purchases, gaps, total = F.col("purchases"), F.col("gaps"), F.col("sum_of_gaps")
@@ -420,7 +423,7 @@ def _per_customer(log: TransactionLog) -> DataFrame:
         "purchases": purchases,
         "spend": spend,
         "spend_per_purchase": F.try_divide(spend, purchases),
-        "items_per_purchase": F.try_divide(F.col("items"), purchases) if log.has_quantity else None,
+        "items_per_purchase": F.try_divide(F.col("items"), purchases),
         "lines_per_purchase": F.try_divide(F.col("lines"), purchases),
         "gap_days": F.try_divide(total, gaps),
         "gap_variation": F.try_divide(deviation * gaps, total),
@@ -430,10 +433,12 @@ def _per_customer(log: TransactionLog) -> DataFrame:
             F.coalesce(F.least(F.try_divide(returned, spend), F.lit(1.0)), F.lit(1.0)),
         ),
     }
+    unknown = [] if log.has_amount else ["spend", "spend_per_purchase"]
+    unknown += [] if log.has_quantity else ["items_per_purchase"]
     label = [] if log.churn_after_days is None else [(F.col("future") == 0).alias(CHURNED)]
     return sums.select(
         customer.alias(log.customer),
-        *(column.alias(n) for n, column in features.items() if column is not None),
+        *(column.alias(name) for name, column in features.items() if name not in unknown),
         *label,
     )
 

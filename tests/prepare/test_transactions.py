@@ -105,6 +105,16 @@ def test_without_basket_and_quantity_purchases_are_days_and_a_return_is_an_amoun
     assert "churned" not in found["anna"]
 
 
+def test_without_amounts_every_row_counts_one(log) -> None:
+    found = by_customer(made(log, amount=None))
+    assert not {"spend", "spend_per_purchase"} & found["anna"].keys()
+    assert {who: row["purchases"] for who, row in found.items()} == {
+        "anna": 3, "bert": 3, "cleo": 1, "dora": 1,
+    }  # fmt: skip
+    assert found["anna"]["return_share"] == 1 / 4
+    assert found["bert"]["trend"] == -1 / 3
+
+
 def test_the_future_tells_nothing_but_who_churned(spark, log) -> None:
     """Whatever happens after the cut-off, the features are the same."""
     before = by_customer(made(log, churn_after_days=30))
@@ -137,8 +147,17 @@ def test_the_same_bits_whatever_the_order_and_the_partitions(spark) -> None:
         for df in (one, other)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    spent = rows[rows["amount"] > 0].groupby("who")["amount"].agg(math.fsum)
+    bought = rows[rows["amount"] > 0]
+    spent = bought.groupby("who")["amount"].agg(math.fsum)
     np.testing.assert_array_equal(tables[0]["spend"], spent)
+    # Some buy on the very day in the middle: it is of the earlier half.
+    first = bought.groupby("who")["time"].transform("min")
+    since = [(day - start).days for day, start in zip(bought["time"], first, strict=True)]
+    tenure = [(rows["time"].max() - start).days for start in first]
+    assert any(2 * a == b for a, b in zip(since, tenure, strict=True))
+    is_later = [2 * a > b for a, b in zip(since, tenure, strict=True)]
+    later = bought[is_later].groupby("who")["amount"].sum()
+    np.testing.assert_allclose(tables[0]["trend"], 2 * later / spent - 1, rtol=1e-9)
 
 
 def test_the_cut_off_is_the_last_day_or_so_many_days_before_it(log) -> None:
@@ -157,7 +176,7 @@ def test_what_is_left_out_is_counted(log, caplog) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "2 of 18 transactions have no customer ('who' is null or blank) and are left out",
         "1 of 18 transactions have no day and are left out",
-        "5 of 18 transactions lie after run_date and are left out",
+        "5 of 18 transactions lie after run_date, as late as 2024-07-31, and are left out",
     ]
     found = by_customer(table)
     assert "emil" not in found
