@@ -251,7 +251,7 @@ def _random_start(
     )
 
 
-def _seeds(points: Array, k: int, rng: np.random.Generator) -> Array:
+def seeds(points: Array, k: int, rng: np.random.Generator) -> Array:
     """Greedy k-means++ seeding (Arthur and Vassilvitskii 2007), (d, k)."""
     n = points.shape[1]
     centres = [points[:, rng.integers(n)]]
@@ -272,26 +272,26 @@ def _seeds(points: Array, k: int, rng: np.random.Generator) -> Array:
     return np.stack(centres, axis=1)
 
 
-def _nearest(points: Array, centres: Array) -> Labels:
+def nearest(points: Array, centres: Array) -> Labels:
     distances = -2 * (centres.T @ points) + (centres**2).sum(axis=0)[:, None]
     return np.asarray(distances.argmin(axis=0), dtype=np.intp)
 
 
 def _seed_labels(points: Array, k: int, index: int, rng: np.random.Generator) -> Labels:
-    return _nearest(points, _seeds(points, k, rng))
+    return nearest(points, seeds(points, k, rng))
 
 
 def _kmeans_labels(points: Array, k: int, index: int, rng: np.random.Generator) -> Labels:
     """Lloyd's algorithm from k-means++ seeds."""
-    centres = _seeds(points, k, rng)
-    labels = _nearest(points, centres)
+    centres = seeds(points, k, rng)
+    labels = nearest(points, centres)
     for _ in range(30):
         members = np.zeros((k, points.shape[1]))
         members[labels, np.arange(points.shape[1])] = 1.0
         counts = members.sum(axis=1)
         filled = counts > 0
         centres[:, filled] = (points @ members[filled].T) / counts[filled]
-        before, labels = labels, _nearest(points, centres)
+        before, labels = labels, nearest(points, centres)
         if (labels == before).all():
             break
     return labels
@@ -315,4 +315,4 @@ def _ward_labels(points: Array, k: int, index: int, rng: np.random.Generator) ->
     )
     if size == n:
         return np.asarray(groups, dtype=np.intp)
-    return _nearest(points, centres)
+    return nearest(points, centres)

@@ -1,0 +1,326 @@
+"""Mixtures that may stand for segments: optima of the likelihood and what lies beside them.
+
+The optimum of the highest likelihood is often not the division people can use, so several ways of
+coming to k segments are tried: k-means; EM from there and from other starts, of several covariance
+structures; the same with components that may not be narrow; and mixtures of more components merged
+into k clusters, by the entropy of the assignment and by Bhattacharyya's distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.families import Categorical
+from gmm_spark.mixture.initialisation.candidates import (
+    Candidate,
+    Sample,
+    advance,
+    log_joint_densities,
+    ranked,
+)
+from gmm_spark.mixture.initialisation.methods import (
+    Labels,
+    nearest,
+    seeds,
+    start_from_groups,
+    starting_values,
+)
+from gmm_spark.mixture.m_step import above_floor
+from gmm_spark.mixture.merging import (
+    EntropyMerging,
+    MergeCriterion,
+    Partition,
+    Request,
+    bhattacharyya_hierarchy,
+    numbered,
+)
+from gmm_spark.mixture.numerics import Array, softmax
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.structures import STRUCTURES, Structure
+
+# The sample that a structure and a covariance floor, a fraction of the columns' deviations or None
+# for their recording resolution, are fitted on. All have the same rows in the same order.
+SampleFor = Callable[[Structure, float | None], Sample]
+
+FLOORS = 0.1, 0.3
+# Rows that candidates are fitted on, and those that k-means goes on with.
+ROWS, _KMEANS_ROWS = 4096, 16_384
+# Starts of k-means, and steps of Lloyd's algorithm.
+_KMEANS_STARTS, _KMEANS_STEPS = 6, 100
+# Starts of EM beside that from k-means, in the other metrics of `starting_values`; steps of EM of
+# all starts, and of those that go on.
+_STARTS = 1, 2
+_FIRST_STEPS, _STEPS, _FLOOR_STEPS = 8, 40, 25
+# A mixture has so many rows a free parameter, or is not tried.
+_ROWS_A_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A way of dividing rows into segments.
+
+    parameters : of the mixture, in standardised coordinates
+    clusters : which of its components are one segment
+    floor : the covariance floor it was fitted with, a fraction; None is the recording resolution
+    start : in words, where EM began
+    merged_by : how components were merged; None where each is a segment
+    hard : the parameters are those of rows that each belong wholly to one segment; EM, which
+        shares rows out, would lead away from them
+    """
+
+    parameters: Parameters
+    clusters: Partition
+    floor: float | None = None
+    start: str = "k-means"
+    merged_by: MergeCriterion | None = None
+    hard: bool = False
+
+    @property
+    def k(self) -> int:
+        """Segments."""
+        return len(self.clusters)
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+        if self.hard:
+            return "k-means"
+        parts = [self.parameters.structure.name]
+        if self.floor is not None:
+            parts.append(f"no narrower than {self.floor:g}")
+        if self.merged_by is not None:
+            parts.append(f"{self.parameters.k} components merged by {self.merged_by}")
+        return ", ".join(parts)
+
+
+# --- k-means ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows as k-means sees them: numbers and counts divided by their standard deviations, the
+    levels of categories as 0 and 1; what is not known lies at the mean.
+
+    values : (D, n)
+    deviations : (d,) of the numbers, in standardised coordinates
+    """
+
+    values: Array
+    deviations: Array
+
+    @staticmethod
+    def of(sample: Sample) -> Points:
+        z = sample.z
+        means, deviations = _moments(z)
+        parts = [(z - means[:, None]) / deviations[:, None]]
+        for family, values in sample.of_families:
+            if isinstance(family, Categorical):
+                parts.append(family.coordinates(values))
+            else:
+                mean, deviation = _moments(values)
+                parts.append((values - mean[:, None]) / deviation[:, None])
+        points = np.concatenate(parts)
+        points[np.isnan(points)] = 0.0
+        return Points(points, deviations)
+
+
+def _moments(values: Array) -> tuple[Array, Array]:
+    """Means and standard deviations of what is known of rows; 1 where there is no deviation."""
+    known = ~np.isnan(values)
+    count = np.maximum(known.sum(axis=1), 1)
+    means = np.where(known, values, 0.0).sum(axis=1) / count
+    squares = np.where(known, (values - means[:, None]) ** 2, 0.0).sum(axis=1) / count
+    return means, np.sqrt(np.where(squares > 0, squares, 1.0))
+
+
+def kmeans(points: Array, k: int, seed: int, starts: int = _KMEANS_STARTS) -> tuple[Array, Labels]:
+    """Centres (D, k) and labels (n,) of the best of several runs of Lloyd's algorithm from
+    k-means++ seeds on the first rows, gone on with on more of them."""
+    first = points[:, :ROWS]
+    best, least = None, np.inf
+    for index in range(starts):
+        rng = np.random.default_rng([seed, k, index])
+        centres, inertia = _lloyd(first, seeds(first, k, rng), 20)
+        if inertia < least:
+            best, least = centres, inertia
+    assert best is not None
+    centres, _ = _lloyd(points[:, :_KMEANS_ROWS], best, _KMEANS_STEPS)
+    return centres, nearest(points, centres)
+
+
+def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
+    """Centres after so many steps at most, and the sum of squared distances less a constant."""
+    centres = np.array(centres)
+    rows, labels = np.arange(points.shape[1]), None
+    for _ in range(steps):
+        distances = -2 * (centres.T @ points) + (centres**2).sum(axis=0)[:, None]
+        before, labels = labels, distances.argmin(axis=0)
+        inertia = float(distances[labels, rows].sum())
+        if before is not None and (labels == before).all():
+            break
+        members = np.zeros(distances.shape)
+        members[labels, rows] = 1.0
+        counts = members.sum(axis=1)
+        filled = counts > 0
+        centres[:, filled] = (points @ members[filled].T) / counts[filled]
+    return centres, inertia
+
+
+def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labels) -> Proposal:
+    """k-means as a mixture: equal weights, and covariances equal and proportional to the columns'
+    variances, so that the nearest centre is the most probable component; k-means is
+    classification EM of this model (Celeux and Govaert 1992). Categories and counts follow the
+    distributions they have in each segment, so that beside them rows may be of another one."""
+    k, d = centres.shape[1], sample.d
+    found = start_from_groups(sample, labels, k, STRUCTURES["EEI"])
+    within = 1.0
+    if d:
+        apart = points.values[:d] - centres[:d, labels]
+        within = max(float((apart**2).mean()), 1e-6)
+    covariances = np.maximum(within * points.deviations**2, sample.floor**2)
+    means, _ = _moments(sample.z)
+    return Proposal(
+        replace(
+            found,
+            weights=np.full(k, found.weights.sum() / k),
+            means=(means[:, None] + points.deviations[:, None] * centres[:d]).T,
+            covariances=covariances,
+        ),
+        singletons(k),
+        hard=True,
+    )
+
+
+def singletons(k: int) -> Partition:
+    """Every component a cluster of its own."""
+    return tuple((component,) for component in range(k))
+
+
+# --- mixtures -----------------------------------------------------------------------------
+
+
+def sizes_tried(ks: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of components: of the segments asked for, and more of them to be merged."""
+    most = max(ks)
+    more = (most + 2, 2 * most) if len(ks) > 1 else (most + 2, 2 * most, 3 * most)
+    return tuple(sorted({*ks, *more}))
+
+
+def optima(
+    sample_for: SampleFor,
+    structure: Structure,
+    sizes: Sequence[int],
+    labels: dict[int, Labels],
+    seed: int,
+) -> Iterator[tuple[Candidate, float | None]]:
+    """Where EM leads, for every number of components: from k-means, and from other starts where
+    that is another optimum; and with wider floors where these make a difference.
+
+    Parameters
+    ----------
+    labels : by number of components, those of k-means, (n,), of the sample's first rows
+    """
+    sample = sample_for(structure, None).first(ROWS)
+    found = list(_advanced(sample, _starts(sample, structure, sizes, labels, seed)))
+    yield from ((one, None) for one in found)
+    if structure.shared or sample.d == 0:
+        return
+    for fraction in FLOORS:
+        wider = sample_for(structure, fraction).first(ROWS)
+        lifted = [
+            Candidate(above_floor(one.parameters, wider.floor), mark=one.mark)
+            for one in found
+            if _narrowest(one.parameters) < fraction
+        ]
+        if lifted:
+            after = advance(wider, lifted, steps=_FLOOR_STEPS, tol=1e-5)
+            yield from ((one, fraction) for one in after)
+
+
+def _starts(
+    sample: Sample,
+    structure: Structure,
+    sizes: Sequence[int],
+    labels: dict[int, Labels],
+    seed: int,
+) -> list[Candidate]:
+    """Starts of every size; the mark says from what."""
+    starts: list[Candidate] = []
+    for k in sizes:
+        if structure.num_free_parameters(k, sample.d, sample.families) * _ROWS_A_PARAMETER > max(
+            sample.num_rows, 400
+        ):
+            continue
+        own = labels.get(k)
+        if own is not None:
+            try:
+                start = start_from_groups(sample, own[: sample.num_rows], k, structure)
+                starts.append(Candidate(start, mark="k-means"))
+            except SingularCovarianceError:
+                pass
+        for index in _STARTS:
+            other = starting_values(sample, k, structure, "k-means", index, seed)
+            if other is not None:
+                starts.append(Candidate(other, mark="another start"))
+    return starts
+
+
+def _advanced(sample: Sample, starts: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Starts some steps on, stacked; of every size that from k-means, and the best one at another
+    optimum."""
+    first = advance(sample, starts, steps=_FIRST_STEPS) if starts else []
+    going: list[Candidate] = []
+    for k in sorted({one.parameters.k for one in first}):
+        of_size = [one for one in first if one.parameters.k == k]
+        going += [one for one in of_size if one.mark == "k-means"]
+        going += [one for one in ranked(sample, of_size) if one.mark != "k-means"][:1]
+    after = advance(sample, going, steps=_STEPS, tol=1e-5) if going else []
+    for k in sorted({one.parameters.k for one in after}):
+        yield from ranked(sample, [one for one in after if one.parameters.k == k])
+
+
+def _narrowest(parameters: Parameters) -> float:
+    """The smallest deviation of a component along any direction."""
+    dense = parameters.dense_covariances()[parameters.weights > 0]
+    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(dense).min(initial=np.inf))))
+
+
+def merged(
+    candidate: Candidate, floor: float | None, ks: Sequence[int], sample: Sample
+) -> Iterator[Proposal]:
+    """Its components as segments, where there are as many as asked for, and merged where they are
+    more."""
+    parameters = candidate.parameters
+    plain = Proposal(parameters, singletons(parameters.k), floor, candidate.mark)
+    if parameters.k in ks:
+        yield plain
+    fewer = [k for k in ks if k < parameters.k]
+    if not fewer or (parameters.weights <= 0).any():
+        return
+    log_joint = log_joint_densities(parameters, sample)
+    log_joint -= log_joint.max(axis=0)
+    softmax(log_joint)
+    by_entropy = EntropyMerging(
+        parameters.k,
+        parameters.noise is not None,
+        min(fewer),
+        lambda partition: partition,
+        lambda request: _sums(request, log_joint),
+        sample.num_rows,
+    )
+    hierarchies = by_entropy.run()[0], bhattacharyya_hierarchy(parameters)
+    for k in fewer:
+        seen: set[Partition] = set()
+        for hierarchy in hierarchies:
+            clusters = numbered(hierarchy.partition(k), parameters.weights, keep_order=False)
+            if clusters not in seen:
+                seen.add(clusters)
+                yield replace(plain, clusters=clusters, merged_by=hierarchy.by)
+
+
+def _sums(request: Request, responsibilities: Array) -> Array:
+    return request.sums(responsibilities, None)
