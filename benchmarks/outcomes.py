@@ -7,13 +7,16 @@ component; the mixture is fitted to the rows, from the truth on; and the rates a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gmm_spark.mixture import em
 from gmm_spark.mixture.kernel import BlockKernel, array_pass
+from gmm_spark.mixture.merging import Partition, cluster_probabilities
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.outcomes import (
@@ -40,6 +43,7 @@ class Case:
     weights: tuple[float, ...]
     means: tuple[tuple[float, ...], ...]
     rates: tuple[float, ...]
+    clusters: Partition | None = None  # of components, where they are merged; rates are of these
 
     def truth(self) -> Parameters:
         structure, k, d = STRUCTURES[self.code], len(self.weights), len(self.means[0])
@@ -60,29 +64,46 @@ CASES = {
         (0.05, 0.3, 0.6),
     ),
     "free and near": Case("three, 2 apart", "VVV", (0.4, 0.35, 0.25), PLANE, (0.05, 0.3, 0.6)),
+    "merged": Case(
+        "three, 2 apart, two of them merged", "EEE", (0.4, 0.35, 0.25), PLANE, (0.05, 0.6),
+        ((0, 1), (2,)),
+    ),
 }  # fmt: skip
 SETTINGS = (
-    ("two", 1000), ("line", 2000), ("line", 3000), ("plane", 1000), ("plane", 2000),
-    ("plane", 3000), ("free", 3000), ("free and near", 3000),
+    ("two", 1000), ("plane", 1000), ("plane", 3000), ("merged", 1000), ("line", 2000),
+    ("free", 3000), ("free and near", 3000),
 )  # fmt: skip
+ASSIGNMENTS: tuple[Assignment, ...] = "soft", "modal"
 
 
-def simulations(runs: int = RUNS) -> Iterator[dict[str, Any]]:
+def simulations(runs: int = RUNS, processes: int = 1) -> Iterator[dict[str, Any]]:
     """What `simulated` finds of every case and number of rows."""
     for name, rows in SETTINGS:
-        yield simulated(name, rows, runs)
+        yield simulated(name, rows, runs, processes)
 
 
-def simulated(name: str, rows: int, runs: int) -> dict[str, Any]:
+def simulated(
+    name: str,
+    rows: int,
+    runs: int,
+    processes: int = 1,
+    assignments: tuple[Assignment, ...] = ASSIGNMENTS,
+) -> dict[str, Any]:
     """Of each way to estimate, by component: the mean of what it is off by, the standard deviation
     of that, and in which share of the runs the 95 % interval covers the rate."""
     case = CASES[name]
-    truth, rates = case.truth(), np.array(case.rates)
+    rates = np.array(case.rates)
+    run = partial(_run, case, rows, assignments)
+    if processes > 1:
+        with ProcessPoolExecutor(processes) as pool:
+            every = list(pool.map(run, range(runs), chunksize=20))
+    else:
+        every = [run(seed) for seed in range(runs)]
     found: dict[str, list[Estimates]] = {}
-    for seed in range(runs):
-        for how, estimates in _run(truth, rates, rows, seed):
+    for one in every:
+        for how, estimates in one.items():
             found.setdefault(how, []).append(estimates)
-    said = {"case": case.said, "structure": truth.structure.name, "rows": rows, "runs": runs}
+    said = {"case": case.said, "structure": STRUCTURES[case.code].name, "rows": rows, "runs": runs}
     return {
         **said,
         "rates": case.rates,
@@ -90,27 +111,33 @@ def simulated(name: str, rows: int, runs: int) -> dict[str, Any]:
     }
 
 
-def _run(truth: Parameters, rates: Any, rows: int, seed: int) -> Iterator[tuple[str, Estimates]]:
-    rng = np.random.default_rng(seed)
+def _run(
+    case: Case, rows: int, assignments: tuple[Assignment, ...], seed: int
+) -> dict[str, Estimates]:
+    rng, truth = np.random.default_rng(seed), case.truth()
+    clusters = case.clusters or tuple((j,) for j in range(truth.k))
+    cluster_of = np.array([[j in one for one in clusters] for j in range(truth.k)]).argmax(axis=1)
     component = rng.choice(truth.k, rows, p=truth.weights)
     block = np.ascontiguousarray((truth.means[component] + rng.normal(size=(rows, truth.d))).T)
-    outcome = (rng.random(rows) < rates[component]).astype(float)
+    outcome = (rng.random(rows) < np.array(case.rates)[cluster_of[component]]).astype(float)
     by = Standardisation(np.zeros(truth.d), np.ones(truth.d))
     problem = em.Problem(by, np.zeros(truth.d), 1e-8, 1000, "anderson")
     fitted = em.fit(array_pass(block), truth, problem).parameters
     responsibilities = BlockKernel(natural_parameters([fitted], by)).log_joint(block)
     responsibilities -= responsibilities.max(axis=0)
     softmax(responsibilities)
-    sums = OutcomeSums.of(responsibilities, outcome)
+    sums = OutcomeSums.of(cluster_probabilities(responsibilities, clusters), outcome)
     drawn = OutcomeRows(block, responsibilities, outcome)
-    ways: tuple[Assignment, ...] = ("soft", "modal")
-    for assignment in ways:
+    found = {}
+    for assignment in assignments:
         if are_told_apart(sums, assignment):
-            own = Uncertainty(sums, drawn, fitted, rows, assignment)
-            yield f"three-step ML, {assignment}", own.of_three_step_ml()
-    known = Uncertainty(sums, drawn, fitted, None)
-    yield "the mixture taken as known", known.of_three_step_ml()
-    yield "posterior weights", Uncertainty(sums, drawn, fitted, rows).of_posterior_weighted()
+            own = Uncertainty(sums, drawn, fitted, rows, assignment, clusters=clusters)
+            found[f"three-step ML, {assignment}"] = own.of_three_step_ml()
+    known = Uncertainty(sums, drawn, fitted, None, clusters=clusters)
+    found["the mixture taken as known"] = known.of_three_step_ml()
+    plain = Uncertainty(sums, drawn, fitted, rows, clusters=clusters)
+    found["posterior weights"] = plain.of_posterior_weighted()
+    return found
 
 
 def _told(estimates: list[Estimates], rates: Any) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def outcomes(bench: Bench) -> None:
     """Rates by segment where these overlap: bias and coverage."""
     record = bench.record("outcomes")
     record.content["simulations"] = []
-    for found in simulations():
+    for found in simulations(processes=bench.processes.cores):
         record.content["simulations"].append(found)
         record.save()
         covered = found["estimates"]["three-step ML, soft"]["coverage"]
