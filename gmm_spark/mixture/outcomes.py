@@ -23,6 +23,10 @@ Oberski and Vermunt 2014, "Relating latent class assignments to external variabl
 errors for correct inference", whose assignments are of discrete patterns). The information about
 the mixture is the mean outer product of its scores.
 
+Where components overlap, the likelihood of the mixture is no parabola within two standard errors,
+and what the mixture adds is had from its profile (`profile_likelihood`) where the rows are at hand
+that it was fitted to.
+
 An interval of a rate holds the values that a test of 5 % does not reject, the variance being that
 at the value tested: for segments that do not overlap it is that of Wilson (1927), it never leaves
 [0, 1], and does not widen near 0 and 1, as one on the logit scale does where segments overlap.
@@ -32,16 +36,20 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Literal
 
 import numpy as np
 
+from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.kernel import BlockKernel
 from gmm_spark.mixture.merging import Partition, cluster_probabilities
-from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.natural import natural_parameters
+from gmm_spark.mixture.numerics import Array, softmax
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.profile_likelihood import Slopes, is_maximum, profile_bound
 from gmm_spark.mixture.scores import ScoreFunction
 
 Assignment = Literal["soft", "modal"]
@@ -56,6 +64,8 @@ _LEAST_SINGULAR = 1e-6
 _LEAST_SHARE = 1e-12
 _NEWTON_STEPS = 200
 _CHUNK = 1024
+# Multiplications of one information matrix: where it takes more, the delta method has to do.
+_MOST_WORK = 3e8
 
 
 @dataclass(frozen=True)
@@ -387,7 +397,7 @@ class Uncertainty:
             variances[there] += self._mixture.variances(slopes)
         found = _linear("BCH", values, np.sqrt(variances))
         if not self._sums.is_rate:
-            return found
+            return self._profiled(found)
         return replace(found, low=np.clip(found.low, 0, 1), high=np.clip(found.high, 0, 1))
 
     def of_three_step_ml(self) -> Estimates:
@@ -409,11 +419,35 @@ class Uncertainty:
             constant = constant + self._mixture.variances(of_all)
             linear = linear + 2 * ((of_all @ self._mixture.covariance) * own).sum(axis=1)
             quadratic = quadratic + self._mixture.variances(own)
-        full = [np.full(values.size, np.nan) for _ in range(3)]
-        for whole, part in zip(full, (constant, linear, quadratic), strict=True):
-            whole[there] = part
-        low, high = _quadratic(values, *full)
-        return Estimates("three-step ML", values, np.sqrt(np.maximum(full[0], 0)), low, high)
+        full = np.full((3, values.size), np.nan)
+        full[:, there] = constant, linear, quadratic
+        low, high = _quadratic(values, full[0], full[1], full[2])
+        errors = np.sqrt(np.maximum(full[0], 0))
+        return self._profiled(Estimates("three-step ML", values, errors, low, high))
+
+    def _profiled(self, estimates: Estimates) -> Estimates:
+        """The estimates with the bounds of the profile likelihood, where these differ."""
+        mixture, there = self._mixture, np.flatnonzero(self._sums.present)
+        rows = self._rows.outcome.size
+        if mixture is None or self._sums.rows > rows or mixture.work > _MOST_WORK:
+            return estimates
+        means = _MeansUnder(
+            mixture, self._assigned(), self._parts, self._row_share, self._sums.is_rate
+        )
+        fitted = means(mixture.parameters)
+        if fitted is None or not is_maximum(fitted[0].slopes()):
+            return estimates
+        low, high = np.array(estimates.low), np.array(estimates.high)
+        for place, own in enumerate(fitted):
+            for sign, bounds in ((-1, low), (1, high)):
+                found = profile_bound(means.of(place), own, Z, sign)
+                if found is not None:
+                    bounds[there[place]] = found[0].interval(Z**2 - found[1])[(sign + 1) // 2]
+        return replace(
+            estimates,
+            low=np.minimum(low, estimates.values),
+            high=np.maximum(high, estimates.values),
+        )
 
     def _inverse(self) -> Array:
         """What turns sums of a_s (y - E[y | x]) into changes of the means, (k, s)."""
@@ -437,20 +471,28 @@ class _Mixture:
     def __init__(
         self, parameters: Parameters, rows: OutcomeRows, weights: Array, fitted_rows: float
     ) -> None:
+        self.parameters, self.rows, self.fitted_rows = parameters, rows, fitted_rows
         self._scores = ScoreFunction(parameters)
-        self._rows, self._weights = rows, weights / weights.sum()
-        information: Array | float = 0.0
+        self.weights = weights / weights.sum()
+        information: Array = np.zeros(())
         for at, raw in self._chunks():
             scores = self._scores.together(raw)
-            information = information + (scores * self._weights[at, None]).T @ scores
-        # What the rows say nothing of, as a common factor of weights, changes nothing.
-        self.covariance = np.linalg.pinv(information, rcond=1e-10, hermitian=True) / fitted_rows
+            information = information + (scores * self.weights[at, None]).T @ scores
+        self.covariance = _inverse_information(information) / fitted_rows
+
+    @property
+    def work(self) -> float:
+        """Multiplications of an information matrix."""
+        return float(self.rows.outcome.size) * self._scores.size**2
+
+    def chunks(self) -> Iterator[slice]:
+        n = self.rows.outcome.size
+        for start in range(0, n, _CHUNK):
+            yield slice(start, min(n, start + _CHUNK))
 
     def _chunks(self) -> Iterator[tuple[slice, Array]]:
-        n = self._rows.outcome.size
-        for start in range(0, n, _CHUNK):
-            at = slice(start, min(n, start + _CHUNK))
-            yield at, self._scores(self._rows.block[:, at], self._rows.responsibilities[:, at])
+        for at in self.chunks():
+            yield at, self._scores(self.rows.block[:, at], self.rows.responsibilities[:, at])
 
     def variances(self, slopes: Array) -> Array:
         """Of what changes with the parameters by slopes (n, parameters)."""
@@ -460,10 +502,10 @@ class _Mixture:
         """How the means of factors (S, n) times the responsibilities of each of the parts, sets of
         components, change with the parameters, (S, parts, parameters): r_k changes by r_k times
         its component's score less that of the mixture."""
-        scores, r = self._scores, self._rows.responsibilities
+        scores, r = self._scores, self.rows.responsibilities
         found = np.zeros((len(factors), len(parts), scores.size))
         for at, raw in self._chunks():
-            weighted = factors[:, at] * self._weights[at]
+            weighted = factors[:, at] * self.weights[at]
             own = weighted @ raw
             for place, part in enumerate(parts):
                 found[:, place] -= (weighted * r[part, at].sum(axis=0)) @ raw
@@ -483,18 +525,193 @@ class _Mixture:
         )
 
 
+class _MeansUnder:
+    """Means of an outcome by component, or by cluster of them, under mixtures near the fitted
+    one, at the same assignment of the rows.
+
+    Parameters
+    ----------
+    mixture : the fitted one, with its rows
+    assigned : (k, n) the assignment
+    parts : the components of each of the k
+    row_share : (n,) of the variance of a mean of the rows
+    is_rate : whether the outcome is 0 or 1
+    """
+
+    def __init__(
+        self,
+        mixture: _Mixture,
+        assigned: Array,
+        parts: Sequence[list[int]],
+        row_share: Array,
+        is_rate: bool,
+    ) -> None:
+        self.mixture, self.assigned, self.parts = mixture, assigned, parts
+        self.row_share, self.is_rate = row_share, is_rate
+        weighted = assigned * mixture.weights
+        self.weighted, self.outcomes = weighted, weighted @ mixture.rows.outcome
+        parameters = mixture.parameters
+        scale = np.sqrt(parameters.weights @ parameters.variances() / parameters.weights.sum())
+        if parameters.structure.one_scale:
+            scale[:] = scale.max(initial=0.0)
+        self._by = Standardisation(parameters.weights @ parameters.means, scale)
+        self._has_gaps = bool(np.isnan(mixture.rows.block).any())
+
+    def __call__(self, parameters: Parameters) -> list[_MeanUnder] | None:
+        """The means under that mixture; None where it has none."""
+        try:
+            evaluator = natural_parameters(
+                [parameters.standardised(self._by)], self._by, gaps=self._has_gaps
+            )
+            joint = BlockKernel(evaluator).log_joint(self.mixture.rows.block)
+            largest = joint.max(axis=0)
+            joint -= largest
+            total = softmax(joint)
+            log_likelihood = float(self.mixture.weights @ (largest + np.log(total)))
+            clusters = np.array([joint[part].sum(axis=0) for part in self.parts])
+            inverse = np.linalg.inv(self.weighted @ clusters.T)
+        except (SingularCovarianceError, np.linalg.LinAlgError):
+            return None
+        under = _Under(
+            self, parameters, joint, clusters, inverse, log_likelihood * self.mixture.fitted_rows
+        )
+        return [_MeanUnder(under, place) for place in range(len(self.parts))]
+
+    def of(self, place: int) -> Callable[[Parameters], _MeanUnder | None]:
+        """One of the means, by mixture."""
+
+        def found(parameters: Parameters) -> _MeanUnder | None:
+            means = self(parameters)
+            return None if means is None else means[place]
+
+        return found
+
+
+@dataclass(frozen=True)
+class _Under:
+    """What a mixture says of the rows.
+
+    responsibilities, clusters : (K, n) of its components, and (k, n) of those together that a
+        mean is of
+    inverse : (k, k) what turns sums of a_s (y - E[y | x]) into changes of the means
+    log_likelihood : of the rows that the mixture was fitted to
+    """
+
+    means: _MeansUnder
+    parameters: Parameters
+    responsibilities: Array
+    clusters: Array
+    inverse: Array
+    log_likelihood: float
+
+    @cached_property
+    def values(self) -> Array:
+        """The means of BCH, (k,)."""
+        return np.asarray(self.inverse @ self.means.outcomes)
+
+    @cached_property
+    def bounded(self) -> Array:
+        """The means, (k,), rates in [0, 1]."""
+        return np.clip(self.values, 0.0, 1.0) if self.means.is_rate else self.values
+
+    @cached_property
+    def spread(self) -> Array:
+        """The variance of the outcome of every row, (n,)."""
+        expected = self.bounded @ self.clusters
+        if self.means.is_rate:
+            return np.asarray(np.clip(expected * (1 - expected), 0.0, None))
+        return np.asarray((self.means.mixture.rows.outcome - expected) ** 2)
+
+    @cached_property
+    def slopes(self) -> list[Slopes]:
+        """Of the log likelihood, and of each of the means."""
+        mixture, rates = self.means.mixture, np.zeros(len(self.responsibilities))
+        for rate, part in zip(self.bounded, self.means.parts, strict=True):
+            rates[part] = rate
+        scores = ScoreFunction(self.parameters)
+        pull = self.inverse @ self.means.weighted
+        expected = pull * (rates @ self.responsibilities)
+        information: Array = np.zeros(())
+        gradient, slopes = np.zeros(scores.size), np.zeros((len(pull), scores.size))
+        for at in mixture.chunks():
+            raw = scores(mixture.rows.block[:, at], self.responsibilities[:, at])
+            along = scores.together(raw)
+            information = information + (along * mixture.weights[at, None]).T @ along
+            gradient += mixture.weights[at] @ raw
+            own = pull[:, at] @ raw
+            slopes += expected[:, at] @ raw
+            for rate, block in zip(rates, scores.components, strict=False):
+                slopes[:, block] -= rate * own[:, block]
+        for j, rate in enumerate(rates):
+            of_component = pull @ self.responsibilities[j]
+            slopes[:, : rates.size] -= rate * np.outer(of_component, scores.of_weights(j))
+        covariance = _inverse_information(information) / mixture.fitted_rows
+        gradient = scores.together(gradient) * mixture.fitted_rows
+        return [Slopes(covariance, gradient, one, scores.moved) for one in scores.together(slopes)]
+
+
+@dataclass(frozen=True)
+class _MeanUnder:
+    """One of the means under a mixture (an `Estimate` of `profile_likelihood`)."""
+
+    under: _Under
+    place: int
+
+    @property
+    def log_likelihood(self) -> float:
+        return self.under.log_likelihood
+
+    @property
+    def value(self) -> float:
+        return float(self.under.values[self.place])
+
+    @property
+    def _pull(self) -> Array:
+        means = self.under.means
+        pull = self.under.inverse[self.place] @ means.assigned
+        return np.asarray(pull**2 * means.row_share)
+
+    @cached_property
+    def variance(self) -> float:
+        return float(self._pull @ self.under.spread)
+
+    def slopes(self) -> Slopes:
+        return self.under.slopes[self.place]
+
+    def interval(self, square: float) -> tuple[float, float]:
+        """The means that a test at this square of a normal quantile does not reject."""
+        under, own = self.under, self.under.clusters[self.place]
+        if not under.means.is_rate:
+            half = float(np.sqrt(square * self.variance))
+            return self.value - half, self.value + half
+        linear = (self._pull * own) @ (1 - 2 * under.bounded @ under.clusters)
+        values, constant = under.bounded[[self.place]], np.array([self.variance])
+        quadratic = -(self._pull @ own**2)
+        low, high = _quadratic(values, constant, np.array([linear]), np.array([quadratic]), square)
+        return float(low[0]), float(high[0])
+
+
+def _inverse_information(information: Array) -> Array:
+    """What the rows say nothing of, as a common factor of weights, changes nothing."""
+    return np.asarray(np.linalg.pinv(information, rcond=1e-10, hermitian=True))
+
+
 def _linear(method: Method, values: Array, errors: Array) -> Estimates:
     return Estimates(method, values, errors, values - Z * errors, values + Z * errors)
 
 
 def _quadratic(
-    values: Array, constant: Array, linear: Array, quadratic: Array
+    values: Array,
+    constant: Array,
+    linear: Array,
+    quadratic: Array,
+    most: float = Z**2,
 ) -> tuple[Array, Array]:
-    """The rates c = value + t in [0, 1] with t^2 <= Z^2 (constant + linear t + quadratic t^2)."""
-    square = 1 - Z**2 * quadratic
+    """The rates c = value + t in [0, 1] with t^2 <= most (constant + linear t + quadratic t^2)."""
+    square = 1 - most * quadratic
     with np.errstate(invalid="ignore", divide="ignore"):
-        middle = Z**2 * linear / (2 * square)
-        half = np.sqrt(middle**2 + Z**2 * np.maximum(constant, 0.0) / square)
+        middle = most * linear / (2 * square)
+        half = np.sqrt(middle**2 + most * np.maximum(constant, 0.0) / square)
     bounded = square > 0
     low = np.where(bounded, values + middle - half, 0.0)
     high = np.where(bounded, values + middle + half, 1.0)

@@ -17,6 +17,8 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -168,6 +170,60 @@ class ScoreFunction:
             found[..., at] = raw[..., at] @ self._tangent
             return found
         return raw
+
+    def moved(self, step: Array) -> Parameters:
+        """The mixture changed by so much along each of its parameters, as `together` has them."""
+        parameters, structure = self._parameters, self._parameters.structure
+        whole = self._apart(step)
+        change = whole[: self._weights.size]
+        weights = self._weights * np.exp(change - change.max())
+        weights /= weights.sum()
+        d, one, other = parameters.d, *self._pairs
+        means, covariances = np.array(parameters.means), np.array(self._covariances)
+        factors = np.linalg.inv(self._whitening)
+        others = [np.array(values) for values in parameters.family_parameters]
+        for j, at in enumerate(self.components):
+            own = whole[at]
+            if self._has_means:
+                means[j] += factors[j] @ own[:d]
+                own = own[d:]
+            if self._num_second:
+                tangent = np.zeros((d, d))
+                tangent[one, other] = tangent[other, one] = own[: self._num_second]
+                values, vectors = np.linalg.eigh(tangent)
+                root = factors[j] @ vectors
+                covariances[j] = (root * np.exp(values)) @ root.T
+                own = own[self._num_second :]
+            for family, values in zip(parameters.families, others, strict=True):
+                flat = family.flat(values[j : j + 1])
+                values[j] = family.unflat(flat + own[: flat.size])[0]
+                own = own[flat.size :]
+        kept = structure.storage.compact(covariances)
+        kept = structure.member(kept[0] if structure.shared else kept, parameters.weights)
+        noise = parameters.noise
+        return replace(
+            parameters,
+            weights=weights[: parameters.k],
+            means=means,
+            covariances=kept,
+            family_parameters=tuple(others),
+            noise=noise and replace(noise, weight=float(weights[-1])),
+        )
+
+    def _apart(self, step: Array) -> Array:
+        """What `together` put together, along the coordinates."""
+        found = np.zeros(self.size)
+        if self._parameters.structure.shared and self._second.size:
+            keep = np.ones(self.size, dtype=bool)
+            keep[self._second[1:].ravel()] = False
+            found[keep] = step
+            found[self._second] = found[self._second[0]]
+            return found
+        found[:] = step
+        if self._tangent is not None:
+            at = self._second.ravel()
+            found[at] = self._tangent @ step[at]
+        return found
 
     def _tangent_of_structure(self) -> Array | None:
         """How covariances change, in all the coordinates, where each of them is changed and the

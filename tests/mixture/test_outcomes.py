@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.optimize import minimize
-from scipy.stats import binomtest
+from scipy.optimize import brentq, minimize
+from scipy.stats import binomtest, norm
 
 from benchmarks.outcomes import CASES, simulated
-from gmm_spark.mixture.kernel import BlockKernel
+from gmm_spark.mixture import em
+from gmm_spark.mixture.kernel import BlockKernel, array_pass
 from gmm_spark.mixture.natural import natural_parameters
 from gmm_spark.mixture.numerics import softmax
 from gmm_spark.mixture.outcomes import (
@@ -380,21 +381,119 @@ def test_the_uncertainty_of_the_mixture_is_how_estimates_change_with_it(assignme
     assert_allclose(found, ((slope @ covariance) * slope).sum(axis=1), rtol=1e-5)
 
 
+def two_near(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, Parameters]:
+    """Rows of two normals in a line, 2 deviations apart, with an outcome; and their mixture."""
+    rng = np.random.default_rng(seed)
+    second = rng.random(n) < 0.4
+    block = (2.0 * second + rng.normal(size=n))[None]
+    y = (rng.random(n) < np.where(second, 0.6, 0.2)).astype(float)
+    start = Parameters(
+        STRUCTURES["VVV"], np.array([0.6, 0.4]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1))
+    )
+    problem = em.Problem(Standardisation(np.zeros(1), np.ones(1)), np.zeros(1), 1e-10, 2000)
+    return block, y, em.fit(array_pass(block), start, problem).parameters
+
+
+def test_intervals_are_those_of_the_profile_likelihood() -> None:
+    """By a search over all the parameters of the mixture, written from the definition."""
+    block, y, fitted = two_near(600, 3)
+    n, (x,) = y.size, block
+    r = responsibilities(fitted, block)
+    found = Uncertainty(
+        OutcomeSums.of(r, y), OutcomeRows(block, r, y), fitted, n
+    ).of_three_step_ml()
+
+    def density(at: np.ndarray) -> np.ndarray:
+        share = 1 / (1 + np.exp(-at[0]))
+        weights = np.array([share, 1 - share])[:, None]
+        return weights * norm.pdf(x, at[1:3, None], np.exp(at[3:5, None]))
+
+    first = np.concatenate(
+        [
+            [np.log(fitted.weights[0] / fitted.weights[1])],
+            fitted.means[:, 0],
+            0.5 * np.log(fitted.covariances[:, 0, 0]),
+        ]
+    )
+    most = np.log(density(first).sum(axis=0)).sum()
+    square = 1.959964**2
+
+    def bound(at: np.ndarray, j: int, sign: int) -> float:
+        joint = density(at)
+        left = square - 2 * (most - np.log(joint.sum(axis=0)).sum())
+        if left <= 0:
+            return sign * np.inf
+        moved = joint / joint.sum(axis=0)
+        inverse = np.linalg.inv(r @ moved.T)
+        p = np.clip(inverse @ (r @ y), 0, 1)
+        pull = (inverse[j] @ r) ** 2
+
+        def rejected(c: float) -> float:
+            q = p @ moved + (c - p[j]) * moved[j]
+            return (c - p[j]) ** 2 - left * pull @ (q * (1 - q))
+
+        end = p[j] + sign
+        return float(brentq(rejected, p[j], end)) if rejected(end) > 0 else end
+
+    for j in range(2):
+        for sign, ours in ((-1, found.low[j]), (1, found.high[j])):
+            best = first
+            for _ in range(3):
+                best = minimize(
+                    lambda at, j=j, sign=sign: -sign * bound(at, j, sign)
+                    if np.isfinite(bound(at, j, sign)) else 1e3,
+                    best, method="Nelder-Mead", options={"maxfev": 600, "xatol": 1e-4},
+                ).x  # fmt: skip
+            width = found.high[j] - found.low[j]
+            assert np.clip(bound(best, j, sign), 0, 1) == pytest.approx(ours, abs=0.03 * width)
+
+
+def test_the_profile_is_of_the_rows_that_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of others, or of a part of them, the likelihood is not at its maximum."""
+    block, y, fitted = two_near(600, 3)
+
+    def found(rows: int, fitted_rows: int) -> Estimates:
+        part, of_part = block[:, :rows], y[:rows]
+        r = responsibilities(fitted, part)
+        sums = OutcomeSums.of(r, of_part)
+        rows_of = OutcomeRows(part, r, of_part)
+        return Uncertainty(sums, rows_of, fitted, fitted_rows).of_three_step_ml()
+
+    cases = (600, 600), (300, 600), (600, 60_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("gmm_spark.mixture.outcomes._MOST_WORK", 0)
+        plain = [found(*case) for case in cases]
+    profiled = [found(*case) for case in cases]
+    assert [(a.low == b.low).all() for a, b in zip(plain, profiled, strict=True)] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
 @pytest.mark.long
-def test_intervals_cover() -> None:
-    """300 fits. What covers in 93 to 97 of 100 runs is between 88 and 100 of these, but for one
-    test in a thousand; so is a bias that is none under a quarter of the estimates' spread."""
-    found = simulated("plane", 1000, runs=300)["estimates"]
+@pytest.mark.parametrize("name", ["plane", "merged"])
+def test_intervals_cover(name: str) -> None:
+    """2,000 fits: the share of intervals that cover, and a bias that is none under a tenth of the
+    estimates' spread."""
+    found = simulated(name, 1000, runs=2000, assignments=("soft",))["estimates"]
     told = {how: {key: np.array(value) for key, value in one.items()} for how, one in found.items()}
     assert all(one["within 0 and 1"] for one in told.values())
-    for assignment in ("soft", "modal"):
-        corrected = told[f"three-step ML, {assignment}"]
-        assert corrected["runs"] == 300
-        assert (corrected["coverage"] > 0.88).all()
-        assert (np.abs(corrected["bias"]) < 0.25 * corrected["deviation"]).all()
-    known = told["the mixture taken as known"]["coverage"]
-    assert known[[0, 2]].max() < 0.88  # the mixture is uncertain, too
+    corrected = told["three-step ML, soft"]
+    assert corrected["runs"] == 2000
+    assert (corrected["coverage"] >= 0.93).all()
+    assert (corrected["coverage"] <= 0.97).all()
+    assert (np.abs(corrected["bias"]) < 0.15 * corrected["deviation"]).all()
     plain = told["posterior weights"]
-    assert plain["bias"][0] > 0.08
-    assert plain["bias"][2] < -0.12
-    assert plain["coverage"][[0, 2]].max() < 0.05
+    assert plain["bias"][0] > 0.03
+    assert plain["bias"][-1] < -0.1
+    assert plain["coverage"][[0, -1]].max() < 0.5
+
+
+@pytest.mark.long
+def test_intervals_cover_where_covariances_are_free() -> None:
+    """300 fits, 2 deviations apart: what covers in 94 of 100 runs is over 90 of these but for one
+    test in a hundred."""
+    found = simulated("free and near", 3000, runs=300, assignments=("soft",))["estimates"]
+    corrected = found["three-step ML, soft"]
+    assert min(corrected["coverage"]) > 0.9
+    known = found["the mixture taken as known"]["coverage"]
+    assert max(known) < 0.7  # the mixture is uncertain, too

@@ -115,6 +115,31 @@ def test_scores_are_derivatives_of_the_log_density(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", STRUCTURES)
+def test_moves_are_along_what_scores_are_derivatives_for(code: str) -> None:
+    parameters = a_mixture(code)
+    rng = np.random.default_rng(2)
+    rows = 12
+    block = np.vstack(
+        [
+            rng.normal(size=(D, rows)),
+            rng.integers(0, 3, (1, rows)).astype(float),
+            rng.poisson(2, (2, rows)).astype(float),
+        ]
+    )
+    block[:, :6][MISSING.repeat([1, 1, 4], axis=0)] = np.nan
+    function = ScoreFunction(parameters)
+    scores = function.together(function(block, responsibilities(parameters, block)))
+
+    def log_density(step: np.ndarray) -> np.ndarray:
+        return np.logaddexp.reduce(log_joint(function.moved(step), block), axis=0)
+
+    step = 1e-5
+    for place, unit in enumerate(step * np.eye(scores.shape[1])):
+        found = (log_density(unit) - log_density(-unit)) / (2 * step)
+        assert_allclose(found, scores[:, place], atol=1e-7, err_msg=str(place))
+
+
+@pytest.mark.parametrize("code", STRUCTURES)
 def test_as_many_parameters_as_the_structure_has(code: str) -> None:
     parameters = random_parameters(code, K, D, seed=5, spread=1.0)
     rng = np.random.default_rng(2)
