@@ -43,8 +43,8 @@ class InputSettings(BaseModel):
 
     path: Text | None = Field(None, description="directory, file or URI")
     table: Text | None = Field(None, description="catalog table, instead of path")
-    format: Literal["parquet", "csv", "json", "orc", "avro", "delta", "iceberg"] = Field(
-        "parquet", description="format of path"
+    format: Literal["parquet", "csv", "json", "orc", "avro", "delta", "iceberg"] | None = Field(
+        None, description="format of path; by the ending of its name when left out, else parquet"
     )
     options: dict[str, str | bool | int | float] = Field(
         default_factory=dict, description="options of Spark's reader, e.g. {sep: ';'}"

@@ -10,6 +10,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from gmm_spark.config import Filter, InputSettings
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
@@ -17,6 +18,14 @@ from gmm_spark.engine.dataframe import quoted, sql_name
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
 from gmm_spark.storage import files
+from gmm_spark.storage.formats import (
+    PARQUET,
+    Files,
+    csv_table,
+    files_at,
+    format_by_name,
+    json_options,
+)
 
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable
@@ -26,8 +35,6 @@ _PACKAGES = {
     "delta": "io.delta:delta-spark_2.13",
     "iceberg": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13",
 }
-# A CSV file says neither; the user's options win.
-_READER_DEFAULTS: dict[str, dict[str, Any]] = {"csv": {"header": True, "inferSchema": True}}
 # Of these Spark takes every path for a pattern; in the first, the files of other tables lie.
 _FILES_OF_TABLES = "parquet", "orc", "avro"
 _FILES = *_FILES_OF_TABLES, "csv", "json"
@@ -43,12 +50,15 @@ def parquet_table(
     """A table that the workers can read themselves; None where only Spark can read it."""
     from gmm_spark import ParquetTable
 
-    if source.path is None or source.format != "parquet" or source.options:
+    if source.path is None or source.format not in (None, PARQUET) or source.options:
         return None
     path = files.qualified(spark, source.path)
     if not files.reachable(path):
         return None
-    if _other_format(*_found(source, path), source):
+    where, found = _found(source, path)
+    if files_at(where, found).format != PARQUET and source.format is None:
+        return None
+    if _other_format(where, found, PARQUET):
         return None
     filters = [(column, _pyarrow_operator(op), value) for column, op, value in source.filters]
     return ParquetTable(
@@ -62,31 +72,65 @@ def _pyarrow_operator(operator: str) -> str:
 
 def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
     """The table, filtered. Raises ConfigurationError when it or its format is not there."""
+    format_ = source.format or PARQUET
     try:
         if source.table is not None:
             frame = spark.table(source.table)
         else:
-            paths = _paths(spark, source)
-            options = {**_READER_DEFAULTS.get(source.format, {}), **source.options}
-            reader = spark.read.format(source.format).options(**options)
-            frame = reader.load(paths if len(paths) > 1 else paths[0])
+            where, found, kept = _files(spark, source)
+            format_ = kept.format
+            frame = _loaded(spark, source, where, found, kept)
         for _, condition in conditions(source.filters):
             frame = frame.where(condition)
         return frame
     except GmmError:
         raise
     except (PySparkException, Py4JJavaError) as error:
-        raise _reading_error(source, error) from None
+        raise _reading_error(source, format_, error) from None
 
 
-def _paths(spark: SparkSession, source: InputSettings) -> list[str]:
-    """What to give Spark's reader: of files, every path that is there, by its own name."""
+def _files(spark: SparkSession, source: InputSettings) -> tuple[Address | None, list[str], Files]:
+    """Where the table is, if pyarrow has a way there, its paths for Spark's reader, and what is at
+    them."""
     path = files.qualified(spark, str(source.path))
     if not files.reachable(path):
-        return [path]
+        return None, [path], Files(source.format or format_by_name(path) or PARQUET)
     where, found = _found(source, path)
-    _other_format(where, found, source)
-    return [where.for_spark(one) or path for one in found] if source.format in _FILES else [path]
+    kept = files_at(where, found) if source.format in (None, "csv", "json") else Files(PARQUET)
+    if source.format is not None:
+        # Of the files, those of the format that is asked for, or all.
+        kept = kept if kept.format == source.format else Files(source.format, kept.example)
+    _other_format(where, found, kept.format)
+    if kept.format not in _FILES:
+        return where, [path], kept
+    return where, [where.for_spark(one) or path for one in found], kept
+
+
+def _loaded(
+    spark: SparkSession,
+    source: InputSettings,
+    where: Address | None,
+    paths: list[str],
+    kept: Files,
+) -> DataFrame:
+    options: dict[str, Any] = source.options
+    texts: tuple[str, ...] = ()
+    if kept.format == "csv":
+        table = csv_table(where, kept.example, source.options)
+        options, texts = table.options, table.texts
+    if kept.format == "json":
+        options = json_options(where, kept.example, source.options)
+    if kept.format in ("csv", "json") and kept.pattern is not None:
+        options = {"pathGlobFilter": kept.pattern, **options}
+    reader = spark.read.format(kept.format).options(**options)
+    frame = reader.load(paths if len(paths) > 1 else paths[0])
+    if not texts:
+        return frame
+    fields = [
+        T.StructField(field.name, T.StringType() if field.name in texts else field.dataType)
+        for field in frame.schema
+    ]
+    return reader.schema(T.StructType(fields)).load(paths if len(paths) > 1 else paths[0])
 
 
 def _found(source: InputSettings, path: str) -> tuple[Address, list[str]]:
@@ -100,12 +144,12 @@ def _found(source: InputSettings, path: str) -> tuple[Address, list[str]]:
     return where, found
 
 
-def _other_format(where: Address, found: Sequence[str], source: InputSettings) -> str | None:
+def _other_format(where: Address, found: Sequence[str], format_: str) -> str | None:
     """The format of a table that the files are part of, where only Spark knows which of them count.
 
     Raises ConfigurationError where Spark needs to be told by `input.format`.
     """
-    for one in found if source.format in _FILES_OF_TABLES else []:
+    for one in found if format_ in _FILES_OF_TABLES else []:
         other = other_format(where, one)
         if other is not None and other[0] != STREAM:
             raise ConfigurationError(f"input.path: {refusal(*other)}")
@@ -139,12 +183,12 @@ def _one_condition(name: str, operator: str, value: Any) -> Column:
     return compare[operator]
 
 
-def _reading_error(source: InputSettings, error: Exception) -> GmmError:
+def _reading_error(source: InputSettings, format_: str, error: Exception) -> GmmError:
     condition, message = spark_message(error)
     if condition in ("DATA_SOURCE_NOT_FOUND", "AVRO_DATA_SOURCE_NOT_ENABLED"):
-        package = _PACKAGES.get(source.format)
+        package = _PACKAGES.get(format_)
         return ConfigurationError(
-            f"input.format: found {source.format!r}, which this Spark cannot read; expected "
+            f"input.format: found {format_!r}, which this Spark cannot read; expected "
             f"its jar, for instance spark-submit --packages {package}:<version>"
         )
     if condition.startswith(("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND")):
@@ -152,7 +196,7 @@ def _reading_error(source: InputSettings, error: Exception) -> GmmError:
         return ConfigurationError(f"{key}: found no {describe(source)}; {message}")
     if condition.startswith("UNRESOLVED_COLUMN"):
         return ConfigurationError(f"input.filters: {message}")
-    return InputDataError(f"{describe(source)} cannot be read as {source.format}: {message}")
+    return InputDataError(f"{describe(source)} cannot be read as {format_}: {message}")
 
 
 def arrow_error(source: InputSettings, error: Exception) -> GmmError:
