@@ -39,15 +39,14 @@ class Optimum:
 
 
 def alternatives(chosen: Optimum, others: Sequence[Optimum]) -> list[dict[str, Any]]:
-    """A dictionary for each of the others, as `GaussianMixtureSummary.alternatives` says, those
-    first that the sample is likeliest under; none where there are none."""
+    """A dictionary for each of the others, ten at most, as `GaussianMixtureSummary.alternatives`
+    says; none where there are none."""
     if not others:
         return []
     probability, density = evaluated(chosen.parameters, chosen.partition, chosen.sample)
     reference = float(np.average(density, weights=chosen.sample.weights))
     division = probability.argmax(axis=0)
-    found = list(_compared(division, reference, others[:MOST_ALTERNATIVES]))
-    return sorted(found, key=lambda one: -one["meanLogLikelihood"])
+    return list(_compared(division, reference, others[:MOST_ALTERNATIVES]))
 
 
 def _compared(

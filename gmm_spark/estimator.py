@@ -69,14 +69,16 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
         """Raise what `fit` would raise before it reads a row: of settings, columns, their types."""
         check_data(dataset, (DataFrame, ParquetTable), "check")
         _, columns = self._checked(dataset)
-        check_source(dataset, columns, self.getMissing())
+        check_source(dataset, columns, self.getMissing(), self._outcome)
 
     def _fit(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         specs, columns = self._checked(dataset)
+        outcome = self._outcome
 
         def opened() -> Any:
             refuse_wide(specs, len(columns.numeric or ()), columns.initial_label_col is not None)
-            return open_source(dataset, columns, specs[0].missing, specs[0].max_categories)
+            missing, max_categories = specs[0].missing, specs[0].max_categories
+            return open_source(dataset, columns, missing, max_categories, outcome)
 
         return self._model(self._trained(opened, specs, columns), dataset)
 
@@ -84,6 +86,11 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
         """What is fitted: a spec of every mixture, all with the same settings but for their size
         and structure."""
         raise NotImplementedError
+
+    @property
+    def _outcome(self) -> str | None:
+        """A column that is read beside those that are fitted, and chosen by."""
+        return None
 
     def _check_start(self, specs: Sequence[Spec], columns: ColumnSettings) -> None:
         """Raise ConfigurationError for a start that no data can suit."""
@@ -99,7 +106,7 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
         """Params as specs and columns; raises for what is wrong before anything is read."""
         columns = self._columns
         specs = self._specs()
-        columns.check_roles()
+        columns.check_roles(self._outcome)
         if columns.has_families and self.isSet(self.featuresCol) and not columns.numeric:
             raise ConfigurationError(
                 "categories and counts cannot stand beside featuresCol: name the numeric columns "
@@ -127,6 +134,7 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
     ) -> GaussianMixtureModel:
         """The model of a mixture, with the Params of this estimator that it has too."""
         model = GaussianMixtureModel(found.parameters, None, found.roles.categories)
+        model._merging = found.merging
         # The model's are what the fit chose, and the start is not part of it.
         own = {"k", "covarianceType"}
         own |= {each.name for each in SPEC if each.starts}

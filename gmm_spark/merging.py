@@ -46,12 +46,37 @@ _SAMPLE_ROWS = 50_000
 
 
 @dataclass(frozen=True)
-class _Rows:
+class MergedRows:
     """The rows that components are merged by, scanned once."""
 
     source: Source
     scan: Scan
     scorer: Scorer
+
+    def by_entropy(self, k: int, number: Callable[[Partition], Partition]) -> Merging:
+        """The merges of all components, and the k clusters they come to, in the order that
+        `number` gives them."""
+        over_rows, sampled = self.sums()
+        parameters, sample_weights = self.scorer.parameters, self.scan.sample_weights
+        work = EntropyMerging(
+            parameters.k,
+            parameters.noise is not None,
+            k,
+            number,
+            over_rows,
+            self.scan.weight,
+            sampled,
+            self.scan.sample.shape[1] if sample_weights is None else float(sample_weights.sum()),
+        )
+        hierarchy, sizes = work.run()
+        if sampled is not None:
+            logger.info("components merged after %d passes over the rows", work.looks)
+        return Merging(number(hierarchy.partition(k)), hierarchy, sizes)
+
+    def sizes(self, clusters: Partition) -> tuple[int, ...]:
+        """Rows most probably in each cluster, and in the noise, where there is one."""
+        request = Request((), clusters)
+        return request.split(self.sums()[0](request))[1]
 
     def sample_sums(self) -> Sums:
         """Sums of a request over the sample."""
@@ -86,27 +111,10 @@ def merging_of(
         if dataset is None:
             return Merging(clusters, hierarchy)
         with _opened(model, dataset) as rows:
-            request = Request((), clusters)
-            _, sizes = request.split(rows.sums()[0](request))
-        return Merging(clusters, hierarchy, sizes)
+            return Merging(clusters, hierarchy, rows.sizes(clusters))
     assert dataset is not None
     with _opened(model, dataset) as rows:
-        over_rows, sampled = rows.sums()
-        sample_weights = rows.scan.sample_weights
-        work = EntropyMerging(
-            parameters.k,
-            parameters.noise is not None,
-            k,
-            number,
-            over_rows,
-            rows.scan.weight,
-            sampled,
-            rows.scan.sample.shape[1] if sample_weights is None else float(sample_weights.sum()),
-        )
-        hierarchy, sizes = work.run()
-        if sampled is not None:
-            logger.info("components merged after %d passes over the rows", work.looks)
-    return Merging(number(hierarchy.partition(k)), hierarchy, sizes)
+        return rows.by_entropy(k, number)
 
 
 def _has_numbers(model: GaussianMixtureModel) -> bool:
@@ -117,7 +125,7 @@ def _has_numbers(model: GaussianMixtureModel) -> bool:
 
 
 @contextmanager
-def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Iterator[_Rows]:
+def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Iterator[MergedRows]:
     """The rows as the model reads them, scanned once; given back in the end."""
     missing: Any = missing_values(model)
     source = _source(model, dataset)
@@ -137,7 +145,7 @@ def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> I
         )
         scorer = Scorer(model.parameters, missing, source.roles.inputs)
         with one_thread():
-            yield _Rows(source, scanned, scorer)
+            yield MergedRows(source, scanned, scorer)
     finally:
         source.close()
 

@@ -8,8 +8,18 @@ from gmm_spark.data import Open
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.estimator import MixtureEstimator
 from gmm_spark.grid_training import fit_best
-from gmm_spark.mixture.spec import GRID, SEARCH_SETTINGS, SPEC, ColumnSettings, Grid, Spec
+from gmm_spark.mixture.spec import (
+    GRID,
+    SEARCH_SETTINGS,
+    SEGMENTATION_K,
+    SEGMENTATION_STRUCTURES,
+    SPEC,
+    ColumnSettings,
+    Grid,
+    Spec,
+)
 from gmm_spark.params import takes_settings, with_settings
+from gmm_spark.segment_training import fit_segments
 from gmm_spark.training import FittedMixture
 
 
@@ -42,12 +52,30 @@ class GaussianMixtureSearch(MixtureEstimator):
                 raise ConfigurationError(
                     f"{each.name} is of one number of components; a search makes its own starts"
                 )
+        if self._grid.criterion == "segmentation" and columns.label_col is not None:
+            raise ConfigurationError(
+                f"labelCol is {columns.label_col!r}, and criterion is 'segmentation': labels say "
+                "what the clusters are, the criterion chooses them; leave one of them out"
+            )
 
     @property
     def _grid(self) -> Grid:
-        return Grid(**self._values(GRID))
+        given = self._values(GRID)
+        if given["criterion"] == "segmentation":
+            usual = {"k": SEGMENTATION_K, "covariance_type": SEGMENTATION_STRUCTURES}
+            given |= {
+                s.key: usual[s.key] for s in GRID if s.key in usual and not self.isSet(s.name)
+            }
+        return Grid(**given)
+
+    @property
+    def _outcome(self) -> str | None:
+        return self._grid.outcome_col
 
     def _trained(
         self, open_rows: Open, specs: Sequence[Spec], columns: ColumnSettings
     ) -> FittedMixture:
-        return fit_best(open_rows, specs, self._grid)
+        tried = self._grid
+        if tried.criterion == "segmentation":
+            return fit_segments(open_rows, specs, tried)
+        return fit_best(open_rows, specs, tried)

@@ -30,8 +30,8 @@ _CANDIDATES = (
 _DIVISIONS = (
     "k int, components int, covarianceType string, covarianceFloor double, origin string, "
     "mergedBy string, numParameters int, meanLogLikelihood double, stability double, "
-    "entropy double, smallestShare double, mutualInformation double, evaluatedOn string, "
-    "why string"
+    "entropy double, smallestShare double, columnInformation double, mutualInformation double, "
+    "evaluatedOn string, why string"
 )
 # More entries than these are counted, not shown, in one line.
 _SHOWN = 8
@@ -73,7 +73,7 @@ class GaussianMixtureSummary:
     candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure, the best
         first; by criterion segmentation, for every division that was considered: see
         `candidatesDF`
-    alternatives : other optima that were met, at most 10, the likeliest first, a dictionary each:
+    alternatives : other optima that were met, at most 10, the best first, a dictionary each:
         k, clusters; components, in them; covarianceType; meanLogLikelihood, of the sample, in the
         user's units; difference, of that to this model's on the same rows; entropy, of the
         assignment of rows to clusters, the mean over the sample in nats (0: every row is certain);
@@ -83,8 +83,9 @@ class GaussianMixtureSummary:
         the start was given, or there was no other
     outcomeInformation : by criterion segmentation with outcomeCol, what the clusters say of the
         outcome, by the rows of the sample that did not choose: outcome, its column; bits, mutual
-        information with the cluster; spread, the highest less the lowest rate or mean over clusters
-        with 1 % of these rows; rows, how many. None without an outcome
+        information with the cluster, corrected for chance (Miller 1955), of an outcome of more than
+        ten values in ten parts; standardError of that; spread, the highest less the lowest rate or
+        mean over clusters with 1 % of these rows; rows, how many have an outcome. None without one
     aic, bic : Akaike's and Schwarz's criteria, with the sum of weights as the number of rows
     icl : bic minus twice the sum of the log probability of each row's cluster (Biernacki,
         Celeux and Govaert 2000, with hard assignments, as mclust)
@@ -182,8 +183,10 @@ class GaussianMixtureSummary:
         by what components were merged, null where each is a cluster; numParameters;
         meanLogLikelihood; stability, the adjusted Rand index of the same division made of other
         rows, at most 1; entropy, of the assignment, the mean over rows in nats; smallestShare of
-        the rows in a cluster; mutualInformation of cluster and outcome in bits, by the rows that
-        choose; evaluatedOn; why it was taken or not. What was not measured is null."""
+        the rows in a cluster; columnInformation, what the cluster says of the columns, one by one:
+        mutual information as a share of what there is to say; mutualInformation of cluster and
+        outcome in bits, by the rows that choose; evaluatedOn; why it was taken or not. What was not
+        measured is null."""
         from gmm_spark.engine.cluster import needed_session
 
         divisions = any("stability" in candidate for candidate in self.candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ def train(run: Run[TrainSettings]) -> str:
 
 def _expressions(settings: TrainSettings) -> list[Expression]:
     """Every expression a training reads, wherever a key takes a column."""
-    keys = *_TRAINED_ON, "weight_column", "label_column", "initial_label_column"
+    keys = *_TRAINED_ON, "weight_column", "label_column", "initial_label_column", "outcome_column"
     return [found for key in keys for found in expressions(key, getattr(settings, key))]
 
 
@@ -124,6 +125,10 @@ def _estimator(run: Run[TrainSettings]) -> MixtureEstimator:
     wanted = SETTINGS
     if settings.searches:
         kind, wanted = GaussianMixtureSearch, SEARCH_SETTINGS
+        if settings.criterion == "segmentation":  # what is not said of these is the search's to say
+            said = settings.model_fields_set
+            tried = ("k", "covariance_type")
+            wanted = tuple(each for each in wanted if each.key not in tried or each.key in said)
     given = {each.name: _given(run, each) for each in wanted if each.job_key is not None}
     return kind(**{name: value for name, value in given.items() if value not in (None, [])})
 
@@ -181,27 +186,31 @@ def _choice(model: GaussianMixtureModel, settings: TrainSettings) -> dict[str, A
     """What there was to choose from, best first; nothing where there was no choice."""
     if not settings.searches:
         return {}
-    names = {
-        "k": "k",
-        "covarianceType": "covariance_type",
-        "numParameters": "parameters",
-        "criterion": "criterion",
-        "meanLogLikelihood": "mean_log_likelihood",
-        "standardError": "standard_error",
-        "evaluatedOn": "evaluated_on",
-        "problem": "problem",
-    }
     candidates = [
-        {name: candidate[key] for key, name in names.items()}
+        {_in_manifest(key): value for key, value in candidate.items()}
         for candidate in model.summary.candidates
     ]
-    return {"criterion": settings.criterion, "candidates": candidates}
+    found = {"criterion": settings.criterion, "candidates": candidates}
+    if settings.criterion == "segmentation":
+        found |= {"clusters": model.clusters, "outcome": model.summary.outcomeInformation}
+    return found
+
+
+def _in_manifest(key: str) -> str:
+    """The name of a figure of a candidate: mean_log_likelihood for meanLogLikelihood."""
+    return "parameters" if key == "numParameters" else re.sub("[A-Z]", _lowered, key)
+
+
+def _lowered(capital: re.Match[str]) -> str:
+    return f"_{capital[0].lower()}"
 
 
 def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[str]:
     candidates = model.summary.candidates
     if not settings.searches:
         return []
+    if settings.criterion == "segmentation":
+        return _divisions(model)
     rows = [
         [
             str(candidate["k"]),
@@ -216,11 +225,42 @@ def _candidates(model: GaussianMixtureModel, settings: TrainSettings) -> list[st
         settings.criterion if settings.criterion == "heldout" else settings.criterion.upper()
     )
     shown = table(["k", "structure", criterion, "evaluated on", ""], rows)
-    lines = shown.splitlines()
-    hidden = len(candidates) - len(rows)
-    if hidden:
-        lines.append(f"  and {hidden} more in manifest.json")
+    return [*shown.splitlines(), *_hidden(len(candidates) - len(rows))]
+
+
+def _hidden(count: int) -> list[str]:
+    return [f"  and {count} more in manifest.json"] if count else []
+
+
+def _divisions(model: GaussianMixtureModel) -> list[str]:
+    """The divisions that were considered, and what the chosen one says of the outcome."""
+    candidates, information = model.summary.candidates, model.summary.outcomeInformation
+    rows = [
+        [
+            str(candidate["k"]),
+            str(candidate["components"]),
+            candidate["covarianceType"],
+            _figure(candidate["stability"], ".2f"),
+            _figure(candidate["smallestShare"], ".1%"),
+            _figure(candidate["mutualInformation"], ".4f"),
+            "" if index else "taken",
+        ]
+        for index, candidate in enumerate(candidates[:_SHOWN_CANDIDATES])
+    ]
+    headings = ["k", "components", "structure", "stability", "smallest", "bits of outcome", ""]
+    lines = table(headings, rows).splitlines()
+    lines += _hidden(len(candidates) - len(rows))
+    lines.append(f"Taken: {candidates[0]['why']}")
+    if information is not None:
+        lines.append(
+            f"{information['outcome']}: {information['bits']:.4f} bits, spread "
+            f"{information['spread']:.3g}, by {information['rows']:,} rows that did not choose"
+        )
     return lines
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
@@ -234,7 +274,7 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
     lines = [
         *_candidates(model, settings),
-        f"{summary.k} segments; {used}",
+        f"{len(model.clusters)} segments; {used}",
         mixture_table(segment_rows(model)),
         f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
         f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",

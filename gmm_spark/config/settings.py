@@ -119,17 +119,26 @@ class TrainSettings(_FITTED):
             )
         for key in ("initial_model", "initial_label_column"):
             if getattr(self, key) is not None and self.searches:
-                several = "k" if isinstance(self.k, list) else "covariance_type"
+                several = "several values of covariance_type"
+                if isinstance(self.k, list):
+                    several = "several values of k"
+                elif self.criterion == "segmentation":
+                    several = "criterion segmentation"
                 raise ValueError(
-                    f"{key}: found several values of {several} as well; expected one, a choice "
-                    "makes its own starts"
+                    f"{key}: found {several} as well; expected one, a choice makes its own starts"
                 )
+        if self.outcome_column is not None and self.criterion != "segmentation":
+            raise ValueError(
+                f"outcome_column: found criterion {self.criterion}; expected criterion "
+                "segmentation, which is the one that chooses by an outcome"
+            )
         return self
 
     @property
     def searches(self) -> bool:
-        """Whether there is something to choose."""
-        return isinstance(self.k, list) or isinstance(self.covariance_type, list)
+        """Whether there is something to choose: of one k too there are several divisions."""
+        several = isinstance(self.k, list) or isinstance(self.covariance_type, list)
+        return several or self.criterion == "segmentation"
 
 
 class ScoreSettings(JobSettings):

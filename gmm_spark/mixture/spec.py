@@ -29,7 +29,7 @@ from gmm_spark.mixture.structures import (
 )
 
 Acceleration = Literal["anderson", "none"]
-Criterion = Literal["bic", "aic", "icl", "heldout"]
+Criterion = Literal["bic", "aic", "icl", "heldout", "segmentation"]
 InitMode = Literal["k-means", "k-means++", "hierarchical", "random"]
 Missing = Literal["error", "skip", "marginalize"]
 PriorKind = Literal["none", "conjugate"]
@@ -498,8 +498,9 @@ class ColumnSettings:
             self.component_col if merged else "",
         )
 
-    def check_roles(self) -> None:
-        """Raise SettingError for a column in two roles that do not go together, or no input.
+    def check_roles(self, outcome: str | None = None) -> None:
+        """Raise SettingError for a column in two roles that do not go together, or no input;
+        `outcome` is a column that a search chooses by.
 
         A column may be its own weight, and start labels may be an input or the known labels.
         """
@@ -524,6 +525,15 @@ class ColumnSettings:
             raise SettingError(
                 f"column {self.label_col!r} is labelCol and in {roles[self.label_col]}: a segment "
                 "that is known is no input; leave it out of one of them"
+            )
+        if outcome in roles:
+            raise SettingError(
+                f"column {outcome!r} is outcomeCol and in {roles[outcome]}: segments are judged by "
+                "the outcome, and must not be made of it; leave it out of one of them"
+            )
+        if outcome is not None and outcome == self.weight:
+            raise SettingError(
+                f"column {outcome!r} is outcomeCol and weightCol; it can be one of them"
             )
         labels = (("labelCol", self.label_col), ("initialLabelCol", self.initial_label_col))
         for role, column in labels:
@@ -551,8 +561,24 @@ class Grid:
     criterion: Criterion = setting(
         "bic",
         "what the best is lowest in: bic, aic, icl, or heldout (minus twice the log-likelihood "
-        "of rows held out of the sample)",
-        in_jobs="what is lowest in the chosen one, where there are several",
+        "of rows held out of the sample); or segmentation: the division into k clusters that is "
+        "the most use to people, of components merged where that is better",
+        in_jobs="what is lowest in the chosen one, where there are several; segmentation: the "
+        "division that is the most use, of 3 to 8 segments unless k says how many",
+    )
+    min_segment_share: float = setting(
+        0.03,
+        "of the rows: a division with a smaller cluster is taken only where there is no other, "
+        "with criterion segmentation",
+        bounds=Bounds(0, below=0.5),
+        in_jobs="of the rows: smaller segments are too small to act on; for criterion segmentation",
+    )
+    outcome_col: str | None = setting(
+        None,
+        "column of booleans or numbers, null where it is not known, that the clusters should tell "
+        "apart, with criterion segmentation: half of the rows choose by it, the others say how far "
+        "they do",
+        in_jobs="boolean or number that segments should tell apart; for criterion segmentation",
     )
 
     def __post_init__(self) -> None:
@@ -562,12 +588,32 @@ class Grid:
             raise SettingError(f"k is {list(self.k)}; it must be numbers of components, at least 1")
         if not self.covariance_type:
             raise SettingError("covarianceType is empty; name at least one structure")
+        if self.outcome_col is not None and self.criterion != "segmentation":
+            raise SettingError(
+                f"outcomeCol is {self.outcome_col!r}, and criterion is {self.criterion!r}; an "
+                "outcome takes part with criterion='segmentation' alone"
+            )
+        if self.criterion == "segmentation" and min(self.k) < 2:
+            raise SettingError(
+                f"k is {list(self.k)}; with criterion='segmentation' it must be numbers of "
+                "clusters, at least 2"
+            )
+        if self.criterion == "segmentation" and self.min_segment_share * min(self.k) >= 1:
+            raise SettingError(
+                f"minSegmentShare is {self.min_segment_share:g}, and k at least {min(self.k)}: so "
+                "many clusters cannot all have that share; lower one of them"
+            )
 
     def specs(self, common: Spec) -> list[Spec]:
         """A fit of every size and structure, of names for one structure the first."""
         unique = {structure_named(name).code: name for name in reversed(self.covariance_type)}
         return [common.of_size(k, name) for name in unique.values() for k in sorted(set(self.k))]
 
+
+# What criterion segmentation tries where nothing else is said: as many segments as people tell
+# apart, and structures.
+SEGMENTATION_K = tuple(range(3, 9))
+SEGMENTATION_STRUCTURES = ("full", "diag", "tied", "spherical")
 
 SPEC, COLUMNS, GRID = settings_of(Spec), settings_of(ColumnSettings), settings_of(Grid)
 _KEYS = {each.name: each.key for each in COLUMNS}

@@ -309,6 +309,37 @@ def test_the_number_of_segments_is_chosen(call, lake, tmp_path) -> None:
     assert lines[7].startswith("3 segments; 600 rows used")
 
 
+def test_segments_are_chosen_by_what_they_tell_apart(call, lake, tmp_path) -> None:
+    output = tmp_path / "out"
+    more = ["--criterion", "segmentation", "--outcome_column", "not left as stays"]
+    ended = fit(call, lake, output, *more)
+    assert (ended.code, ended.problem) == (0, "")
+    metrics = manifest(output)["metrics"]
+    assert metrics["criterion"] == "segmentation"
+    first, *others = metrics["candidates"]
+    assert (first["k"], len(metrics["clusters"]), bool(others)) == (3, 3, True)
+    assert {"stability", "smallest_share", "mutual_information", "why"} <= set(first)
+    assert metrics["outcome"]["outcome"] == "stays"
+    assert metrics["outcome"]["bits"] > 0.3
+    lines = ended.out.splitlines()
+    assert lines[0].split()[:4] == ["k", "components", "structure", "stability"]
+    assert lines[1].endswith("taken")
+    assert f"Taken: {first['why']}" in lines
+    (said,) = [line for line in lines if line.startswith("stays: ")]
+    assert said.endswith("rows that did not choose")
+    assert [line for line in lines if line.startswith("3 segments; 600 rows used")]
+
+
+def test_an_outcome_takes_part_in_a_choice_of_segments_alone(call, lake, tmp_path) -> None:
+    ended = fit(call, lake, tmp_path / "out", "--outcome_column", "spend")
+    assert ended.code == 2
+    assert "outcome_column: found criterion bic; expected criterion segmentation" in ended.problem
+    more = ["--criterion", "segmentation", "--outcome_column", "spend"]
+    ended = fit(call, lake, tmp_path / "out", *more)
+    assert ended.code == 2
+    assert "column 'spend' is outcome_column and in columns" in ended.problem
+
+
 def test_a_long_list_of_candidates_is_cut_on_the_terminal(call, lake, tmp_path) -> None:
     more = ["--k", "1,2,3,4", "--covariance_type", "EII,EEI,EEE", "--num_init", 2]
     ended = fit(call, lake, tmp_path / "out", *more)

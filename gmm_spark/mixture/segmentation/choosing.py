@@ -362,6 +362,11 @@ def _measured(proposal: Proposal, sample_for: SampleFor, outcome: Array) -> Meas
     )
 
 
+def reporting_rows(outcome: Array) -> NDArray[np.intp]:
+    """The rows of the sample that do not choose, of those whose outcome is known."""
+    return _half(outcome, 1)
+
+
 def _half(outcome: Array, which: int) -> NDArray[np.intp]:
     """Every other row of the sample, of those whose outcome is known: the sample's order is random
     and does not depend on that of the table."""

@@ -1,0 +1,342 @@
+"""The choice of segments: divisions are judged on a sample, the one taken fitted to all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gmm_spark.alternatives import MOST_ALTERNATIVES, Optimum, alternatives
+from gmm_spark.data import Data, Open, num_parameters, opened
+from gmm_spark.engine.array_source import array_source
+from gmm_spark.engine.scoring import Scorer
+from gmm_spark.errors import InputDataError, refusals
+from gmm_spark.merging import MergedRows
+from gmm_spark.mixture.divisions import (
+    Division,
+    adjusted_rand_index,
+    outcome_spread,
+    probabilities,
+)
+from gmm_spark.mixture.em import Fit
+from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.initialisation.candidates import Candidate, Sample, run_em_all
+from gmm_spark.mixture.merging import (
+    Merging,
+    Partition,
+    bhattacharyya_hierarchy,
+    numbered,
+)
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.segmentation.candidates import Proposal
+from gmm_spark.mixture.segmentation.choosing import Choice, Considered, choose, reporting_rows
+from gmm_spark.mixture.segmentation.judging import (
+    corrected_information,
+    in_parts,
+    information_error,
+)
+from gmm_spark.mixture.spec import Grid, Spec
+from gmm_spark.mixture.structures import Structure
+from gmm_spark.progress import quiet, say, search_on_the_sample
+from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, run_em
+
+# Steps of EM on the sample, from where a part of it led, at most.
+_SETTLING_STEPS = 300
+# Divisions whose adjusted Rand index is at least this are one to whoever uses them.
+_SAME_DIVISION = 0.9
+
+
+def fit_segments(open_source: Open, specs: Sequence[Spec], tried: Grid) -> FittedMixture:
+    """The division of the rows into clusters that is the most use, as a mixture whose components
+    may be merged, and the table of what was considered.
+
+    Parameters
+    ----------
+    open_source : opens the rows, with the outcome where there is one; they are given back in the
+        end
+    specs : of the mixtures, of every size and structure of `tried`
+
+    Raises ConfigurationError, InputDataError or FitError as the search's `fit` does.
+    """
+    with opened(open_source, specs) as data:
+        samples = _Samples(data, specs[0])
+        choice = _chosen(data, samples, specs, tried)
+        taken = _on_all_rows(data, samples, choice.chosen.proposal)
+        threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
+        others = choice.considered[1 : MOST_ALTERNATIVES + 1]
+        told = alternatives(taken.optimum, [samples.optimum(other.proposal) for other in others])
+        table = _table(data, samples, choice, taken)
+        found = fitted(data, taken.start, taken.fit, threshold, table, alternatives=told)
+        merging, sizes = _clusters(data, taken, found)
+        data.notes.extend([*_no_segments(choice), *_small(sizes, tried.min_segment_share)])
+        information = _outcome_information(data, taken)
+    say("%d segments: %s", taken.proposal.k, choice.chosen.why)
+    return replace(found, merging=merging, outcome_information=information)
+
+
+@refusals()
+def segment_arrays(
+    values: Array,
+    spec: Spec,
+    tried: Grid,
+    *,
+    families: Sequence[tuple[Family, Array]] = (),
+    weights: Array | None = None,
+    outcomes: Array | None = None,
+    names: Sequence[str] | None = None,
+) -> FittedMixture:
+    """As `fit_segments`, of rows in memory, without a SparkSession; nothing is printed.
+
+    Parameters
+    ----------
+    values, families, weights, names : as for `training.fit_arrays`
+    spec : its k and structure are those of `tried`
+    outcomes : (n,) what segments should tell apart, NaN where it is not known
+    """
+    source = array_source(
+        values, families=families, weights=weights, outcomes=outcomes, names=names
+    )
+    with quiet():
+        return fit_segments(lambda: (source, []), tried.specs(spec), tried)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The sample, as mixtures of several structures and covariance floors see it.
+
+    common : what all of them have in common
+    """
+
+    data: Data
+    common: Spec
+
+    def __call__(self, structure: Structure, floor: float | None) -> Sample:
+        return self.data.sample(self.spec(1, structure, floor))
+
+    def spec(self, k: int, structure: Structure, floor: float | None) -> Spec:
+        """Of a mixture; a floor of None is what the settings say."""
+        spec = self.common.of_size(k, structure.name)
+        return spec if floor is None else replace(spec, covariance_floor=floor)
+
+    def of(self, proposal: Proposal) -> tuple[Spec, Sample]:
+        """The mixture of a proposal, and the sample as it sees it."""
+        parameters = proposal.parameters
+        spec = self.spec(parameters.k, parameters.structure, proposal.floor)
+        return spec, self.data.sample(spec)
+
+    def optimum(self, proposal: Proposal) -> Optimum:
+        """A proposal, to be compared with others."""
+        spec, sample = self.of(proposal)
+        return Optimum(proposal.parameters, spec, sample, proposal.clusters)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The division that was chosen, fitted to all the rows.
+
+    division : of the rows of the sample, by the mixture that was fitted
+    kept : why the parameters stayed as they were found on the sample; empty where they did not
+    """
+
+    proposal: Proposal
+    start: Start
+    fit: Fit
+    division: Division
+    kept: str = ""
+
+    @property
+    def optimum(self) -> Optimum:
+        """The mixture that was fitted, to compare others with."""
+        start = self.start
+        return Optimum(self.fit.parameters, start.spec, start.sample, self.proposal.clusters)
+
+
+def _chosen(data: Data, samples: _Samples, specs: Sequence[Spec], tried: Grid) -> Choice:
+    """The divisions that were considered on the sample, the one to take first."""
+    d = len(data.source.roles.features)
+    ks = sorted({spec.k for spec in specs if spec.k <= data.scan.num_rows})
+    if not ks:
+        raise InputDataError(
+            f"k is at least {min(spec.k for spec in specs)}, but there are only "
+            f"{data.scan.num_rows} rows; use a smaller k"
+        )
+    structures = list(
+        {spec.structure_for(d).code: spec.structure_for(d) for spec in specs}.values()
+    )
+    with search_on_the_sample() as tell:
+        return choose(
+            samples,
+            ks,
+            structures,
+            min_share=tried.min_segment_share,
+            outcome=data.scan.sample_outcomes,
+            seed=samples.common.positive_seed,
+            tell=tell,
+        )
+
+
+def _on_all_rows(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
+    """The mixture of a division after EM on the sample and then on all the rows; where that leads
+    away from the division that was chosen, as it was chosen."""
+    spec, sample = samples.of(proposal)
+    wanted = _division(proposal.parameters, proposal.clusters, sample)
+    start = Start(proposal.parameters, sample, spec)
+    if proposal.hard:
+        return _kept(data, proposal, start, wanted, "k-means stays as it was found on the sample")
+    for settled in _settled(data, start):
+        division = _division(settled.parameters, proposal.clusters, sample)
+        agreement = adjusted_rand_index(wanted, division, sample.weights)
+        if agreement >= _SAME_DIVISION:
+            found = _fit(data, settled)
+            division = _division(found.parameters, proposal.clusters, sample)
+            agreement = adjusted_rand_index(wanted, division, sample.weights)
+            if agreement >= _SAME_DIVISION:
+                return _Taken(proposal, settled, found, division)
+        why = (
+            "kept as found on a part of the rows: EM leads on to another division (adjusted Rand "
+            f"index {agreement:.2f})"
+        )
+        return _kept(data, proposal, start, wanted, why)
+    return _kept(data, proposal, start, wanted, "kept as found on a part of the rows: EM on more "
+                 "of them comes to a singular covariance")  # fmt: skip
+
+
+def _settled(data: Data, start: Start) -> list[Start]:
+    """Where EM leads on the sample; none where that is a singular mixture."""
+    sample = start.sample
+    found = run_em_all(
+        data.sample_executor(sample),
+        sample.num_rows,
+        [Candidate(start.parameters)],
+        steps=_SETTLING_STEPS,
+        tol=start.spec.tol,
+    )
+    return [replace(start, parameters=one.parameters, path=one.path) for one in found]
+
+
+def _kept(data: Data, proposal: Proposal, start: Start, division: Division, why: str) -> _Taken:
+    """The division with the parameters it has: all the rows are looked at once."""
+    found = _fit(data, replace(start, spec=replace(start.spec, max_iter=0)))
+    found = replace(found, converged=True, reason="converged")
+    return _Taken(proposal, start, found, division, why)
+
+
+def _fit(data: Data, start: Start) -> Fit:
+    (found,) = run_em(data, [start])
+    assert found is not None
+    return found
+
+
+def _division(parameters: Parameters, clusters: Partition, sample: Sample) -> Division:
+    """The most probable cluster of every row of the sample; noise comes after the last."""
+    found: Division = probabilities(parameters, clusters, sample).argmax(axis=0)
+    return found
+
+
+def _clusters(
+    data: Data, taken: _Taken, found: FittedMixture
+) -> tuple[Merging | None, tuple[int, ...]]:
+    """The clusters in the order in which the model reports components, and the rows in each; None
+    where each is one component."""
+    own = taken.proposal.clusters
+    if all(len(cluster) == 1 for cluster in own):
+        return None, tuple(round(rows) for rows in found.fit.cluster_sizes.tolist())
+    reported = np.argsort(found.order)
+    parameters = found.parameters
+    clusters = tuple(tuple(sorted(int(reported[j]) for j in cluster)) for cluster in own)
+
+    def number(partition: Partition) -> Partition:
+        return numbered(partition, parameters.weights, keep_order=False)
+
+    scorer = Scorer(parameters, found.spec.missing, data.source.roles.inputs)
+    rows = MergedRows(data.source, data.scan, scorer)
+    if taken.proposal.merged_by == "entropy":
+        merging = rows.by_entropy(len(clusters), number)
+    else:
+        hierarchy = bhattacharyya_hierarchy(parameters)
+        merging = Merging(number(hierarchy.partition(len(clusters))), hierarchy)
+    clusters = number(clusters)
+    if merging.clusters != clusters or merging.sizes is None:
+        # What was judged and chosen is the division on the sample.
+        merging = replace(merging, clusters=clusters, sizes=rows.sizes(clusters))
+    assert merging.sizes is not None
+    return merging, merging.sizes
+
+
+def _small(sizes: Sequence[int], least: float) -> list[str]:
+    """A warning of clusters that are smaller than was asked for."""
+    total = max(1, sum(sizes))
+    small = sorted(size / total for size in sizes if size < least * total)
+    if not small:
+        return []
+    which = "a cluster has" if len(small) == 1 else f"{len(small)} clusters have"
+    return [
+        f"small_segment: {which} less than minSegmentShare ({least:g}) of the rows, the smallest "
+        f"{small[0]:.2%}; take fewer clusters, or lower minSegmentShare"
+    ]
+
+
+def _no_segments(choice: Choice) -> list[str]:
+    """A warning where the rows are not of several groups."""
+    return [] if choice.has_segments else [f"no_segments: {choice.finding}"]
+
+
+def _outcome_information(data: Data, taken: _Taken) -> dict[str, Any] | None:
+    """What the clusters say of the outcome, by the rows of the sample that did not choose."""
+    outcomes, weights = data.scan.sample_outcomes, data.scan.sample_weights
+    if outcomes is None:
+        return None
+    rows = reporting_rows(outcomes)
+    division, outcomes = taken.division[rows], outcomes[rows]
+    parts = in_parts(outcomes)
+    return {
+        "outcome": data.source.roles.outcome,
+        "bits": corrected_information(division, parts),
+        "standardError": information_error(division, parts),
+        "spread": outcome_spread(division, outcomes, None if weights is None else weights[rows]),
+        "rows": int(rows.size),
+    }
+
+
+def _table(data: Data, samples: _Samples, choice: Choice, taken: _Taken) -> list[dict[str, Any]]:
+    """What was considered, the division taken first."""
+    noise = samples.common.noise
+    rows = [_row(one, samples, data, noise) for one in choice.considered]
+    rows[0] |= {
+        "meanLogLikelihood": _finite(taken.fit.log_likelihood / taken.fit.weight),
+        "evaluatedOn": "all rows",
+    }
+    if taken.kept:
+        rows[0]["why"] += f"; {taken.kept}"
+    return rows
+
+
+def _row(one: Considered, samples: _Samples, data: Data, noise: bool) -> dict[str, Any]:
+    proposal, figures = one.proposal, one.figures
+    parameters = proposal.parameters
+    spec = samples.spec(parameters.k, parameters.structure, proposal.floor)
+    largest = float(np.log(max(2, proposal.k + noise)))
+    return {
+        "k": proposal.k,
+        "components": parameters.k,
+        "covarianceType": spec.structure.name,
+        "covarianceFloor": spec.floor,
+        "origin": "k-means" if proposal.hard else f"EM from {proposal.start}",
+        "mergedBy": proposal.merged_by,
+        "numParameters": num_parameters(spec, data.source.roles),
+        "meanLogLikelihood": _finite(figures.mean_log_likelihood),
+        "stability": _finite(figures.stability),
+        "entropy": (1.0 - figures.separation) * largest,
+        "smallestShare": figures.smallest_share,
+        "columnInformation": figures.information,
+        "mutualInformation": _finite(figures.mutual_information),
+        "evaluatedOn": "sample",
+        "why": one.why,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
