@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,14 +92,24 @@ def outcome_rows(
         raise ConfigurationError(
             f"outcomes are {names!r}; expected the name of a column, or a list of names"
         )
-    if twice := [name for name in names if list(names).count(name) > 1]:
-        raise ConfigurationError(f"outcome {twice[0]!r} is named twice; name it once")
     found = _found(model, dataset, tuple(names))
+    return rows_of_outcomes(model, dataset, names, found, assignment)
+
+
+def rows_of_outcomes(
+    model: GaussianMixtureModel,
+    dataset: DataFrame | ParquetTable,
+    names: Sequence[str],
+    found: FoundOutcomes,
+    assignment: str = "soft",
+) -> list[dict[str, Any]]:
+    """The rows of the table of what one pass over the data has found. An outcome that is rarely
+    known, beside others, has a look at the data of its own."""
     how: Assignment = "modal" if assignment == "modal" else "soft"
     table = []
     for place, name in enumerate(names):
         sums, sampled = found.sums[place], np.count_nonzero(~np.isnan(found.outcomes[place]))
-        if sampled < min(sums.rows, _FEWEST_ROWS):  # one that is rarely known, beside others
+        if sampled < min(sums.rows, _FEWEST_ROWS):
             table += _rows(model, _found(model, dataset, (name,)), name, 0, how)
         else:
             table += _rows(model, found, name, place, how)
@@ -109,15 +120,8 @@ def _found(
     model: GaussianMixtureModel, dataset: DataFrame | ParquetTable, names: tuple[str, ...]
 ) -> FoundOutcomes:
     """What one pass over the data finds."""
-    inputs = model._input_columns()
-    read = [model.getFeaturesCol()] if inputs is None else row_columns(model, inputs)
-    if of_model := [name for name in names if name in read]:
-        raise ConfigurationError(
-            f"outcome {of_model[0]!r} is a column of the model: the segments are made by it, and "
-            "differ in it by that alone; fit without it"
-        )
-    weight = model._columns.weight
-    needed = list(dict.fromkeys([*read, *names, *([] if weight is None else [weight])]))
+    inputs, weight = model._input_columns(), model._columns.weight
+    needed = _needed(model, names)
     spark = needed_session()
     if isinstance(dataset, ParquetTable):
         files = dataset.files()
@@ -134,6 +138,32 @@ def _found(
         if dataset.filters is not None:
             raise ConfigurationError("filters need inputCols; filter a DataFrame instead")
         dataset = files.frame(spark, needed)
+    columns, work = frame_work(model, dataset, names)
+    rows = dataset.select(*columns).toDF(*map(str, range(len(columns))))
+    tasks = num_partitions(rows) or parallelism(spark)
+    return found_outcomes(rows, replace(work, sent=sent_rows(len(needed), tasks)))
+
+
+def _needed(model: GaussianMixtureModel, names: Sequence[str]) -> list[str]:
+    """The columns that are read: those of the model, the outcomes and the weight."""
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise ConfigurationError(f"outcome {twice[0]!r} is named twice; name it once")
+    inputs, weight = model._input_columns(), model._columns.weight
+    read = [model.getFeaturesCol()] if inputs is None else row_columns(model, inputs)
+    if of_model := [name for name in names if name in read]:
+        raise ConfigurationError(
+            f"outcome {of_model[0]!r} is a column of the model: the segments are made by it, and "
+            "differ in it by that alone; fit without it"
+        )
+    return list(dict.fromkeys([*read, *names, *([] if weight is None else [weight])]))
+
+
+def frame_work(
+    model: GaussianMixtureModel, dataset: DataFrame, names: tuple[str, ...]
+) -> tuple[list[Column], OutcomeWork]:
+    """The columns of a frame that its rows are scored by and their outcomes read from, and what is
+    done with batches of them."""
+    needed, weight = _needed(model, names), model._columns.weight
     for name in names:
         check_column(dataset, name, "outcome")
     if weight is not None:
@@ -141,9 +171,7 @@ def _found(
     scoring = batch_scoring(model, dataset, needed, 0)
     categories = told_apart(model._family_columns())
     columns = [_carried(dataset, name, name in categories) for name in needed]
-    rows = dataset.select(*columns).toDF(*map(str, range(len(needed))))
-    tasks = num_partitions(rows) or parallelism(spark)
-    return found_outcomes(rows, OutcomeWork(scoring, names, weight, sent_rows(len(needed), tasks)))
+    return columns, OutcomeWork(scoring, names, weight, 0)
 
 
 def _carried(dataset: DataFrame, name: str, is_category: bool) -> Column:

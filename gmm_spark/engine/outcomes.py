@@ -19,7 +19,7 @@ from gmm_spark.engine.cluster import described
 from gmm_spark.engine.columns import batch_columns
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
 from gmm_spark.engine.row_groups import RowGroupReader
-from gmm_spark.engine.scoring import SKIPPED, BatchScoring
+from gmm_spark.engine.scoring import SKIPPED, BatchScoring, Scores
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.outcomes import OutcomeSums
@@ -89,6 +89,24 @@ def merged(parts: Sequence[FoundOutcomes], count: int) -> FoundOutcomes:
 
 
 @dataclass(frozen=True)
+class ScoredRows:
+    """The rows of a batch that have a segment.
+
+    places : (m,) theirs in the batch
+    block, outcomes, weights : (columns, m), (outcomes, m), (m,), 1 where there is no weight
+    skipped, weightless : rows that are none of these, for their gaps and for a weight of 0
+    """
+
+    places: NDArray[np.intp]
+    block: Array
+    scores: Scores
+    outcomes: Array
+    weights: Array
+    skipped: int
+    weightless: int
+
+
+@dataclass(frozen=True)
 class OutcomeWork:
     """Scores the rows of a task and sums their outcomes, for `mapInArrow`.
 
@@ -115,18 +133,12 @@ class OutcomeWork:
 
     def found(self, batches: Iterable[pa.RecordBatch]) -> FoundOutcomes:
         """What is found in all the batches. InputDataError for values that cannot be used."""
-        total = self._nothing()
+        total = self.nothing()
         for batch in batches if self.reader is None else self.reader(batches):
-            named = batch.rename_columns(list(self.scoring.columns))
-            outcomes, _ = batch_columns(named, self.outcomes)
-            weights = None
-            if self.weight is not None:
-                weights = batch_columns(named, [self.weight])[0][0]
-            part = self._of(self.scoring.block(named), outcomes, weights)
-            total = merged([total, part], self.sent)
+            total = merged([total, self.of_rows(self.scored_rows(batch))], self.sent)
         return total
 
-    def _nothing(self) -> FoundOutcomes:
+    def nothing(self) -> FoundOutcomes:
         """What is found in no rows."""
         parameters, clusters = self.scoring.scorer.parameters, self.scoring.clusters
         columns = parameters.d + sum(family.num_columns for family in parameters.families)
@@ -142,45 +154,55 @@ class OutcomeWork:
             np.zeros(0),
         )
 
-    def _of(self, block: Array, outcomes: Array, weights: Array | None) -> FoundOutcomes:
-        scorer, clusters = self.scoring.scorer, self.scoring.clusters
+    def scored_rows(self, batch: pa.RecordBatch) -> ScoredRows:
+        """The rows of a batch that have a segment. InputDataError for values that cannot be
+        used."""
+        named = batch.rename_columns(list(self.scoring.columns))
+        outcomes, _ = batch_columns(named, self.outcomes)
+        block, weights = self.scoring.block(named), np.ones(batch.num_rows)
+        if self.weight is not None:
+            weights = batch_columns(named, [self.weight])[0][0]
         self._check(outcomes, weights)
-        present = np.ones(block.shape[1], dtype=bool) if weights is None else weights != 0
-        weightless = int(np.count_nonzero(~present))
+        places = np.flatnonzero(weights != 0)
+        weightless = batch.num_rows - places.size
         if weightless:
-            block, outcomes = block[:, present], outcomes[:, present]
-        weights = None if weights is None else weights[present]
-        scores = scorer.score(block)
-        if clusters is not None:
-            scores = scores.of_clusters(clusters)
+            block = block[:, places]
+        scores = self.scoring.scorer.score(block)
+        if self.scoring.clusters is not None:
+            scores = scores.of_clusters(self.scoring.clusters)
         used = scores.prediction != SKIPPED
         skipped = int(np.count_nonzero(~used))
-        responsibilities = scores.probability
         if skipped:
-            block, outcomes = block[:, used], outcomes[:, used]
-            responsibilities = responsibilities[:, used]
-            weights = None if weights is None else weights[used]
-        sums = tuple(OutcomeSums.of(responsibilities, one, weights) for one in outcomes)
-        some = ~np.isnan(outcomes).all(axis=0)
-        block, outcomes = block[:, some], outcomes[:, some]
+            block, scores, places = block[:, used], scores.taken(used), places[used]
+        return ScoredRows(
+            places, block, scores, outcomes[:, places], weights[places], skipped, weightless
+        )
+
+    def of_rows(self, rows: ScoredRows) -> FoundOutcomes:
+        """What is found in them."""
+        weights = None if self.weight is None else rows.weights
+        responsibilities = rows.scores.probability
+        sums = tuple(OutcomeSums.of(responsibilities, one, weights) for one in rows.outcomes)
+        some = ~np.isnan(rows.outcomes).all(axis=0)
+        block, outcomes = rows.block[:, some], rows.outcomes[:, some]
         return FoundOutcomes(
             sums,
-            skipped,
-            weightless,
+            rows.skipped,
+            rows.weightless,
             occurrence_hashes(row_hashes(np.concatenate([block, outcomes]), 0)),
             block,
             outcomes,
-            np.ones(block.shape[1]) if weights is None else weights[some],
+            rows.weights[some],
         )
 
-    def _check(self, outcomes: Array, weights: Array | None) -> None:
+    def _check(self, outcomes: Array, weights: Array) -> None:
         for name, values in zip(self.outcomes, outcomes, strict=True):
             if np.isinf(values).any():
                 raise InputDataError(
                     f"outcome {name!r}: {np.isinf(values).sum()} of {values.size} rows are "
                     "infinite; correct them, or make them null"
                 )
-        if weights is not None and not (weights >= 0).all():
+        if not (weights >= 0).all():
             wrong = weights[~(weights >= 0)]
             raise InputDataError(
                 f"weight column {self.weight!r}: {wrong.size} of {weights.size} rows hold no "
@@ -205,4 +227,4 @@ def found_outcomes(rows: DataFrame, work: OutcomeWork) -> FoundOutcomes:
         if answer["problem"]:
             raise InputDataError(answer["problem"])
     parts = [pickle.loads(bytes(answer["payload"])) for answer in answers]
-    return merged(parts or [work.found([])], SAMPLE_ROWS)
+    return merged(parts or [work.nothing()], SAMPLE_ROWS)

@@ -16,13 +16,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
+from gmm_spark.engine.blocks import TaskProblemError
 from gmm_spark.engine.cluster import described, num_partitions, parallelism
 from gmm_spark.engine.columns import numbers
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes, salted
+from gmm_spark.engine.outcomes import SAMPLE_ROWS as OUTCOME_ROWS
+from gmm_spark.engine.outcomes import FoundOutcomes, OutcomeWork, sent_rows
+from gmm_spark.engine.outcomes import merged as merged_outcomes
 from gmm_spark.engine.scoring import NOISE
+from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 
-_SCHEMA = "payload binary"
+_SCHEMA = "problem string, payload binary"
 # Rows that quantiles and effects are found from; of fewer rows they are exact.
 SAMPLE_ROWS = 50_000
 _SAMPLE_BYTES = 48 << 20
@@ -184,7 +189,6 @@ class FoundProfiles:
 
     K segments, the noise, where there is one, the last.
 
-    total : rows, those without a segment too
     rows : (K,) most probably in every segment
     size : (K,) sums of weights x probabilities
     together : (K, K) sums of the probabilities of every segment, over the rows predicted to be in
@@ -193,9 +197,9 @@ class FoundProfiles:
     outliers : (K,) of its rows
     moments, categories : of the columns
     known_rows : (d,) rows with a number, whatever their weight
+    outcomes : see there
     """
 
-    total: int
     rows: NDArray[np.int64]
     size: Array
     together: Array
@@ -205,6 +209,7 @@ class FoundProfiles:
     known_rows: NDArray[np.int64]
     categories: tuple[Values, ...]
     sample: Sample
+    outcomes: FoundOutcomes
 
     def coded(self, categories: Sequence[Values]) -> Sample:
         """The sample with codes among the values of these categories."""
@@ -218,8 +223,9 @@ class FoundProfiles:
         return replace(self.sample, codes=codes)
 
 
-def merged(parts: Sequence[FoundProfiles], count: int) -> FoundProfiles:
-    """What was found in several parts, one at least, with a sample of some `count` rows at most."""
+def merged(parts: Sequence[FoundProfiles], count: int, outcome_rows: int) -> FoundProfiles:
+    """What was found in several parts, one at least, with samples of some `count` rows at most, and
+    of `outcome_rows` with an outcome."""
     columns = zip(*(part.categories for part in parts), strict=True)
     categories = tuple(reduce(Values.__add__, column) for column in columns)
     reach = min(part.sample.reach for part in parts)
@@ -232,7 +238,6 @@ def merged(parts: Sequence[FoundProfiles], count: int) -> FoundProfiles:
         reach,
     )
     return FoundProfiles(
-        sum(part.total for part in parts),
         _sum([part.rows for part in parts]),
         _sum([part.size for part in parts]),
         _sum([part.together for part in parts]),
@@ -242,6 +247,7 @@ def merged(parts: Sequence[FoundProfiles], count: int) -> FoundProfiles:
         _sum([part.known_rows for part in parts]),
         categories,
         sample.lowest(count),
+        merged_outcomes([part.outcomes for part in parts], outcome_rows),
     )
 
 
@@ -252,79 +258,99 @@ def _sum(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class ProfileWork:
-    """Sums up the rows of a task, for `mapInArrow`.
+    """Scores the rows of a task and sums them up by segment, for `mapInArrow`.
 
-    In a batch are, in this order: the prediction, the array of probabilities, the weight, whether
-    the row is an outlier, then the numbers and the categories, as texts.
-
-    segments : K
+    rows : scores them, and sums their outcomes; it reads the first columns of a batch
+    numbers, categories : how many columns follow, the latter as texts
     sent : rows of the sample that a task sends
     """
 
-    segments: int
+    rows: OutcomeWork
     numbers: int
     categories: int
     sent: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        payload = pickle.dumps(self.found(batches))
-        yield pa.RecordBatch.from_arrays([pa.array([payload], pa.binary())], ["payload"])
+        try:
+            problem, payload = None, pickle.dumps(self.found(batches))
+        except (InputDataError, TaskProblemError) as error:
+            problem, payload = str(error), b""
+        yield pa.RecordBatch.from_arrays(
+            [pa.array([problem], pa.string()), pa.array([payload], pa.binary())],
+            ["problem", "payload"],
+        )
 
     def found(self, batches: Iterable[pa.RecordBatch]) -> FoundProfiles:
-        """What is found in all the batches."""
+        """What is found in all the batches. InputDataError for values that cannot be used."""
         found, pending = self.nothing(), list[FoundProfiles]()
         for batch in batches:
             part = self._of(batch)
             reach = found.sample.reach
             pending.append(replace(part, sample=part.sample.below(reach)))
             if len(pending) == _PENDING:
-                found, pending = merged([found, *pending], self.sent), []
-        return merged([found, *pending], self.sent)
+                found, pending = self._merged([found, *pending]), []
+        return self._merged([found, *pending])
+
+    def _merged(self, parts: Sequence[FoundProfiles]) -> FoundProfiles:
+        return merged(parts, self.sent, self.rows.sent)
 
     def nothing(self) -> FoundProfiles:
         """What is found in no rows."""
-        columns = [
-            pa.array([], pa.int32()),
-            pa.array([], pa.list_(pa.float64())),
-            pa.array([], pa.float64()),
-            pa.array([], pa.bool_()),
-            *[pa.array([], pa.float64())] * self.numbers,
-            *[pa.array([], pa.string())] * self.categories,
-        ]
-        names = [str(i) for i in range(len(columns))]
-        return self._of(pa.RecordBatch.from_arrays(columns, names))
+        k, nothing = self._segments, self.rows.nothing()
+        empty = np.zeros((k, 0))
+        return FoundProfiles(
+            np.zeros(k, dtype=np.int64),
+            np.zeros(k),
+            np.zeros((k, k)),
+            np.zeros((k, len(EDGES) - 1), dtype=np.int64),
+            np.zeros(k, dtype=np.int64),
+            Moments.of(empty, np.zeros((self.numbers, 0))),
+            np.zeros(self.numbers, dtype=np.int64),
+            (Values((), np.zeros((0, k)), np.zeros(k)),) * self.categories,
+            Sample(
+                np.zeros(0, dtype=np.uint64),
+                empty,
+                np.zeros((self.numbers, 0)),
+                np.zeros((self.categories, 0), dtype=np.int32),
+            ),
+            nothing,
+        )
+
+    @property
+    def _segments(self) -> int:
+        scoring = self.rows.scoring
+        parameters, clusters = scoring.scorer.parameters, scoring.clusters
+        k = parameters.k if clusters is None else len(clusters)
+        return k + int(parameters.noise is not None)
 
     def _of(self, batch: pa.RecordBatch) -> FoundProfiles:
-        k = self.segments
-        weight = numbers(batch.column(2))
-        present = pa.array(weight != 0)
-        batch = batch.filter(present)
-        total = batch.num_rows
-        batch = batch.filter(batch.column(0).is_valid())
-        m = batch.num_rows
-        prediction = batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        prediction = np.where(prediction == NOISE, k - 1, prediction)
-        probability = numbers(batch.column(1).flatten()).reshape(m, k).T
-        weight = numbers(batch.column(2))
-        outlier = numbers(batch.column(3)) == 1
+        k, first = self._segments, len(self.rows.scoring.columns)
+        read = pa.RecordBatch.from_arrays(batch.columns[:first], [str(i) for i in range(first)])
+        rows = self.rows.scored_rows(read)
+        scores, m = rows.scores, rows.places.size
+        whole = m == batch.num_rows
+        described = batch if whole else batch.take(pa.array(rows.places))
         values = np.empty((self.numbers, m))
         for i in range(self.numbers):
-            values[i] = numbers(batch.column(4 + i))
+            values[i] = numbers(described.column(first + i))
         values[~np.isfinite(values)] = np.nan
-        weighted = probability * weight
+        probability = scores.probability
+        weighted = probability * rows.weights
+        prediction = np.where(scores.prediction == NOISE, k - 1, scores.prediction)
         own = np.zeros((k, m))
         own[prediction, np.arange(m)] = 1.0
         largest = probability.max(axis=0, initial=0.0)
         interval = np.clip(np.searchsorted(EDGES, largest, side="right") - 1, 0, len(EDGES) - 2)
         certainty = np.zeros((k, len(EDGES) - 1), dtype=np.int64)
         np.add.at(certainty, (prediction, interval), 1)
+        outlier = scores.log_density < self.rows.scoring.threshold
         coded = [
-            _coded(batch.column(4 + self.numbers + i), weighted) for i in range(self.categories)
+            _coded(described.column(first + self.numbers + i), weighted)
+            for i in range(self.categories)
         ]
         codes = np.array([code for _, code in coded], dtype=np.int32).reshape(self.categories, m)
-        sample = Sample(self._hashes(weighted, values, codes), weighted, values, codes)
+        sample = Sample(self._hashes(weighted, values), weighted, values, codes)
         return FoundProfiles(
-            total,
             np.bincount(prediction, minlength=k).astype(np.int64),
             weighted.sum(axis=1),
             own @ probability.T,
@@ -334,10 +360,11 @@ class ProfileWork:
             np.isfinite(values).sum(axis=1),
             tuple(found for found, _ in coded),
             sample.lowest(self.sent),
+            self.rows.of_rows(rows),
         )
 
     @staticmethod
-    def _hashes(weighted: Array, values: Array, codes: NDArray[np.int32]) -> NDArray[np.uint64]:
+    def _hashes(weighted: Array, values: Array) -> NDArray[np.uint64]:
         """Of every row one, by its content. Those of rows that are there several times would be
         the same in every batch, and be sampled together, or not at all: batches differ."""
         plain = row_hashes(np.concatenate([weighted, values]), 0)
@@ -362,17 +389,26 @@ def _coded(column: pa.Array, weighted: Array) -> tuple[Values, NDArray[np.int32]
     return Values(values, sums[:-1], sums[-1]), codes
 
 
-def found_profiles(rows: DataFrame, segments: int, columns: tuple[int, int]) -> FoundProfiles:
-    """What the tasks of a frame with the columns of `ProfileWork` find, put together; `columns`
-    says how many are numbers, and categories."""
-    width = segments + sum(columns) + 1
-    most = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // (8 * width)))
+def found_profiles(rows: DataFrame, work: ProfileWork) -> FoundProfiles:
+    """What the tasks of a frame find, put together; how much of a sample each sends is found out
+    here.
+
+    Raises InputDataError for values that cannot be used.
+    """
     spark = rows.sparkSession
     tasks = num_partitions(rows) or parallelism(spark)
-    sent = min(most, max(_LEAST_SENT, int(1.2 * most / tasks)))
-    work = ProfileWork(segments, *columns, sent)
+    width = work.numbers + work.categories + len(work.nothing().rows) + 1
+    most = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // (8 * width)))
+    work = replace(
+        work,
+        rows=replace(work.rows, sent=sent_rows(len(work.rows.scoring.columns), tasks)),
+        sent=min(most, max(_LEAST_SENT, int(1.2 * most / tasks))),
+    )
     with described(spark, "profiles of the segments"):
         answers = rows.mapInArrow(work, _SCHEMA).collect()
+    for answer in answers:
+        if answer["problem"]:
+            raise InputDataError(answer["problem"])
     parts = [pickle.loads(bytes(answer["payload"])) for answer in answers]
-    found = merged([work.nothing(), *parts], most)
+    found = merged([work.nothing(), *parts], most, OUTCOME_ROWS)
     return replace(found, sample=found.sample.ordered())

@@ -40,6 +40,15 @@ class Scores:
     log_density: Array  # (m,)
     uncertainty: Array  # (m,), 1 - largest probability
 
+    def taken(self, rows: NDArray[np.bool_]) -> Scores:
+        """The scores of some of the rows."""
+        return Scores(
+            self.prediction[rows],
+            self.probability[:, rows],
+            self.log_density[rows],
+            self.uncertainty[rows],
+        )
+
     def of_clusters(self, clusters: Partition) -> Scores:
         """The scores by clusters of components, numbered in the order given."""
         probability = cluster_probabilities(self.probability, clusters)

@@ -140,6 +140,20 @@ _LAST = {"last", "latest", "recent"}
 _OF_TENURE = {"account", "subscription", "membership", "relationship", "contract", "customer"}
 _OF_MONEY = {"monetary", "spend", "spending", "spent", "turnover"}
 _OF_WORTH = {"customer value", "lifetime value", "customer lifetime value", "clv", "cltv", "ltv"}
+# What is said of a column is of the other words.
+_AGGREGATES = _words(
+    """
+    total average mean median sum largest smallest number count of per frequency high low
+    daily weekly monthly yearly annual
+    """
+)
+# Numbers of these are codes.
+_CODES = _words(
+    """
+    region area code zone branch store shop browser system systems type channel status plan class
+    group category segment cluster level tier product department sector month weekday
+    """
+)
 # Of these there are much or little, not many or few, though they are plural.
 _NOT_COUNTED = _words(
     """
@@ -150,9 +164,30 @@ _NOT_COUNTED = _words(
 )
 
 
-def number_forms(name: str, kind: str) -> Forms:
+def preference(name: str) -> float:
+    """How much rather than others a column is used in names: totals say again what adds up to
+    them."""
+    return (
+        0.85 if {"total", "cumulative", "lifetime"} & set(readable(name).lower().split()) else 1.0
+    )
+
+
+def are_alike(one: str, other: str) -> bool:
+    """Whether the names of two columns say that they are of one thing: monthly and total charges,
+    streaming TV and streaming movies."""
+    first, second = (
+        [word for word in readable(name).lower().split() if word not in _AGGREGATES]
+        for name in (one, other)
+    )
+    if not first or not second:
+        return one == other
+    return first[0] == second[0] or set(first) <= set(second) or set(second) <= set(first)
+
+
+def number_forms(name: str, kind: str, *, falls: bool = False) -> Forms:
     """How much and little of a column are said: high or low monthly charges, many or few calls,
-    and where its name says tenure, recency, frequency or money by what that means."""
+    and where its name says tenure, recency, frequency or money by what that means. `falls` says
+    that it is under 0, for what grows or declines."""
     words = [word.lower() for word in readable(name).split()]
     bare = [word for word in words if word not in _UNITS | _CURRENCIES] or words
     there = set(words)
@@ -183,7 +218,32 @@ def number_forms(name: str, kind: str) -> Forms:
         return _WORTH
     if set(bare) <= _OF_MONEY | {"total", "value", "amount", "average"} and there & _OF_MONEY:
         return _MONETARY
-    return _general(readable(name), kind)
+    if bare == ["gap"]:
+        return Forms("long gaps", "short gaps", "longer gaps", "shorter gaps")
+    if there & {"variation", "irregularity"} and there & {"gap", "interval", "purchase"}:
+        return Forms("irregular", "regular", "more irregular", "more regular", True)
+    if bare[-1] in {"trend", "growth"}:
+        return _trend(" ".join(bare[:-1]), falls)
+    return _general(readable(name))
+
+
+def _trend(of: str, falls: bool) -> Forms:
+    what = f" {of}" if of else ""
+    if falls:
+        return Forms(
+            f"hardly declining{what}",
+            f"declining{what}",
+            f"less declining{what}",
+            f"more declining{what}",
+            not of,
+        )
+    return Forms(
+        f"growing{what}",
+        f"hardly growing{what}",
+        f"faster growing{what}",
+        f"slower growing{what}",
+        not of,
+    )
 
 
 def _kept_capitals(words: str, name: str) -> str:
@@ -192,7 +252,7 @@ def _kept_capitals(words: str, name: str) -> str:
     return " ".join(capitals.get(word, word) for word in words.split())
 
 
-def _general(words: str, kind: str) -> Forms:
+def _general(words: str) -> Forms:
     parts = words.split()
     is_count = False
     if len(parts) > 2 and parts[:2] == ["number", "of"]:
@@ -205,8 +265,8 @@ def _general(words: str, kind: str) -> Forms:
     last = parts[-1].lower()
     plural = last.endswith("s") and not last.endswith("ss") and last not in _NOT_COUNTED
     head = parts[0].lower()
-    of = parts.index("of") if "of" in parts else None
-    if of is not None and of > 0:  # seconds of use: what is counted comes first
+    of = next((i for i, part in enumerate(parts) if i and part in {"of", "per"}), None)
+    if of is not None:  # seconds of use, items per purchase: what is counted comes first
         first = parts[of - 1].lower()
         plural = first.endswith("s") and not first.endswith("ss") and first not in _NOT_COUNTED
     if is_count or (plural and len(words) < _LONGEST):
@@ -229,8 +289,15 @@ def amount_words(name: str) -> str:
     shown = number_forms(name, "number").high
     for prefix in ("many ", "high ", "long ", "frequent "):
         if shown.startswith(prefix):
-            return shown.removeprefix(prefix)
-    return readable(name)
+            shown = shown.removeprefix(prefix)
+            break
+    else:
+        shown = readable(name)
+    *before, last = shown.split()
+    if before and last in {"share", "rate", "rates", "ratio", "percentage"}:
+        before[-1] = _plural(before[-1])
+        return " ".join(before)
+    return shown
 
 
 _YES = {"yes", "y", "true", "t", "1", "1.0"}
@@ -246,6 +313,11 @@ _UNSAID = _words(
     """
 )
 _PROPER = {"country", "state", "region", "province", "county", "brand", "language", "geography"}
+
+
+def is_code(name: str) -> bool:
+    """Whether whole numbers in a column are, by its name, codes and not sizes."""
+    return bool(_CODES & {word.lower() for word in tokens(name)})
 
 
 def is_flag(values: Collection[str]) -> bool:
@@ -289,6 +361,15 @@ def value_words(name: str, value: str, values: Collection[str] = ()) -> str:
     return text
 
 
+def _leading_number(value: str) -> int:
+    """What a value that begins with a number counts, 0 for any other."""
+    found = _NUMBERED.search(value.lower())
+    if found is None:
+        return 0
+    words = ["one", "two", "three", "four", "five", "six"]
+    return words.index(found[1]) + 1 if found[1] in words else int(found[1])
+
+
 def _value(name: str, value: str) -> str:
     """A value of a text, of one line, not long, in lower case but for proper names."""
     text = " ".join(re.sub(r"[_\s,]+", " ", value).split()) or repr(value)
@@ -307,6 +388,8 @@ def _is_plain(word: str) -> bool:
 
 def values_words(name: str, one: str, other: str) -> str:
     """What is said of rows that have one of two values: one-year or two-year contract."""
+    if (a := _leading_number(one)) and (b := _leading_number(other)) and a > b:
+        one, other = other, one
     first, second = value_words(name, one).split(), value_words(name, other).split()
     least = min(len(first), len(second)) - 1
     ahead = behind = 0

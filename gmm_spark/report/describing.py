@@ -14,9 +14,9 @@ import gmm_spark
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.profiles import EDGES, FoundProfiles
 from gmm_spark.engine.scoring import NOISE
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.model import GaussianMixtureModel
-from gmm_spark.outcomes import outcome_rows
+from gmm_spark.outcomes import rows_of_outcomes
 from gmm_spark.report.column_words import readable
 from gmm_spark.report.names import OUTLIERS, Phrase, named
 from gmm_spark.report.profiled import Profiled, described_columns, read_profiles
@@ -55,13 +55,13 @@ def describe_segments(
 ) -> Segments:
     """What a segmentation found, in figures and in words.
 
-    The rows are read once for profiles and once for outcomes. They are weighted by their
-    probabilities of the segments, and by `weightCol` where the model has one.
+    The rows are read once, scored and summed up. They are weighted by their probabilities of the
+    segments, and by `weightCol` where the model has one.
 
     Parameters
     ----------
     frame : the rows, with the columns that the model reads and those that segments are described
-        by; with `probabilityCol` and `predictionCol` of the model, where they are scored already
+        by
     outcomes : booleans or numbers that the model is not of, see `GaussianMixtureModel.outcomes`;
         value is at risk by the first that is a rate
     value : a column of money
@@ -81,11 +81,13 @@ def describe_segments(
     if value is not None and value not in measured:
         measured.append(value)
     texts = [name for name, kind in columns.items() if kind == "category"]
-    found = read_profiles(model, frame, measured, texts)
+    found = read_profiles(model, frame, columns, measured, texts, outcomes)
     if not found.rows.sum():
-        raise ConfigurationError(f"none of {found.total:,} rows has a segment to describe")
+        raise InputDataError(
+            f"none of {found.outcomes.skipped:,} rows has a segment: there is nothing to describe"
+        )
     profiled = Profiled(found, columns, measured, texts, _in_model(model, columns, preparation))
-    rates = outcome_rows(model, frame, list(outcomes)) if outcomes else []
+    rates = rows_of_outcomes(model, frame, outcomes, found.outcomes)
     numbers = _segment_numbers(model)
     names = _names(profiled, model, describe_people)
     about = [
@@ -123,16 +125,23 @@ def describe_segments(
             outcomes=of_segments[number],
             value=values[j],
         )
-        said = segment_line(segment, about, membership.segments[j], int(found.rows.sum()), noun)
+        said = segment_line(
+            segment,
+            about,
+            membership.segments[j],
+            int(found.rows.sum()),
+            noun,
+            readable(value or ""),
+        )
         segments.append(segment.model_copy(update={"words": said}))
     return Segments(
         version=VERSION,
         made_by=f"gmm_spark {gmm_spark.__version__}",
         noun=noun,
         rows=Rows(
-            total=found.total,
+            total=int(found.rows.sum()) + found.outcomes.skipped,
             with_segment=int(found.rows.sum()),
-            without_segment=found.total - int(found.rows.sum()),
+            without_segment=found.outcomes.skipped,
             weight=whole,
         ),
         columns=profiled.columns(),

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gmm_spark.mixture.numerics import Array
+from gmm_spark.report.column_words import are_alike
 from gmm_spark.report.effects import MEDIUM, SMALL
 
 MOST_PARTS = 3
 # What is as much correlated with a part of a name says the same again.
-_SAME = 0.65
+_SAME = 0.75
 AVERAGE, ALL, OUTLIERS = "average", "all", "unlike the others"
 
 
@@ -22,6 +23,7 @@ class Phrase:
     feature : which of the features it is of, by its place in their correlations
     place : adjectives, 0, come before numbers, 1, and values, 2
     comparative : said against some segments, and not against all others
+    preference : of two that set apart as much, the one with more is said
     """
 
     column: str
@@ -30,6 +32,7 @@ class Phrase:
     feature: int
     place: int = 1
     comparative: bool = False
+    preference: float = 1.0
 
 
 # What can be said of a segment against some others, by their places, the strongest first.
@@ -72,10 +75,9 @@ def _said(parts: Sequence[Phrase]) -> str:
 
 def _chosen(phrases: Sequence[Phrase], correlations: Array) -> tuple[Phrase, ...]:
     chosen: list[Phrase] = []
-    for phrase in sorted(phrases, key=lambda one: -one.effect):
-        if phrase.effect < MEDIUM or len(chosen) == MOST_PARTS:
-            break
-        if _adds(phrase, chosen, correlations):
+    said = [phrase for phrase in phrases if phrase.effect >= MEDIUM]
+    for phrase in sorted(said, key=lambda one: -one.effect * one.preference):
+        if len(chosen) < MOST_PARTS and _adds(phrase, chosen, correlations):
             chosen.append(phrase)
     return tuple(chosen)
 
@@ -84,7 +86,7 @@ def _adds(phrase: Phrase, chosen: Sequence[Phrase], correlations: Array) -> bool
     """Whether it says something that those chosen do not."""
     return not any(
         phrase.words == one.words
-        or phrase.column == one.column
+        or are_alike(phrase.column, one.column)
         or abs(correlations[phrase.feature, one.feature]) >= _SAME
         for one in chosen
     )

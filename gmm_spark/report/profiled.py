@@ -9,22 +9,30 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from pyspark.ml.functions import vector_to_array
-from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.engine.dataframe import quoted
-from gmm_spark.engine.profiles import MOST_VALUES, FoundProfiles, Values, found_profiles
+from gmm_spark.engine.profiles import (
+    MOST_VALUES,
+    FoundProfiles,
+    ProfileWork,
+    Values,
+    found_profiles,
+)
 from gmm_spark.expressions import column_name
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.model import GaussianMixtureModel
+from gmm_spark.outcomes import frame_work
+from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
 from gmm_spark.report.column_words import (
     amount_words,
     describes_a_person,
-    flag_words,
+    is_code,
     number_forms,
+    preference,
     readable,
     tokens,
     value_words,
@@ -62,6 +70,10 @@ _CORRELATED_ROWS = 20_000
 _OWN_VALUES = 0.5
 # What a segment is called by, most of its rows have; and what it has none of, hardly any.
 _MOST, _BOTH, _HARDLY_ANY = 0.5, 0.7, 0.1
+# A segment is new, and not fairly new, where half of it is among so many of the newest.
+_OUTER = 0.28
+# Tenure and recency say more than what comes of them.
+_ADJECTIVE = 1.2
 # Of a pair of values, each is there in so much of the segment.
 _LEAST_OF_PAIR = 0.15
 
@@ -82,7 +94,7 @@ def described_columns(
     left_out: dict[str, str] = {}
     for name in frame.columns:
         said, type = prepared.get(name, {}), frame.schema[name].dataType
-        kind = _kind(model, type, name, said.get("role"))
+        kind = _kind(model, type, name, said)
         if name in passed:
             continue
         if name in outcomes:
@@ -104,52 +116,50 @@ def _is_identifier(name: str) -> bool:
     return any(word.lower() in {"id", "uuid", "guid"} for word in tokens(name)[-1:])
 
 
-def _kind(model: GaussianMixtureModel, type: T.DataType, name: str, role: Any) -> Kind | None:
+def _kind(
+    model: GaussianMixtureModel, type: T.DataType, name: str, said: Mapping[str, Any]
+) -> Kind | None:
+    role = said.get("role")
     if isinstance(type, T.DateType | T.TimestampType | T.TimestampNTZType):
         return "date"
+    if isinstance(type, T.StringType) and role in ("number", "count", "date"):
+        found: Kind = role
+        return found
     if isinstance(type, T.BooleanType | T.StringType):
         return "category"
     if not isinstance(type, T.NumericType):
         return None
-    if role == "category" or name in model.categories:
-        return "category"
+    if name in model.categories or role == "category":
+        # Few whole numbers may be codes or sizes; by sizes segments are described as by numbers.
+        is_size = "codes" not in str(said.get("reason")) and not is_code(name)
+        return "number" if is_size and "two values" not in str(said.get("reason")) else "category"
     return "count" if role == "count" or name in model.getCountCols() else "number"
 
 
 def read_profiles(
-    model: GaussianMixtureModel, frame: DataFrame, measured: Sequence[str], texts: Sequence[str]
+    model: GaussianMixtureModel,
+    frame: DataFrame,
+    columns: Mapping[str, Kind],
+    measured: Sequence[str],
+    texts: Sequence[str],
+    outcomes: Sequence[str],
 ) -> FoundProfiles:
-    """The numbers and the categories of a frame by segment, in one job."""
-    probability, prediction = model.getProbabilityCol(), model.getPredictionCol()
-    if not {probability, prediction} <= set(frame.columns):
-        frame = model.transform(frame)
-    weight, outlier = model._columns.weight, model.getOutlierCol()
-    chances = quoted(probability)
-    if isinstance(frame.schema[probability].dataType, VectorUDT):
-        # A row with gaps that was left unscored has no vector, and the conversion takes none.
-        chances = F.when(chances.isNotNull(), vector_to_array(chances))
-    has_outliers = model.getOutlierThreshold() is not None and outlier in frame.columns
-    columns = [
-        quoted(prediction).cast("int"),
-        chances.cast("array<double>"),
-        F.lit(1.0) if weight is None else quoted(weight).cast("double"),
-        quoted(outlier).cast("boolean") if has_outliers else F.lit(False),
-        *(_as_number(frame, name) for name in measured),
-        *(quoted(name).cast("string") for name in texts),
-    ]
-    rows = frame.select(*columns).toDF(*map(str, range(len(columns))))
-    segments = len(model.clusters) + int(model.parameters.noise is not None)
-    return found_profiles(rows, segments, (len(measured), len(texts)))
+    """The numbers, the categories and the outcomes of a frame by segment, in one job."""
+    read, work = frame_work(model, frame, tuple(outcomes))
+    described = [_as_number(frame, name, columns.get(name)) for name in measured]
+    described += [F.expr(text_sql(name)) for name in texts]
+    rows = frame.select(*read, *described)
+    rows = rows.toDF(*map(str, range(len(rows.columns))))
+    return found_profiles(rows, ProfileWork(work, len(measured), len(texts), 0))
 
 
-def _as_number(frame: DataFrame, name: str) -> Any:
-    kind = frame.schema[name].dataType
-    if isinstance(kind, T.DateType):
-        return F.unix_date(quoted(name)).cast("double")
-    if isinstance(kind, T.TimestampType | T.TimestampNTZType):
-        seconds = F.unix_micros(quoted(name).cast("timestamp")).cast("double") / 1e6
-        return seconds / 86_400
-    return quoted(name).cast("double")
+def _as_number(frame: DataFrame, name: str, kind: Kind | None) -> SparkColumn:
+    type = frame.schema[name].dataType
+    if isinstance(type, T.TimestampType | T.TimestampNTZType):
+        return F.unix_micros(quoted(name).cast("timestamp")).cast("double") / 86_400e6
+    if isinstance(type, T.NumericType):
+        return quoted(name).cast("double")
+    return F.expr(days_sql(name) if kind == "date" else number_sql(name))
 
 
 @dataclass(frozen=True)
@@ -384,9 +394,13 @@ class Profiled:
             return
         having = [_having(values, weights) for weights in (own, rest)]
         known = values[~np.isnan(values)]
-        if np.isin(known, (0.0, 1.0)).all():
-            if (effect > 0) == (having[0] >= _MOST):
-                words = flag_words(name, effect > 0)
+        distinct = np.unique(known)
+        if distinct.size == 2:
+            yes = effect > 0
+            share = _having(values - distinct[0], own)
+            if (share if yes else 1 - share) >= _MOST:
+                two = [f"{value:g}" for value in distinct]
+                words = value_words(name, two[int(yes)], two)
                 yield Phrase(name, words, abs(effect), place, 2)
             return
         if known.min(initial=0.0) >= 0:
@@ -396,9 +410,29 @@ class Profiled:
             if effect > 0 and having[1] <= _MOST and having[0] >= 1 - _HARDLY_ANY:
                 yield Phrase(name, f"with {amount_words(name)}", abs(effect), place, 2)
                 return
-        forms = number_forms(name, self.kinds[name])
+        mean = float(self.found.moments.mean[j, i])
+        forms = number_forms(name, self.kinds[name], falls=known.min() < 0 and mean < 0)
         words = forms.of(effect, comparative)
-        yield Phrase(name, words, abs(effect), place, int(not forms.is_adjective), comparative)
+        if not comparative and not self._is_far_out(values, own, effect):
+            words = f"fairly {words}"
+        yield Phrase(
+            name,
+            words,
+            abs(effect),
+            place,
+            int(not forms.is_adjective),
+            comparative,
+            preference(name) * (_ADJECTIVE if forms.is_adjective else 1.0),
+        )
+
+    def _is_far_out(self, values: Array, own: Array, effect: float) -> bool:
+        """Whether most of a segment is in the outer quarter of all rows."""
+        middle = weighted_quantiles(self._ranks(values), own, [0.5])
+        at = 0.5 if middle is None else float(middle[0])
+        return (at if effect < 0 else 1 - at) <= _OUTER
+
+    def _ranks(self, values: Array) -> Array:
+        return np.where(np.isnan(values), np.nan, ranks(values))
 
     def _values_phrases(self, name: str, j: int, others: Sequence[int]) -> Iterator[Phrase]:
         values = self.categories[name]

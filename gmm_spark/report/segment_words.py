@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.report.segments import Outcome, Segment, SegmentMembership, Segments
-from gmm_spark.report.text import number, numbers, percent, table
+from gmm_spark.report.text import numbers, percent, table
 
 # Rows of a segment are mixed where they are this sure, on average, or less.
 _MIXED = 0.8
 _FEW_ROWS = 100
+# An interval of a rate that is wider says hardly anything.
+_VAGUE = 0.4
 
 
 def segment_line(
@@ -19,9 +21,10 @@ def segment_line(
     membership: SegmentMembership,
     rows: int,
     noun: str,
+    value: str,
 ) -> str:
-    """One line of a segment: name, size, outcomes with intervals and lift, value at risk, and what
-    there is to know."""
+    """One line of a segment of `rows` that are called `noun`, with money called `value`: name,
+    size, outcomes with intervals and lift, value at risk, and what there is to know."""
     said = [f"{segment.rows:,} {noun} ({percent(segment.rows / rows if rows else None)})"]
     for outcome, own in zip(outcomes, segment.outcomes, strict=True):
         if own.value is None:
@@ -30,11 +33,12 @@ def segment_line(
         if own.lift is not None and outcome.kind == "rate":
             said[-1] += f", {_times(own.lift)}"
     if segment.value is not None and segment.value.at_risk is not None:
-        at_risk = f"value at risk {number(segment.value.at_risk)}"
+        total = numbers([segment.value.at_risk, segment.value.total])
+        at_risk = f"{total[0]} of {total[1]} {value} at risk"
         if segment.value.at_risk_share is not None:
-            at_risk += f" ({percent(segment.value.at_risk_share)} of all)"
+            at_risk += f" ({percent(segment.value.at_risk_share)} of all at risk)"
         said.append(at_risk)
-    said += _to_know(segment, membership)
+    said += _to_know(segment, membership, outcomes)
     return f"{segment.name}: {'; '.join(said)}"
 
 
@@ -48,11 +52,13 @@ def _estimate(outcome: Outcome, value: float, low: float | None, high: float | N
 
 def _times(lift: float) -> str:
     if 0.95 <= lift < 1.05:
-        return "as all"
-    return f"{lift:.2g} times that of all" if lift < 10 else f"{lift:.0f} times that of all"
+        return "about the average"
+    return f"{lift:.2g} times the average" if lift < 10 else f"{lift:.0f} times the average"
 
 
-def _to_know(segment: Segment, membership: SegmentMembership) -> list[str]:
+def _to_know(
+    segment: Segment, membership: SegmentMembership, outcomes: Sequence[Outcome]
+) -> list[str]:
     if segment.segment == NOISE:
         return ["like none of the segments"]
     found = []
@@ -60,8 +66,10 @@ def _to_know(segment: Segment, membership: SegmentMembership) -> list[str]:
         found.append("few rows")
     if membership.mean_probability is not None and membership.mean_probability < _MIXED:
         found.append(f"mixed: {percent(membership.mean_probability)} sure on average")
-    if any(own.estimate == "posterior weights" for own in segment.outcomes):
-        found.append("its rate is not told apart from that of other segments")
+    for outcome, own in zip(outcomes, segment.outcomes, strict=True):
+        is_vague = own.low is not None and own.high is not None and own.high - own.low > _VAGUE
+        if own.estimate == "posterior weights" or (outcome.kind == "rate" and is_vague):
+            found.append(f"its {outcome.words} is hardly told apart from that of other segments")
     return found
 
 

@@ -13,7 +13,10 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
+from gmm_spark.engine import profiles
+from gmm_spark.errors import GmmError, InputDataError
 from gmm_spark.report.describing import describe_segments
+from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segments import Segments, json_schema
 from tests.conftest import ROOT
 
@@ -131,6 +134,25 @@ def test_what_is_written_is_valid_and_read_back(found) -> None:
     assert Segments.from_json(text) == found
 
 
+def test_tables_hold_the_same_figures(spark, found) -> None:
+    tables = {name: frame.toPandas() for name, frame in segment_frames(spark, found).items()}
+    assert list(tables) == ["segments", "profiles", "differences", "outcomes"]
+    assert tables["segments"]["name"].tolist() == [one.name for one in found.segments]
+    assert tables["segments"]["size"].tolist() == [one.size for one in found.segments]
+    long = tables["profiles"]
+    own = long[(long["column"] == "tenure") & (long["statistic"] == "mean")]
+    expected = [one.profile[0].mean for one in [*found.segments, found.whole]]
+    assert own["figure"].tolist() == expected
+    shares = long[(long["column"] == "plan") & (long["statistic"] == "share")]
+    assert shares.groupby("segment")["figure"].sum().tolist() == pytest.approx(
+        [1.0] * len(found.segments)
+    )
+    first = tables["differences"][tables["differences"]["place"] == 1]
+    assert first["effect"].tolist() == [one.sets_apart[0].effect for one in found.segments]
+    rates = [one.outcomes[0].value for one in found.segments]
+    assert tables["outcomes"]["value"].tolist() == rates
+
+
 def test_value_at_risk_is_value_times_rate(found) -> None:
     (outcome,) = found.outcomes
     assert found.value.outcome == outcome.name == "left"
@@ -158,17 +180,63 @@ def test_membership_and_outliers_are_counts_of_the_scored_rows(model, table, fou
         assert found.outliers.rows == scored["outlier"].sum()
 
 
-def test_a_scored_table_is_described_as_it_is(model, table, found) -> None:
-    scored = model.transform(table).withColumn(
-        "probability", vector_to_array("probability")
-    )  # as a table in the lake may have it
-    again = describe_segments(model, scored, value="bill", id="customer_id")
-    for one, other in zip(found.segments, again.segments, strict=True):
-        assert one.size == pytest.approx(other.size)
-        assert one.rows == other.rows
-
-
 def test_the_schema_is_that_of_the_models() -> None:
     """`python -m gmm_spark.report.segments > docs/segments.schema.json` writes it."""
     assert json_schema() == SCHEMA
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"outcomes": ["lefft"]}, "lefft"),
+        ({"outcomes": ["tenure"]}, "outcome 'tenure' is a column of the model"),
+        ({"outcomes": ["left", "left"]}, "outcome 'left' is named twice"),
+        ({"outcomes": ["plan"]}, "'plan'"),
+        ({"value": "plan"}, "value 'plan' has type string; expected a number"),
+        ({"value": "money"}, "money"),
+        ({"id": "ident"}, "ident"),
+    ],
+)
+def test_what_cannot_be_described_is_one_error(table, asked, expected) -> None:
+    model = GaussianMixtureModel.fromParameters(
+        [0.5, 0.5], [[10.0], [40.0]], [[[25.0]], [[25.0]]], inputCols=["tenure"]
+    )
+    with pytest.raises(GmmError) as error:
+        describe_segments(model, table, **asked)
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_rows_without_a_segment_are_counted_and_described_by_none(table) -> None:
+    model = GaussianMixtureModel.fromParameters(
+        [0.6, 0.4], [[2.0], [8.0]], [[[2.0]], [[8.0]]], inputCols=["calls"]
+    )
+    gaps = table.where(F.col("calls").isNull()).count()
+    with pytest.raises(InputDataError, match="have a gap"):
+        describe_segments(model, table)
+    found = describe_segments(model.setMissing("skip"), table, outcomes=["left"])
+    assert found.rows.without_segment == gaps > 0
+    assert found.rows.total == table.count()
+    assert sum(one.rows for one in found.segments) == found.rows.with_segment
+    assert found.segments[0].profile[0].missing is not None
+    with pytest.raises(InputDataError, match=r"none of \d+ rows has a segment"):
+        describe_segments(model, table.where(F.col("calls").isNull()))
+
+
+def test_a_large_table_is_described_by_a_sample_of_its_rows(table, monkeypatch) -> None:
+    model = GaussianMixtureModel.fromParameters(
+        [0.5, 0.5], [[10.0], [40.0]], [[[25.0]], [[25.0]]], inputCols=["tenure"]
+    )
+    whole = describe_segments(model, table)
+    monkeypatch.setattr(profiles, "SAMPLE_ROWS", 900)
+    monkeypatch.setattr(profiles, "_LEAST_SENT", 400)
+    some = describe_segments(model, table)
+    assert "of a sample of 900 of 1,500 rows" in some.quantiles
+    for one, other in zip(whole.segments, some.segments, strict=True):
+        assert one.size == pytest.approx(other.size, rel=1e-12)
+        assert one.profile[0].mean == pytest.approx(other.profile[0].mean, rel=1e-12)
+        apart = {each.column: each.effect for each in one.sets_apart if each.value is None}
+        for each in other.sets_apart:
+            if each.value is None:
+                assert each.effect == pytest.approx(apart[each.column], abs=0.15)
