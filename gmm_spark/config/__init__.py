@@ -14,7 +14,6 @@ from gmm_spark.config.settings import (
     JobSettings,
     ScoreSettings,
     TrainSettings,
-    TransactionSettings,
 )
 from gmm_spark.config.translation import in_keys
 from gmm_spark.config.values import Filter
@@ -28,7 +27,6 @@ __all__ = [
     "JobSettings",
     "ScoreSettings",
     "TrainSettings",
-    "TransactionSettings",
     "expression_name",
     "in_keys",
     "load_settings",
