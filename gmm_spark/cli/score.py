@@ -35,6 +35,7 @@ from gmm_spark.storage.computed_columns import (
 )
 from gmm_spark.storage.problems import raised_in_worker, unusable_values
 from gmm_spark.storage.tracing import traced
+from gmm_spark.storage.transactions import transaction_log
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,13 @@ def score(run: Run[ScoreSettings]) -> str:
 
 def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
     """The table with the columns that expressions give, and the steps it was made in."""
-    settings = run.settings
-    read, trained_on = tables.read_table(run.spark, settings.input), model.getInputExpressions()
+    settings, trained_on = run.settings, model.getInputExpressions()
+    log = transaction_log(run.spark, settings)
+    if log is None:
+        read = tables.read_table(run.spark, settings.input)
+    else:
+        read = log.customers()
+        run.warn(log.warnings)
     steps, frame = _steps(read, settings, trained_on)
     run.record(expressions=[one.text for _, wanted in steps for one in wanted])
     if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
@@ -208,7 +214,7 @@ def _source(
     else the columns of the frame that are kept or read, for all of them pass through Python."""
     inputs = _input_columns(model)
     stored = {name for name in kept if arrow_types([frame.schema[name]]) is not None}
-    computed = run.facts["expressions"]
+    computed = run.facts["expressions"] or run.settings.customer is not None
     if inputs and len(stored) == len(kept) and not computed:
         table = tables.parquet_table(run.spark, run.settings.input, kept)
         if table is not None and {*kept, *inputs} <= set(table.schema().names):

@@ -14,6 +14,7 @@ from gmm_spark.config.settings import (
     JobSettings,
     ScoreSettings,
     TrainSettings,
+    TransactionSettings,
 )
 from gmm_spark.config.translation import in_keys
 from gmm_spark.config.values import Filter
@@ -27,6 +28,7 @@ __all__ = [
     "JobSettings",
     "ScoreSettings",
     "TrainSettings",
+    "TransactionSettings",
     "expression_name",
     "in_keys",
     "load_settings",

@@ -141,7 +141,45 @@ class TrainSettings(_FITTED):
         return several or self.criterion == "segmentation"
 
 
-class ScoreSettings(JobSettings):
+# What is said of a table of transactions alone.
+_OF_TRANSACTIONS = "customer", "time", "amount", "quantity", "basket", "churn_after_days"
+
+
+class TransactionSettings(JobSettings):
+    """What jobs know of customers: a table of them, or of their transactions."""
+
+    customer: Text | None = Field(
+        None, description="the table is one of transactions: the column that names the customer"
+    )
+    time: Text | None = Field(None, description="of a transaction: when it was")
+    amount: Column | None = Field(
+        None, description="of a transaction: what was paid, a column or an SQL expression"
+    )
+    quantity: Column | None = Field(
+        None, description="of a transaction: pieces; fewer than 0 are a return"
+    )
+    basket: Text | None = Field(
+        None, description="of a transaction: the purchase it is a line of, an invoice"
+    )
+    cut_off: Label | None = Field(
+        None,
+        description="the last day that is known: of transactions, what customers are like is of "
+        "what was up to it, churn of what came after; of customers, dates are counted back from it",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> TransactionSettings:
+        said = [key for key in _OF_TRANSACTIONS if getattr(self, key, None) is not None]
+        for key in ("customer", "time"):
+            if said and getattr(self, key) is None:
+                raise ValueError(
+                    f"{key}: found nothing, but {said[0]}; expected a column, too: a table of "
+                    "transactions has customer and time"
+                )
+        return self
+
+
+class ScoreSettings(TransactionSettings):
     """Score every row of a table with a model; write Parquet and manifest.json under `output`."""
 
     model: Text = Field(description="path of the model, <output>/model of the train job")
@@ -175,10 +213,6 @@ class ScoreSettings(JobSettings):
         return self
 
 
-# What is said of a table of transactions alone.
-_OF_TRANSACTIONS = "amount", "quantity", "basket", "churn_after_days"
-
-
 def _output_of(source: dict[str, Any]) -> str:
     """Where what is made of a table goes when nothing is said: output/ and the table's name."""
     path = str(source.get("path") or "").rstrip("/*").rpartition("/")[2]
@@ -194,7 +228,7 @@ Structures = Annotated[
 ]
 
 
-class ChurnSettings(JobSettings):
+class ChurnSettings(TransactionSettings):
     """Segment customers, of a table of them or of transactions; write all of it under `output`."""
 
     id: Text | None = Field(None, description="column that names the customer; unique")
@@ -205,24 +239,6 @@ class ChurnSettings(JobSettings):
     )
     value: Column | None = Field(
         None, description="money a customer is worth, for the value at risk: a column or expression"
-    )
-    customer: Text | None = Field(
-        None, description="the table is one of transactions: the column that names the customer"
-    )
-    time: Text | None = Field(None, description="of a transaction: when it was")
-    amount: Column | None = Field(
-        None, description="of a transaction: what was paid, a column or an SQL expression"
-    )
-    quantity: Column | None = Field(
-        None, description="of a transaction: pieces; fewer than 0 are a return"
-    )
-    basket: Text | None = Field(
-        None, description="of a transaction: the purchase it is a line of, an invoice"
-    )
-    cut_off: Label | None = Field(
-        None,
-        description="last day that is known: of transactions, features are of what was up to it, "
-        "churn of what came after; of a customer table, ages of dates are up to it",
     )
     churn_after_days: int | None = Field(
         None, gt=0, description="no purchase in so many days after cut_off is churn: the outcome"
@@ -288,14 +304,6 @@ class ChurnSettings(JobSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ChurnSettings:
-        said = [key for key in _OF_TRANSACTIONS if getattr(self, key) is not None]
-        for key, other in (("customer", "time"), ("time", "customer")):
-            if getattr(self, key) is None and (said or getattr(self, other) is not None):
-                found = other if getattr(self, other) is not None else said[0]
-                raise ValueError(
-                    f"{key}: found nothing, but {found}; expected a column, too: "
-                    "a table of transactions has customer and time"
-                )
         if self.churn_after_days is not None and self.outcome is not None:
             raise ValueError(
                 "churn_after_days: found outcome as well; expected one of them, since no purchase "
@@ -306,11 +314,6 @@ class ChurnSettings(JobSettings):
                 f"id: found {self.id!r}; expected nothing beside customer, which names the rows"
             )
         return self
-
-    @property
-    def of_transactions(self) -> bool:
-        """Whether the table is one of transactions, to be made one of customers."""
-        return self.customer is not None
 
 
 # The jobs there are: a further one is an entry here and a module of that name in gmm_spark.cli.

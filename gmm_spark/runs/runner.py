@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pyspark.sql import SparkSession
 
-from gmm_spark.config import JobSettings, load_settings, without_secrets
+from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.errors import ConfigurationError, GmmError
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, UNEXPECTED, as_ours, code_of, reason_of, say
@@ -37,6 +37,14 @@ class Run(Generic[Settings]):
     def record(self, **facts: Any) -> None:
         """Keep facts for the manifest; it has them even if the job fails later."""
         self.facts.update(facts)
+
+    def warn(self, sentences: Iterable[str], *, logged: bool = False) -> None:
+        """Say sentences that a reader has to know, unless they are logged already, and keep them
+        for the manifest."""
+        for sentence in sentences:
+            if not logged:
+                logger.warning("%s", sentence)
+            self.facts.setdefault("warnings", []).append(in_keys(sentence))
 
 
 @dataclass(frozen=True)

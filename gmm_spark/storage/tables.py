@@ -89,6 +89,11 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
         raise _reading_error(source, format_, error) from None
 
 
+def is_text(spark: SparkSession, source: InputSettings) -> bool:
+    """Whether the table is text, which is long to read, and to be kept where it is read again."""
+    return source.path is not None and _files(spark, source)[2].format in ("csv", "json")
+
+
 def _files(spark: SparkSession, source: InputSettings) -> tuple[Address | None, list[str], Files]:
     """Where the table is, if pyarrow has a way there, its paths for Spark's reader, and what is at
     them."""

@@ -587,7 +587,7 @@ def test_of_a_churn_run_all_but_the_path_may_be_left_out() -> None:
     assert settings.k == [3, 4, 5, 6, 7, 8]
     assert settings.columns == []
     assert settings.missing == "marginalize"
-    assert (settings.id, settings.outcome, settings.of_transactions) == (None, None, False)
+    assert (settings.id, settings.outcome, settings.customer) == (None, None, None)
     assert problem([], ChurnSettings).startswith("input.path: found nothing; expected a value")
 
 
@@ -632,6 +632,7 @@ def test_one_number_of_segments_and_one_structure(config) -> None:
         (["--k", "three"], "k[0]: found 'three'; expected an integer"),
         (["--covariance_type", "ful"], "covariance_type[0]: found 'ful'; expected 'full', "),
         (["--amount", "paid"], "customer: found nothing, but amount; expected a column, too"),
+        (["--churn_after_days", "9"], "customer: found nothing, but churn_after_days; expected"),
         (["--time", "day"], "customer: found nothing, but time; expected a column, too"),
         (["--customer", "c"], "time: found nothing, but customer; expected a column, too"),
         (
