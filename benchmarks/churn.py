@@ -104,6 +104,7 @@ def _beside_kmeans(spark: SparkSession, argv: list[str], output: Path) -> dict[s
     from gmm_spark.cli import churn
     from gmm_spark.config import ChurnSettings, load_settings
     from gmm_spark.mixture.divisions import mutual_information, outcome_spread
+    from gmm_spark.storage.customers import with_roles
     from gmm_spark.storage.tables import read_table
 
     if churn.main(argv) != 0:
@@ -112,7 +113,7 @@ def _beside_kmeans(spark: SparkSession, argv: list[str], output: Path) -> dict[s
     model = GaussianMixtureModel.load(str(output / "model"))
     made = output / "customers"
     frame = spark.read.parquet(str(made)) if made.exists() else read_table(spark, settings.input)
-    customers = churn.with_roles(settings, frame, settings.customer or settings.id)
+    customers = with_roles(settings, frame, settings.customer or settings.id)
     prepared = customers.frame.selectExpr("*", *model.getInputExpressions())
     rows = model.transform(prepared).toPandas()
     outcome = rows[customers.outcome].to_numpy(dtype=float)

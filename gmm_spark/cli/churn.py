@@ -8,53 +8,34 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from gmm_spark import GaussianMixtureModel, GaussianMixtureSearch, Preparation, PreparationModel
 from gmm_spark.config import ChurnSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.expressions import column_name
-from gmm_spark.prepare.inputs import sql_of
-from gmm_spark.prepare.transactions import CHURNED
+from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.scored_customers import density_percentiles, scored_customers
+from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import words_of
 from gmm_spark.report.segments import Segments
+from gmm_spark.report.text import number, percent
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
-from gmm_spark.storage.computed_columns import expressions, with_expressions
-from gmm_spark.storage.transactions import transaction_log
+from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
 
-MODEL, SCORES, CUSTOMERS = "model", "scores", "customers"
+MODEL, SCORES, PROFILES, CUSTOMERS = "model", "scores", "profiles", "customers"
 PREPARATION, SEGMENTS = "preparation.json", "segments.json"
-# Settings that name columns of a table of customers, or expressions.
-_INPUTS = "columns", "categorical_columns", "count_columns", "date_columns"
-
-
-@dataclass(frozen=True)
-class Customers:
-    """A row a customer, and what its columns are for.
-
-    id : names the row; None where nothing does
-    outcome : boolean or number that segments are to tell apart; None where there is none
-    value : a column of money; None where there is none
-    not_inputs : further columns that segments must not be made of
-    """
-
-    frame: DataFrame
-    id: str | None
-    outcome: str | None
-    value: str | None
-    not_inputs: tuple[str, ...] = ()
+# The warning that rows do not fall into groups.
+_NO_SEGMENTS = "no_segments: "
 
 
 @dataclass
@@ -78,20 +59,20 @@ def churn(run: Run[ChurnSettings]) -> str:
     try:
         with phase("preparation", "preparing columns: which take part, and as what"):
             preparation = _preparation(settings, customers).fit(customers.frame)
-            prepared = preparation.transform(customers.frame)
-        with phase("choice", _told_of(settings, preparation)):
+            prepared, card = preparation.transform(customers.frame), _card(customers, preparation)
+        with phase("choice", _told_of(settings, card)):
             model = _search(settings, customers, preparation).fit(prepared)
             model.setInputExpressions(preparation.expressions)
         with phase("description", f"describing {len(model.clusters)} segments"):
-            segments = _described(settings, customers, preparation, prepared, model)
+            segments = _described(settings, customers, card, prepared, model)
         with phase("scoring", f"scoring {segments.rows.total:,} customers"):
             _write_scores(run, customers, prepared, model, segments)
     finally:
         released(customers.frame)
     run.warn(model.summary.warnings, logged=True)
-    _write(run, preparation, model, segments)
-    run.record(**_facts(model, preparation, segments, phase.seconds))
-    return _words(model, preparation, segments)
+    _write(run, card, model, segments)
+    run.record(**_facts(model, card, segments, phase.seconds))
+    return _words(model, card, segments)
 
 
 def _customers(run: Run[ChurnSettings]) -> Customers:
@@ -99,59 +80,48 @@ def _customers(run: Run[ChurnSettings]) -> Customers:
     settings = run.settings
     log = transaction_log(run.spark, settings)
     if log is None:
-        frame = tables.read_table(run.spark, settings.input)
-        found = with_roles(settings, frame, settings.id)
+        found = with_roles(settings, tables.read_table(run.spark, settings.input), settings.id)
         if tables.is_text(run.spark, settings.input):
             cached(found.frame)
-        return found
-    run.warn(log.warnings)
-    made, uri = log.customers(), run.output.temporary_of(CUSTOMERS)
-    # Written, and a result too: making them takes long.
-    tables.write(made, uri, [])
-    return with_roles(settings, tables.read_back(made, uri), log.customer)
-
-
-def with_roles(settings: ChurnSettings, frame: DataFrame, by: str | None) -> Customers:
-    """The table with the columns that expressions give it, and what its columns are for."""
-    outcome = CHURNED if settings.churn_after_days is not None else settings.outcome
-    wanted = [e for key in (*_INPUTS, "value") for e in expressions(key, getattr(settings, key))]
-    frame = with_expressions(frame, wanted)
-    if outcome is not None:
-        frame, outcome = _with_outcome(frame, outcome)
-    # What an expression made for one end is for that end alone.
-    value = settings.value and column_name(settings.value)
-    not_inputs = [value] if value and value != settings.value else []
-    return Customers(frame, by, outcome, value, tuple(not_inputs))
-
-
-def _with_outcome(frame: DataFrame, text: str) -> tuple[DataFrame, str]:
-    """The table with the outcome as a boolean or a number, and its name."""
-    sql = sql_of(frame, "outcome", text)
-    name = column_name(text)
-    found = F.expr(sql)
-    if isinstance(frame.select(found).schema[0].dataType, T.StringType):
-        found = F.when(found.isNotNull(), F.lower(F.trim(found)).isin("yes", "y", "true", "t", "1"))
-    return frame.withColumn(name, found), name
+    else:
+        run.warn(log.warnings)
+        made, uri = log.customers(), run.output.temporary_of(CUSTOMERS)
+        # Written, and a result too: making them takes long.
+        tables.write(made, uri, [])
+        found = with_roles(settings, tables.read_back(made, uri), log.customer)
+    found, warnings = checked(found, settings)
+    run.warn(warnings)
+    return found
 
 
 def _preparation(settings: ChurnSettings, customers: Customers) -> Preparation:
-    def names(columns: Sequence[str]) -> list[str] | None:
+    def names(columns: Iterable[str]) -> list[str] | None:
         return [column_name(column) for column in columns] or None
 
-    outcomes = [] if customers.outcome is None else [customers.outcome]
+    has_role = {customers.id, customers.outcome, *customers.inputs}
+    excluded = dict.fromkeys([*settings.excluded_columns, *customers.not_inputs])
     given = {
         "idCol": customers.id,
-        "outcomeCols": outcomes or None,
+        "outcomeCols": customers.outcome and [customers.outcome],
         "inputCols": names(settings.columns),
         "categoricalCols": names(settings.categorical_columns),
         "countCols": names(settings.count_columns),
         "dateCols": names(settings.date_columns),
-        "excludedCols": names([*settings.excluded_columns, *customers.not_inputs]),
+        "excludedCols": names(name for name in excluded if name not in has_role),
         "referenceDate": settings.cut_off,
         "maxCategories": settings.max_categories,
         "seed": settings.seed,
     }
     return Preparation(**{key: value for key, value in given.items() if value is not None})
+
+
+def _card(customers: Customers, preparation: PreparationModel) -> list[dict[str, Any]]:
+    """What was done with every column, and why; what the run itself left out, by its reason."""
+    reasons = {name: why for name, why in customers.not_inputs.items() if name != customers.outcome}
+    return [
+        {**column, "reason": reasons.get(column["name"], column["reason"])}
+        for column in preparation.columns
+    ]
 
 
 def _search(
@@ -171,14 +141,16 @@ def _search(
     return GaussianMixtureSearch(**chosen, **preparation.inputs)
 
 
-def _told_of(settings: ChurnSettings, preparation: PreparationModel) -> str:
+def _left_out(card: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The columns that take no part, and why."""
+    return {column["name"]: column["reason"] for column in card if column["role"] == LEFT_OUT}
+
+
+def _told_of(settings: ChurnSettings, card: Sequence[Mapping[str, Any]]) -> str:
     """What is about to be chosen."""
-    roles = [column["role"] for column in preparation.columns]
-    taking_part = len(roles) - len(preparation.leftOut)
-    k = _several(settings.k)
-    return (
-        f"choosing {k} segments of {taking_part} columns; {len(preparation.leftOut)} are left out"
-    )
+    out = len(_left_out(card))
+    without = f"; {out} left out" if out else ""
+    return f"choosing {_several(settings.k)} segments of {len(card) - out} columns{without}"
 
 
 def _several(numbers: Sequence[int]) -> str:
@@ -192,7 +164,7 @@ def _several(numbers: Sequence[int]) -> str:
 def _described(
     settings: ChurnSettings,
     customers: Customers,
-    preparation: PreparationModel,
+    card: Sequence[Mapping[str, Any]],
     prepared: DataFrame,
     model: GaussianMixtureModel,
 ) -> Segments:
@@ -202,7 +174,7 @@ def _described(
         outcomes=[] if customers.outcome is None else [customers.outcome],
         value=customers.value,
         id=customers.id,
-        preparation=preparation.columns,
+        preparation=card,
         describe_people=settings.describe_people,
     )
 
@@ -225,21 +197,23 @@ def _write_scores(
 
 def _write(
     run: Run[ChurnSettings],
-    preparation: PreparationModel,
+    card: Sequence[Mapping[str, Any]],
     model: GaussianMixtureModel,
     segments: Segments,
 ) -> None:
     """The model, the card of its preparation, the profiles, and segments.json."""
     output = run.output
     model.write().overwrite().save(output.temporary_of(MODEL))
-    card = json.dumps(manifest.plain(preparation.columns), indent=2, allow_nan=False)
-    files.write_text(output.temporary_of(PREPARATION), card + "\n")
+    for name, frame in segment_frames(run.spark, segments).items():
+        tables.write(frame.coalesce(1), files.join(output.temporary_of(PROFILES), name), [])
+    text = json.dumps(manifest.plain(card), indent=2, allow_nan=False)
+    files.write_text(output.temporary_of(PREPARATION), text + "\n")
     files.write_text(output.temporary_of(SEGMENTS), segments.to_json())
 
 
 def _facts(
     model: GaussianMixtureModel,
-    preparation: PreparationModel,
+    card: Sequence[Mapping[str, Any]],
     segments: Segments,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
@@ -251,7 +225,7 @@ def _facts(
             "with_segment": segments.rows.with_segment,
             "gaps": summary.numGaps,
         },
-        "columns": {column["name"]: column["role"] for column in preparation.columns},
+        "columns": {column["name"]: column["role"] for column in card},
         "metrics": {
             "segments": len(model.clusters),
             "components": model.parameters.k,
@@ -270,27 +244,36 @@ def _facts(
     }
 
 
-def _words(model: GaussianMixtureModel, preparation: PreparationModel, segments: Segments) -> str:
+def _words(
+    model: GaussianMixtureModel, card: Sequence[Mapping[str, Any]], segments: Segments
+) -> str:
     """What is printed: the segments, why these, what was left out."""
-    k = len(model.clusters)
-    lines = [
-        f"{segments.rows.total:,} customers in {k} segments",
-        words_of(segments),
-    ]
-    chosen = model.summary.candidates[:1]
-    if chosen and chosen[0].get("why"):
-        lines += ["", f"Why {k}: {chosen[0]['why']}"]
-    if (found := model.summary.outcomeInformation) is not None:
+    k, summary = len(model.clusters), model.summary
+    lines = [f"{segments.rows.total:,} {segments.noun} in {k} segments"]
+    if (without := segments.rows.without_segment) > 0:
+        lines[0] += f"; {without:,} have gaps and no segment"
+    lines += [_sentence(one) for one in summary.warnings if one.startswith(_NO_SEGMENTS)]
+    lines += [words_of(segments), ""]
+    if summary.candidates:
+        lines.append(f"Why these {k}: {summary.candidates[0]['why']}")
+    if (found := summary.outcomeInformation) is not None:
+        what = segments.outcomes[0].kind
+        spread = percent(found["spread"]) if what == "rate" else number(found["spread"])
         lines.append(
-            f"By the {found['rows']:,} customers that did not choose, the segment says "
-            f"{found['bits']:.3f} bits of {found['outcome']}, and the highest "
-            f"{'rate' if segments.outcomes[0].kind == 'rate' else 'mean'} is {found['spread']:.3f} "
-            "over the lowest"
+            f"By the {found['rows']:,} {segments.noun} that did not choose, a segment says "
+            f"{found['bits']:.3f} bits of {found['outcome']}, and from the lowest to the highest "
+            f"{what} it is {spread}"
         )
-    if preparation.leftOut:
-        left = [f"{name} ({why})" for name, why in preparation.leftOut.items()]
-        lines.append(f"Left out: {'; '.join(left)}")
+    if left_out := _left_out(card):
+        said = [f"{name} ({why})" for name, why in left_out.items()]
+        lines.append(f"Left out: {'; '.join(said)}")
     return "\n".join(lines)
+
+
+def _sentence(warning: str) -> str:
+    """A warning without its name."""
+    text = warning.partition(": ")[2]
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def check(run: Run[ChurnSettings]) -> str:
@@ -309,7 +292,7 @@ JOB = Job(
     how="mode: overwrite",
     work=churn,
     check=check,
-    beside=(MODEL, SCORES, CUSTOMERS, PREPARATION),
+    beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION),
 )
 
 

@@ -33,9 +33,9 @@ from gmm_spark.storage.computed_columns import (
     expressions,
     with_expressions,
 )
+from gmm_spark.storage.customers import transaction_log
 from gmm_spark.storage.problems import raised_in_worker, unusable_values
 from gmm_spark.storage.tracing import traced
-from gmm_spark.storage.transactions import transaction_log
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,14 @@ from gmm_spark.mixture.spec import SEARCH_SETTINGS
 
 _OF_PARAMS = {each.name: each.job_key for each in SEARCH_SETTINGS if each.job_key is not None}
 _OF_PARAMS["summary.warnings"] = "manifest.json"
+# Of a preparation.
+_OF_PARAMS |= {
+    "idCol": "id",
+    "outcomeCols": "outcome",
+    "dateCols": "date_columns",
+    "excludedCols": "excluded_columns",
+    "referenceDate": "cut_off",
+}
 _PARAM = re.compile(r"(?<!['\"`\w./])(summary\.warnings|[a-z]+[A-Z]\w*)(?!\w)")
 _GIVEN = re.compile(r"(?<!['\"`\w.])([a-z_]+)=(['\"])([\w-]+)\2")
 

@@ -331,6 +331,7 @@ def test_a_file_that_is_no_settings(config, text, expected) -> None:
     [
         ("k is 2, but initialModel has 4 components", "k is 2, but initial_model has 4 components"),
         ("'a' is in inputCols and in countCols", "'a' is in columns and in count_columns"),
+        ("inputCols, countCols or dateCols", "columns, count_columns or date_columns"),
         ("raise numInit, maxIter or tol", "raise num_init, max_iter or tol"),
         ("null, and set missing='marginalize'", "null, and set missing: marginalize"),
         ("(1 more of this kind in summary.warnings)", "(1 more of this kind in manifest.json)"),
