@@ -52,10 +52,13 @@ java:
 	elif [ "$$version" -lt 17 ]; then found="$$java is older"; else exit 0; fi; \
 	echo "Spark needs a JDK 17 or newer, and $$found: install one (apt-get install openjdk-17-jre-headless, brew install openjdk@17, or https://adoptium.net) and set JAVA_HOME if it is not on the PATH" >&2; exit 1
 
+# Which run, and where its table is if not in the file: make run DATA=conf/NAME.yaml INPUT=path
+DATA ?= conf/telco_churn.yaml
+
 .PHONY: run
-run: java $(SETUP) $(ZIP) ## Train on the sample customers, score every one, print the segments
-	@set -o pipefail; { $(SUBMIT) jobs/train.py --config conf/train.yaml 2>&1 >&3 | $(BUT_FOR_THE_JVM); } 3>&1
-	@set -o pipefail; { $(SUBMIT) jobs/score.py --config conf/score.yaml 2>&1 >&3 | $(BUT_FOR_THE_JVM); } 3>&1
+run: java $(SETUP) $(ZIP) ## Segment the sample customers by churn; DATA=conf/NAME.yaml INPUT=path for others
+	@set -o pipefail; { $(SUBMIT) jobs/churn_segmentation.py --config "$(DATA)" \
+	  $(if $(INPUT),--input.path "$(INPUT)") 2>&1 >&3 | $(BUT_FOR_THE_JVM); } 3>&1
 
 # Half of the time a test waits for Spark. A file stays in one process, for what its tests share,
 # and files in their order: the short ones last.
