@@ -280,7 +280,7 @@ OUTCOME = ["--id", "customer", "--outcome", "left"]
             3,
             ["all columns are left out", "tenure", "bill", "plan"],
         ),
-        (changed(), ["--id", "custmer"], 2, ["id: ", "no column 'custmer'", "did you mean 'customer'"]),
+        (changed(), ["--id", "custmer"], 2, ["id: ", "'custmer'", "did you mean 'customer'"]),
         (changed(), ["--outcome", "lft"], 2, ["outcome: ", "'lft'", "'left'"]),
         (changed(), ["--outcome", "left ="], 2, ["outcome: ", "'left ='"]),
         (changed(), ["--value", "plan"], 2, ["value", "'plan'", "number"]),
