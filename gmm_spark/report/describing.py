@@ -321,16 +321,17 @@ def _how(found: FoundProfiles) -> str:
 
 
 def _choice(model: GaussianMixtureModel) -> Choice | None:
-    if not model.hasSummary or not model.summary.candidates:
+    if not model.hasSummary or not (model.summary.candidates or model.summary.alternatives):
         return None
     summary = model.summary
     return Choice(
-        criterion=None,
         segments=len(model.clusters),
         components=model.parameters.k,
         structure=model.getCovarianceType(),
+        why=next((one.get("why") for one in summary.candidates), None),
         considered=[plain(one) for one in summary.candidates],
-        alternatives=[plain(one) for one in getattr(summary, "alternatives", [])],
+        alternatives=[plain(one) for one in summary.alternatives],
+        outcome_information=plain(summary.outcomeInformation),
     )
 
 

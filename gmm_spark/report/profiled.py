@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from gmm_spark.engine.dataframe import quoted
+from gmm_spark.engine.dataframe import check_once, quoted
 from gmm_spark.engine.profiles import (
     MOST_VALUES,
     FoundProfiles,
@@ -64,8 +64,8 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values of a category that are named, and differences of a segment.
 _SHOWN_VALUES = 20
 _SHOWN_DIFFERENCES = 50
-# Rows that correlations of features are found from.
-_CORRELATED_ROWS = 20_000
+# Rows that correlations of features are found from, and rows times features.
+_CORRELATED_ROWS, _CORRELATED_CELLS = 20_000, 4_000_000
 # A category of more values than this share of its rows says nothing by them.
 _OWN_VALUES = 0.5
 # What a segment is called by, most of its rows have; and what it has none of, hardly any.
@@ -108,6 +108,7 @@ def described_columns(
         elif kind is None:
             left_out[name] = f"its type, {type.simpleString()}"
         else:
+            check_once(frame, name)
             found[name] = kind
     return found, left_out
 
@@ -354,8 +355,9 @@ class Profiled:
     @cached_property
     def correlations(self) -> Array:
         """Of the features, between rows."""
-        scores = [self._scores(feature)[:_CORRELATED_ROWS] for feature in self.features]
-        weights = self._weights(None)[:_CORRELATED_ROWS]
+        rows = min(_CORRELATED_ROWS, max(1000, _CORRELATED_CELLS // len(self.features)))
+        scores = [self._scores(feature)[:rows] for feature in self.features]
+        weights = self._weights(None)[:rows]
         return correlations(np.array(scores).reshape(len(scores), weights.size), weights)
 
     def _scores(self, feature: Feature) -> Array:

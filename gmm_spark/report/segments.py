@@ -261,13 +261,20 @@ class Outliers(_Part):
 class Choice(_Part):
     """How the number of segments was chosen, and what was considered."""
 
-    criterion: str | None
     segments: int
-    components: int
-    structure: str
-    why: str | None = None
-    considered: list[dict[str, JsonValue]] = Field(description="A row a candidate.")
-    alternatives: list[dict[str, JsonValue]] = Field(default=[])
+    components: int = Field(description="More than segments where components were merged.")
+    structure: str = Field(description="Of covariances: `covarianceType`.")
+    why: str | None = Field(description="Why this one was taken.")
+    considered: list[dict[str, JsonValue]] = Field(
+        description="A row a candidate: `summary.candidates`."
+    )
+    alternatives: list[dict[str, JsonValue]] = Field(
+        description="Other optima that were met: `summary.alternatives`."
+    )
+    outcome_information: dict[str, JsonValue] | None = Field(
+        description="What the segments say of the outcome, by rows that did not choose: "
+        "`summary.outcomeInformation`."
+    )
 
 
 class Pass(_Part):
