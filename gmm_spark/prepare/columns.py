@@ -26,9 +26,8 @@ class Column:
     values : (n,) numbers; of a text the place of each value in `texts`; of a date days from
         1970-01-01. NaN is not known.
     type : as Spark calls it
-    is_text : whether numbers or dates stand in the table as text
+    sql : how a value is read, null where there is none; of a date its days
     num_rows, num_known, num_distinct : of all rows; the last is approximate where they are many
-    latest : of dates, the last of all rows
     """
 
     name: str
@@ -36,11 +35,10 @@ class Column:
     values: Array = field(default_factory=lambda: np.zeros(0))
     texts: tuple[str, ...] = ()
     type: str = ""
-    is_text: bool = False
+    sql: str = ""
     num_rows: int = 0
     num_known: int = 0
     num_distinct: int = 0
-    latest: int = 0
 
     @cached_property
     def known(self) -> Array:
@@ -79,9 +77,10 @@ def column_of(name: str, values: Sequence[Any], **figures: Any) -> Column:
     missing = np.array([value is None or value != value for value in values], dtype=bool)
     known = [value for value, gone in zip(values, missing, strict=True) if not gone]
     is_text = bool(known) and isinstance(known[0], str)
-    texts = tuple(sorted(set(known))) if is_text else ()
+    texts = tuple(sorted(map(str, set(known)))) if is_text else ()
+    places = {text: place for place, text in enumerate(texts)}
     numbers = np.full(missing.size, np.nan)
-    numbers[~missing] = [texts.index(value) for value in known] if is_text else known
+    numbers[~missing] = [places[value] for value in known] if is_text else known
     of_all = {"num_rows": missing.size, "num_known": len(known), "num_distinct": len(set(known))}
     return Column(name, "text" if is_text else "number", numbers, texts, **{**of_all, **figures})
 

@@ -46,6 +46,12 @@ def day_patterns(texts: Iterable[str]) -> list[str]:
     return [ours for ours, pythons in _PATTERNS.items() if all(_reads(d, pythons) for d in days)]
 
 
+def day_in(text: str, pattern: str) -> date:
+    """The day of a text that one of `day_patterns` reads."""
+    day = re.split(_TIME, text.strip(), maxsplit=1)[0]
+    return datetime.strptime(day, _PATTERNS[pattern]).date()
+
+
 def _reads(text: str, pattern: str) -> bool:
     try:
         found = datetime.strptime(text, pattern)

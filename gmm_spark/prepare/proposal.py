@@ -31,7 +31,7 @@ _LEAST_ROWS = 50
 # Whole numbers that name rows lie this close, or are called an id.
 _SPAN_OF_ROWS = 20
 _CALLED_ID = re.compile(
-    r"(^|[\W_])(id|uuid|guid|key|index|rownames?|rownum(ber)?)$|[a-z]I[dD]$", re.I
+    r"(?i:(^|[\W_])(id|uuid|guid|key|index|rownames?|rownum|rownumber)$)|[a-z]I[dD]$"
 )
 # Whole numbers of so many values are told apart as a category; with more, they are where their
 # frequencies go up and down as those of codes do.

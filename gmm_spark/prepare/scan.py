@@ -3,8 +3,9 @@ of how they are partitioned. Two Spark jobs, and no Python on the executors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -14,23 +15,25 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.cluster import described
 from gmm_spark.engine.columns import numbers
+from gmm_spark.engine.dataframe import sql_name
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import Column, Kind
-from gmm_spark.prepare.treatments import days_sql, number_sql, quoted, text_sql
+from gmm_spark.prepare.dates import day_in, day_patterns, day_sql
+from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
 
 # Rows of the sample, at most.
 SAMPLE_ROWS = 20_000
 # Types of columns by what they can be.
-NUMERIC = (T.NumericType,)
-DATES = (T.DateType, T.TimestampType, T.TimestampNTZType)
-WORDS = (T.StringType, T.BooleanType)
+_NUMERIC = (T.NumericType,)
+_DATES = (T.DateType, T.TimestampType, T.TimestampNTZType)
+_WORDS = (T.StringType, T.BooleanType)
 # A number as text; not with zeros before it, as codes have them.
 _NUMBER = r"^[+-]?(0|[1-9]\\d*)?(\\.\\d*)?([eE][+-]?\\d+)?$"
 _DIGIT = r"\\d"
-_DATE = r"^\\d{4}-\\d{2}-\\d{2}([ T].*)?$"
 # What stands in tables of numbers for a number that is not there.
 _NOTHING = "'NA', 'N/A', 'NAN', 'NULL', 'NONE', '?', '-'"
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,33 @@ class _Reading:
 
     kind: Kind
     sql: str
-    is_text: bool = False
+    type: str
+    num_known: int
 
 
-def sampled(dataset: DataFrame, names: Sequence[str], seed: int) -> list[Column]:
+def sampled(
+    dataset: DataFrame, names: Sequence[str], seed: int, as_text: Collection[str] = ()
+) -> list[Column]:
     """The columns `names`, with up to 20,000 rows each: the same rows in the same order, however
-    the data are partitioned. InputDataError where there are no rows."""
-    fields = {field.name: field.dataType for field in dataset.schema.fields}
+    the data are partitioned. Text of `as_text` is not looked through for numbers and dates.
+
+    InputDataError where there are no rows.
+    """
+    types = {field.name: field.dataType for field in dataset.select(*map(sql_name, names)).schema}
     spark = dataset.sparkSession
     with described(spark, "columns to prepare"):
-        figures = _figures(dataset, {name: fields[name] for name in names})
+        figures = _figures(dataset, types)
     num_rows = int(figures["rows"])
     if num_rows == 0:
         raise InputDataError("the data have no rows; a preparation needs some to be fitted to")
-    readings = [_reading(name, fields[name], figures, place) for place, name in enumerate(names)]
+    readings = [
+        _reading(name, kind, figures, place, name in as_text)
+        for place, (name, kind) in enumerate(types.items())
+    ]
     with described(spark, "sample of the columns to prepare"):
         table = _sample(dataset, readings, int(figures["different"]), seed)
     columns = []
-    for place, (name, how) in enumerate(zip(names, readings, strict=True)):
+    for place, (name, how) in enumerate(zip(types, readings, strict=True)):
         texts: tuple[str, ...] = ()
         values: Array = np.full(table.num_rows, np.nan)
         if how.kind == "text":
@@ -64,72 +76,89 @@ def sampled(dataset: DataFrame, names: Sequence[str], seed: int) -> list[Column]
         elif how.kind != "none":
             values = numbers(table.column(str(place)).combine_chunks())
             values = np.where(np.isfinite(values), values, np.nan)
-        columns.append(
-            Column(
-                name,
-                how.kind,
-                values,
-                texts,
-                fields[name].simpleString(),
-                how.is_text,
-                num_rows,
-                int(figures[f"known{place}"]),
-                _different(values, int(figures[f"different{place}"]), table.num_rows == num_rows),
-                int(figures.get(f"latest{place}", 0)),
-            )
+        about = int(figures[f"different{place}"])
+        is_all = table.num_rows == num_rows
+        column = Column(
+            name,
+            how.kind,
+            values,
+            texts,
+            how.type,
+            how.sql,
+            num_rows,
+            how.num_known,
+            len(np.unique(values[~np.isnan(values)])) if is_all else about,
         )
+        columns.append(column if name in as_text else _as_dates(column))
     return columns
-
-
-def _different(values: Array, about: int, is_all: bool) -> int:
-    """How many different values a column has; exact where the sample is all the rows."""
-    return len(np.unique(values[~np.isnan(values)])) if is_all else about
 
 
 def _figures(dataset: DataFrame, types: dict[str, T.DataType]) -> dict[str, int]:
     """Of all rows, in one job: how many there are, and of every column how many values are known,
-    how many different ones there are, about, and of text how many are numbers or dates."""
+    how many different ones there are, about, and of text how many are numbers."""
     wanted = [F.count(F.lit(1)).alias("rows")]
-    hashed = [quoted(name) for name, kind in types.items() if _is_plain(kind)]
+    hashed = [sql_name(name) for name, kind in types.items() if is_plain(kind)]
     of_rows = f"approx_count_distinct(xxhash64({', '.join(hashed) or '1'}), 0.02)"
     wanted.append(F.expr(of_rows).alias("different"))
     for place, (name, kind) in enumerate(types.items()):
-        x = text_sql(name) if isinstance(kind, WORDS) else quoted(name)
-        if isinstance(kind, NUMERIC):
+        x = text_sql(name) if isinstance(kind, _WORDS) else sql_name(name)
+        if isinstance(kind, _NUMERIC):
             x = number_sql(name)
         found = {"known": f"count({x})", "different": "0"}
-        if _is_plain(kind):
+        if is_plain(kind):
             found["different"] = f"approx_count_distinct({x}, 0.02)"
         if isinstance(kind, T.StringType):
-            nothing = f"upper({x}) IN ({_NOTHING})"
-            found["nothing"] = f"count_if({nothing})"
+            found["nothing"] = f"count_if(upper({x}) IN ({_NOTHING}))"
             found["number"] = f"count_if({x} RLIKE '{_NUMBER}' AND {x} RLIKE '{_DIGIT}')"
-            found["date"] = f"count_if({x} RLIKE '{_DATE}')"
-        if isinstance(kind, (*DATES, T.StringType)):
-            found["latest"] = f"max({days_sql(name)})"
         wanted += [F.expr(sql).alias(f"{what}{place}") for what, sql in found.items()]
     (row,) = dataset.agg(*wanted).collect()
     return {key: int(value or 0) for key, value in row.asDict().items()}
 
 
-def _is_plain(kind: T.DataType) -> bool:
-    return isinstance(kind, (*NUMERIC, *DATES, *WORDS))
+def is_plain(kind: T.DataType) -> bool:
+    """Whether a column of this type holds numbers, text, booleans or dates."""
+    return isinstance(kind, (*_NUMERIC, *_DATES, *_WORDS))
 
 
-def _reading(name: str, kind: T.DataType, figures: dict[str, int], place: int) -> _Reading:
-    if isinstance(kind, NUMERIC):
-        return _Reading("number", number_sql(name))
-    if isinstance(kind, DATES):
-        return _Reading("date", days_sql(name))
-    if isinstance(kind, T.StringType):
-        left = figures[f"known{place}"] - figures[f"nothing{place}"]
-        if left and left == figures[f"number{place}"]:
-            return _Reading("number", number_sql(name), is_text=True)
-        if left and left == figures[f"date{place}"]:
-            return _Reading("date", days_sql(name), is_text=True)
-    if isinstance(kind, WORDS):
-        return _Reading("text", text_sql(name))
-    return _Reading("none", "CAST(NULL AS STRING)")
+def _reading(
+    name: str, kind: T.DataType, figures: dict[str, int], place: int, as_text: bool
+) -> _Reading:
+    known, said = figures[f"known{place}"], kind.simpleString()
+    if isinstance(kind, _NUMERIC):
+        return _Reading("number", number_sql(name), said, known)
+    if isinstance(kind, _DATES) and not as_text:
+        return _Reading("date", days_sql(f"try_cast({sql_name(name)} AS DATE)"), said, known)
+    if isinstance(kind, T.StringType) and not as_text:
+        rest = known - figures[f"nothing{place}"]
+        if rest and rest == figures[f"number{place}"]:
+            return _Reading("number", number_sql(name), said, rest)
+    if is_plain(kind):
+        return _Reading("text", text_sql(name), said, known)
+    return _Reading("none", "CAST(NULL AS STRING)", said, known)
+
+
+def _as_dates(column: Column) -> Column:
+    """A column of text, or of whole numbers as 20241231, as dates where that is what all are."""
+    if column.kind == "text":
+        texts: Sequence[str] = column.texts
+    elif column.kind == "number" and column.whole and column.counts[0].size > 2:
+        texts = [f"{value:.0f}" for value in column.counts[0]]
+    else:
+        return column
+    patterns = day_patterns(texts)
+    if len(patterns) != 1:
+        return column
+    days = np.array([(day_in(text, patterns[0]) - _EPOCH).days for text in texts], dtype=float)
+    values = np.full(column.values.size, np.nan)
+    there = ~np.isnan(column.values)
+    if column.kind == "text":
+        values[there] = days[column.values[there].astype(int)]
+        sql = text_sql(column.name)
+    else:
+        values[there] = days[np.searchsorted(column.counts[0], column.values[there])]
+        sql = f"CAST({number_sql(column.name)} AS BIGINT)"
+    read = days_sql(day_sql(sql, T.StringType(), patterns[0]))
+    return replace(column, kind="date", values=values, texts=(), sql=read)
 
 
 def _sample(

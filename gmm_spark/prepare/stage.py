@@ -15,16 +15,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from gmm_spark.engine.dataframe import check_once, sql_name
 from gmm_spark.engine.inputs import kind_of, no_column
-from gmm_spark.errors import ConfigurationError, InputDataError, refusals
+from gmm_spark.engine.sql import unreadable
+from gmm_spark.errors import InputDataError, refusals
 from gmm_spark.output_columns import refuse_taken
 from gmm_spark.params import HasSettings, takes_settings, with_settings
 from gmm_spark.prepare.columns import Column
+from gmm_spark.prepare.dates import day_of
 from gmm_spark.prepare.persistence import PreparationReader, PreparationWriter
 from gmm_spark.prepare.proposal import LEFT_OUT, Role, proposed
-from gmm_spark.prepare.scan import DATES, NUMERIC, WORDS, sampled
+from gmm_spark.prepare.scan import is_plain, sampled
 from gmm_spark.prepare.settings import SETTINGS, PreparationSettings
-from gmm_spark.prepare.treatments import Prepared, prepared_columns, quoted
+from gmm_spark.prepare.treatments import Prepared, prepared_columns
 
 _Stage = TypeVar("_Stage", bound="_PreparationStage")
 # Columns listed in the error that all are left out.
@@ -40,6 +43,7 @@ class PreparedColumn:
     role: str
     reason: str
     prepared: tuple[Prepared, ...] = ()
+    type: str = ""  # at training, as Spark calls it
 
     def described(self, suffix: str) -> dict[str, Any]:
         """As a plain dictionary."""
@@ -130,7 +134,7 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
         were made.
         """
         suffix = self._suffix()
-        return [f"{one.sql} AS {quoted(one.named(suffix))}" for one in self._all()]
+        return [f"{one.sql} AS {sql_name(one.named(suffix))}" for one in self._all()]
 
     @property
     def columns(self) -> list[dict[str, Any]]:
@@ -166,10 +170,10 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
         suffix = self._chosen.suffix
         types = _types(dataset)
         for column in self._prepared:
-            for one in column.prepared:
-                if column.name not in types:
-                    raise no_column(column.name, dataset.columns)
-                _check_type(column, one, types[column.name])
+            if column.prepared and column.name not in types:
+                raise no_column(column.name, dataset.columns)
+            if column.prepared and types[column.name].simpleString() != column.type:
+                _check_type(dataset, column, types[column.name])
         refuse_taken([one.named(suffix) for one in self._all()], dataset.columns)
         made = (F.expr(one.sql).alias(one.named(suffix)) for one in self._all())
         return dataset.select("*", *made)
@@ -203,6 +207,7 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
                 one["role"],
                 one["reason"],
                 tuple(Prepared(**made) for made in one["prepared"]),
+                one["type"],
             )
             for one in stored["columns"]
         )
@@ -254,21 +259,26 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
     def _fit(self, dataset: DataFrame) -> PreparationModel:
         settings = self._chosen
         types = _types(dataset)
+        reference = _days(settings.reference_date)
         for name in settings.named:
             if name not in types:
                 raise no_column(name, dataset.columns)
-        reference = _reference(settings.reference_date)
         taken = list(settings.said) or [name for name in types if name not in settings.named]
-        found = {column.name: column for column in sampled(dataset, taken, settings.seed)}
+        as_text = settings.categorical_cols
+        read = sampled(dataset, taken, settings.seed, as_text)
+        found = {column.name: column for column in read}
         columns = [found.get(name, Column(name, "none")) for name in types]
         roles = proposed(columns, settings)
-        pairs = zip(columns, roles, strict=True)
+        pairs = list(zip(columns, roles, strict=True))
+        if reference is None:
+            reference = _latest(dataset, [one for one, role in pairs if role.role == "date"])
         prepared = [
             PreparedColumn(
                 role.name,
                 role.role,
                 role.reason,
                 prepared_columns(column, role, settings, reference),
+                types[role.name].simpleString(),
             )
             for column, role in pairs
         ]
@@ -279,16 +289,18 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
         return self._copyValues(model)
 
 
-def _reference(text: str | None) -> int | None:
+def _latest(dataset: DataFrame, columns: Sequence[Column]) -> int:
+    """The latest of the dates in the columns, in days from 1970-01-01."""
+    if not columns:
+        return 0
+    (row,) = dataset.agg(*(F.expr(f"max({column.sql})") for column in columns)).collect()
+    return int(max((days for days in row if days is not None), default=0))
+
+
+def _days(text: str | None) -> int | None:
     """The reference date as days from 1970-01-01."""
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text).toordinal() - _EPOCH
-    except ValueError:
-        raise ConfigurationError(
-            f"referenceDate is {text!r}; it must be a date, as 2024-12-31"
-        ) from None
+    day = day_of("referenceDate", text)
+    return None if day is None else day.toordinal() - _EPOCH
 
 
 def _refuse_none(roles: Sequence[Role]) -> None:
@@ -310,18 +322,17 @@ def _check(dataset: Any, who: str) -> None:
 
 
 def _types(dataset: DataFrame) -> dict[str, T.DataType]:
-    fields = dataset.schema.fields
-    twice = [name for name, number in Counter(f.name for f in fields).items() if number > 1]
-    if twice:
-        raise InputDataError(f"column {twice[0]!r} is there twice; give each a name of its own")
-    return {field.name: field.dataType for field in fields}
+    for name in dataset.columns:
+        check_once(dataset, name)
+    return {field.name: field.dataType for field in dataset.schema.fields}
 
 
-def _check_type(column: PreparedColumn, one: Prepared, kind: T.DataType) -> None:
-    taken = (*DATES, T.StringType) if column.role == "date" else (*NUMERIC, *WORDS)
-    if one.role == "category":
-        taken = (*taken, *DATES)
-    if not isinstance(kind, taken):
+def _check_type(dataset: DataFrame, column: PreparedColumn, kind: T.DataType) -> None:
+    problem = None if is_plain(kind) else "no number, text or date"
+    for one in column.prepared:
+        problem = problem or unreadable(dataset, one.sql)
+    if problem is not None:
         raise InputDataError(
-            f"column {column.name!r} is {kind.simpleString()}; it was prepared as {column.role}"
+            f"column {column.name!r} was prepared as a {column.role} and is now "
+            f"{kind.simpleString()}: {problem}"
         )

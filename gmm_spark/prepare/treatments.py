@@ -12,6 +12,7 @@ from datetime import date
 
 import numpy as np
 
+from gmm_spark.engine.dataframe import sql_name
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import Column, kept_values
@@ -45,11 +46,6 @@ class Prepared:
         return f"{self.name}{suffix}".replace("`", "_")
 
 
-def quoted(name: str) -> str:
-    """A column's name in SQL."""
-    return f"`{name.replace('`', '``')}`"
-
-
 def text_literal(value: str) -> str:
     """A text in SQL."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -58,18 +54,17 @@ def text_literal(value: str) -> str:
 
 def number_sql(name: str) -> str:
     """A column of numbers, or of numbers as text, as double: null where it is none."""
-    return f"nanvl(try_cast({quoted(name)} AS DOUBLE), CAST(NULL AS DOUBLE))"
+    return f"nanvl(try_cast({sql_name(name)} AS DOUBLE), CAST(NULL AS DOUBLE))"
 
 
 def text_sql(name: str) -> str:
     """A column as text, without spaces around: null where it is blank."""
-    return f"nullif(trim(CAST({quoted(name)} AS STRING)), '')"
+    return f"nullif(trim(CAST({sql_name(name)} AS STRING)), '')"
 
 
-def days_sql(name: str) -> str:
-    """A column of dates, of times, or of either as text, as days from 1970-01-01."""
-    text = f"substring(trim(CAST({quoted(name)} AS STRING)), 1, 10)"
-    return f"CAST(datediff(try_cast({text} AS DATE), DATE'1970-01-01') AS DOUBLE)"
+def days_sql(day: str) -> str:
+    """A day as days from 1970-01-01, of type double."""
+    return f"CAST(unix_date({day}) AS DOUBLE)"
 
 
 @dataclass(frozen=True)
@@ -133,12 +128,11 @@ def _fences(
 
 
 def prepared_columns(
-    column: Column, role: Role, settings: PreparationSettings, reference: int | None
+    column: Column, role: Role, settings: PreparationSettings, reference: int
 ) -> tuple[Prepared, ...]:
     """What a column becomes in its role; nothing where it is left out.
 
-    `reference` are the days from 1970-01-01 of the date that dates are counted back from; None:
-    the latest there is.
+    `reference` is the date that dates are counted back from, in days from 1970-01-01.
 
     Raises InputDataError where the column does not suit a role that was said.
     """
@@ -151,7 +145,7 @@ def prepared_columns(
         return (_count(column),)
     if role.role == "date":
         return (_date(column, reference),)
-    return (_number(column, fitted_number(column.known), number_sql(column.name)),)
+    return (_number(column, fitted_number(column.known), column.sql),)
 
 
 def _check_suits(column: Column, role: Role) -> None:
@@ -190,25 +184,23 @@ def _number(column: Column, found: Number, x: str, unit: str = "") -> Prepared:
     )
 
 
-def _date(column: Column, reference: int | None) -> Prepared:
-    latest = int(column.latest if reference is None else reference)
-    days = replace(column, values=latest - column.values)
-    told = date.fromordinal(latest + date(1970, 1, 1).toordinal())
-    x = f"({literal(latest)} - {days_sql(column.name)})"
+def _date(column: Column, reference: int) -> Prepared:
+    days = replace(column, values=reference - column.values)
+    told = date.fromordinal(reference + date(1970, 1, 1).toordinal())
+    x = f"({literal(reference)} - {column.sql})"
     return _number(days, fitted_number(days.known), x, f" of the days to {told}")
 
 
 def _category(column: Column, most: int, same: Sequence[str]) -> Prepared:
     kept, others = kept_values(column, most, same)
     labels = [column.label(value) for value in kept]
+    x = column.sql
     if column.kind == "number":
-        x = number_sql(column.name)
         keeping = " ".join(
             f"WHEN {x} = {_of(column, value)} THEN {text_literal(label)}"
             for value, label in zip(kept, labels, strict=True)
         )
     else:
-        x = text_sql(column.name)
         keeping = f"WHEN {x} IN ({', '.join(map(text_literal, labels))}) THEN {x}"
     gone = [value for value in column.counts[0] if column.label(value) in same]
     nulled = "".join(f"WHEN {x} = {_of(column, value)} THEN NULL " for value in gone)
@@ -229,7 +221,7 @@ def _of(column: Column, value: float) -> str:
 
 
 def _count(column: Column) -> Prepared:
-    x = number_sql(column.name)
+    x = column.sql
     # Beyond, a double has no whole numbers of its own.
     whole = f"{x} >= 0 AND {x} = floor({x}) AND {x} < 9.0E15D"
     sql = f"CASE WHEN {whole} THEN CAST({x} AS BIGINT) ELSE NULL END"
