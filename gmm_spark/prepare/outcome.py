@@ -87,7 +87,8 @@ def outcome_columns(df: DataFrame, outcome: str) -> list[str]:
     words = re.findall(
         r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`(?:[^`]|``)+`|\w+", without_name(outcome)
     )
-    named = {w[1:-1].replace("``", "`") if w[0] == "`" else w for w in words if w[0] not in "'\""}
+    # A text keeps its quotes, and is no name.
+    named = (w[1:-1].replace("``", "`") if w[0] == "`" else w for w in words)
     lower = {name.lower() for name in named}
     return [name for name in df.columns if name.lower() in lower]
 
@@ -198,9 +199,8 @@ def giveaways(df: DataFrame, outcome: str, columns: Sequence[str], seed: int = 0
     null for who stays.
 
     `outcome` is a boolean or a number, as `with_outcome` makes it. On a sample of 20,000 rows: a
-    column gives the outcome away where the mutual information of the two, less what chance shows
-    (Miller 1955), is nine tenths of the outcome's entropy; its gaps are a value too. An outcome
-    that is a number is cut at its median.
+    column gives the outcome away where the mutual information of the two is nine tenths of the
+    outcome's entropy; its gaps are a value too. An outcome that is a number is cut at its median.
     """
     known, *others = sampled(df, [outcome, *columns], seed)
     labels = _labels(known)
@@ -270,14 +270,13 @@ def _cells(column: Column, values: Array, labels: NDArray[np.intp]) -> NDArray[n
 
 
 def _explained(cells: NDArray[np.intp], labels: NDArray[np.intp]) -> float:
-    """Mutual information of cells and labels, of the labels' entropy, less its bias."""
+    """Mutual information of cells and labels, of the labels' entropy."""
     _, places = np.unique(cells, return_inverse=True)
     table = np.zeros((places.max() + 1, 2))
     np.add.at(table, (places.reshape(-1), labels), 1.0)
-    n = table.sum()
     entropy = _entropy(table.sum(axis=0))
     information = entropy + _entropy(table.sum(axis=1)) - _entropy(table.reshape(-1))
-    return float((information - (len(table) - 1) / (2 * n)) / entropy)
+    return float(information / entropy)
 
 
 def _entropy(counts: Array) -> float:

@@ -170,8 +170,9 @@ TOLD = {
     "nearly": (gapped(RNG.normal(size=N), flipped(CHURN, 2)), "of the others"),
     "a copy": ([("left" if value else "stays") for value in CHURN], "tells churn by itself (100% "),
     "reasons": ([f"reason {i % 7}" if c else "none" for i, c in enumerate(CHURN)], "tells churn"),
+    "their own reasons": ([f"reason {i}" if c else "none" for i, c in enumerate(CHURN)], "tells"),
     "an end in 9999": (list(np.where(CHURN, RNG.integers(0, 400, N), 9999)), "tells churn"),
-    "a margin": (list(np.where(CHURN, 5, 0) + RNG.random(N)), "tells churn by itself (9"),
+    "a margin": (list(np.where(CHURN, 5, 0) + RNG.random(N)), "tells churn by itself (100% of it)"),
     "both ends": (list(np.where(CHURN, RNG.choice([-5, 5], N), 0) + RNG.random(N)), "tells churn"),
 }  # fmt: skip
 
@@ -196,6 +197,22 @@ def test_other_columns_do_not(monkeypatch) -> None:
     assert found_in(monkeypatch, list(CHURN.astype(float)), **KEPT) == {}
     few = [1.0] * 4 + [0.0] * (N - 4)
     assert found_in(monkeypatch, few, column=few) == {}  # too few rows to say
+
+
+def test_in_small_tables_chance_gives_nothing_away(monkeypatch) -> None:
+    for rows, churned in ((20, 5), (60, 5), (60, 30), (200, 10)):
+        rng = np.random.default_rng(rows + churned)
+        columns = {f"number {i}": list(rng.normal(size=rows)) for i in range(50)}
+        columns |= {f"text {i}": list(rng.choice(list("abcdefghij"), rows)) for i in range(50)}
+        outcome = [1.0] * churned + [0.0] * (rows - churned)
+        assert found_in(monkeypatch, outcome, **columns) == {}
+
+
+def test_a_value_that_many_rows_have_is_looked_at_by_itself(monkeypatch) -> None:
+    churn = np.arange(600) < 60
+    change = np.where(churn, np.random.default_rng(2).normal(size=600), 0.0)
+    found = found_in(monkeypatch, list(churn.astype(float)), change=list(change))
+    assert found.keys() == {"change"}
 
 
 def test_an_outcome_of_numbers_is_given_away_by_its_multiple(monkeypatch) -> None:
