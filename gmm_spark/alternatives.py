@@ -14,8 +14,8 @@ from gmm_spark.mixture.merging import Partition
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import Spec
 
-# As many are told of.
-MOST_ALTERNATIVES = 10
+# As many are told of, by so many rows of the sample.
+MOST_ALTERNATIVES, _ROWS = 10, 65_536
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def alternatives(chosen: Optimum, others: Sequence[Optimum]) -> list[dict[str, A
     says; none where there are none."""
     if not others:
         return []
-    probability, density = evaluated(chosen.parameters, chosen.partition, chosen.sample)
-    reference = float(np.average(density, weights=chosen.sample.weights))
+    sample = chosen.sample.first(_ROWS)
+    probability, density = evaluated(chosen.parameters, chosen.partition, sample)
+    reference = float(np.average(density, weights=sample.weights))
     division = probability.argmax(axis=0)
     return list(_compared(division, reference, others[:MOST_ALTERNATIVES]))
 
@@ -53,8 +54,9 @@ def _compared(
     division: Division, reference: float, others: Sequence[Optimum]
 ) -> Iterator[dict[str, Any]]:
     for other in others:
-        probability, density = evaluated(other.parameters, other.partition, other.sample)
-        weights = other.sample.weights
+        sample = other.sample.first(_ROWS)
+        probability, density = evaluated(other.parameters, other.partition, sample)
+        weights = sample.weights
         mean = float(np.average(density, weights=weights))
         yield {
             "k": len(other.partition),

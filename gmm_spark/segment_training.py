@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -112,9 +112,13 @@ class _Samples:
 
     data: Data
     common: Spec
+    _known: dict[tuple[str, float | None], Sample] = field(default_factory=dict)
 
     def __call__(self, structure: Structure, floor: float | None) -> Sample:
-        return self.data.sample(self.spec(1, structure, floor))
+        key = structure.code, floor
+        if key not in self._known:
+            self._known[key] = self.data.sample(self.spec(1, structure, floor))
+        return self._known[key]
 
     def spec(self, k: int, structure: Structure, floor: float | None) -> Spec:
         """Of a mixture; a floor of None is what the settings say."""
@@ -125,7 +129,7 @@ class _Samples:
         """The mixture of a proposal, and the sample as it sees it."""
         parameters = proposal.parameters
         spec = self.spec(parameters.k, parameters.structure, proposal.floor)
-        return spec, self.data.sample(spec)
+        return spec, self(parameters.structure, proposal.floor)
 
     def optimum(self, proposal: Proposal) -> Optimum:
         """A proposal, to be compared with others."""
