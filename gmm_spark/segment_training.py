@@ -45,6 +45,8 @@ from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, 
 
 # Steps of EM on the sample, from where a part of it led, at most.
 _SETTLING_STEPS = 300
+# As many divisions are in the table, the best, and the best of every number of clusters.
+_MOST_CONSIDERED = 100
 # Divisions whose adjusted Rand index is at least this are one to whoever uses them.
 _SAME_DIVISION = 0.9
 
@@ -308,7 +310,10 @@ def _outcome_information(data: Data, taken: _Taken) -> dict[str, Any] | None:
 def _table(data: Data, samples: _Samples, choice: Choice, taken: _Taken) -> list[dict[str, Any]]:
     """What was considered, the division taken first."""
     noise = samples.common.noise
-    rows = [_row(one, samples, data, noise) for one in choice.considered]
+    first_of = {one.proposal.k: place for place, one in reversed([*enumerate(choice.considered)])}
+    shown = {*range(_MOST_CONSIDERED), *first_of.values()}
+    told = [one for place, one in enumerate(choice.considered) if place in shown]
+    rows = [_row(one, samples, data, noise) for one in told]
     rows[0] |= {
         "meanLogLikelihood": _finite(taken.fit.log_likelihood / taken.fit.weight),
         "evaluatedOn": "all rows",

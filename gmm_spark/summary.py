@@ -71,8 +71,8 @@ class GaussianMixtureSummary:
         initialWeights, initialMeans, initialCovariances) took no steps: it alone is there, its
         rows and meanLogLikelihood are None
     candidates : of a `GaussianMixtureSearch`, a dictionary for every k and structure, the best
-        first; by criterion segmentation, for every division that was considered: see
-        `candidatesDF`
+        first; by criterion segmentation, for every division that was considered, the 100 best and
+        the best of every k where they are more: see `candidatesDF`
     alternatives : other optima that were met, at most 10, the best first, a dictionary each:
         k, clusters; components, in them; covarianceType; meanLogLikelihood, of the sample, in the
         user's units; difference, of that to this model's on the same rows; entropy, of the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,15 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
 
+from gmm_spark import segment_training
 from gmm_spark.engine.merging import probabilities
 from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture import divisions
 from gmm_spark.mixture.errors import SettingError
 from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.merging import cluster_probabilities
+from gmm_spark.mixture.segmentation import Proposal, choose, sample_of
 from gmm_spark.mixture.spec import Grid, Spec
 from gmm_spark.segment_training import segment_arrays
 from gmm_spark.training import FittedMixture
@@ -60,10 +65,18 @@ def test_segments_are_the_groups_and_say_of_the_outcome_what_these_say(chosen) -
     assert abs(information["spread"] - 0.65) < 0.1
 
 
-def test_the_half_that_reports_is_not_the_half_that_chooses(chosen) -> None:
-    """Choosing and reporting halves give the whole: what one of them says is not the other's."""
-    first = chosen.candidates[0]
-    assert first["mutualInformation"] != chosen.outcome_information["bits"]
+def test_the_half_that_reports_is_not_the_half_that_chooses() -> None:
+    """Of an outcome that the segments tell on every other row of the sample alone, those that
+    choose, the summary says nothing."""
+    sample = segment_arrays(VALUES, Spec(), grid()).scan.sample
+    row_of = {tuple(row): place for place, row in enumerate(VALUES.T)}
+    order = np.array([row_of[tuple(row)] for row in sample.T])
+    outcome = np.random.default_rng(1).integers(0, 2, N).astype(float)
+    outcome[order[::2]] = GROUP[order[::2]] == 0
+    found = segment_arrays(VALUES, Spec(), grid(), outcomes=outcome)
+    assert found.candidates[0]["mutualInformation"] > 0.8
+    assert found.outcome_information["bits"] < 0.02
+    assert found.outcome_information["rows"] == N // 2
 
 
 def test_an_outcome_that_depends_on_nothing_has_no_bits() -> None:
@@ -113,11 +126,100 @@ def test_the_table_has_the_chosen_one_first_and_its_figures(chosen) -> None:
     assert {row["evaluatedOn"] for row in others} == {"sample"}
 
 
+def test_a_long_table_keeps_the_best_and_the_best_of_every_k(monkeypatch) -> None:
+    whole = segment_arrays(VALUES, Spec(), grid(k=(2, 3), covariance_type=("diag",)))
+    monkeypatch.setattr(segment_training, "_MOST_CONSIDERED", 5)
+    found = segment_arrays(VALUES, Spec(), grid(k=(2, 3), covariance_type=("diag",)))
+    first_of = {row["k"]: row for row in reversed(whole.candidates)}
+    assert found.candidates[:5] == whole.candidates[:5]
+    others = [row for row in first_of.values() if row not in whole.candidates[:5]]
+    assert found.candidates[5:] == others
+    assert {row["k"] for row in found.candidates} == {2, 3}
+
+
 def test_alternatives_are_the_other_divisions(chosen) -> None:
     assert 1 <= len(chosen.alternatives) <= 10
     for other in chosen.alternatives:
         assert 0 <= other["changedShare"] < 1
         assert other["entropy"] >= 0
+
+
+chosen_divisions: list[Any] = []  # on the sample, of what was chosen
+
+
+def with_first(monkeypatch: Any, wanted: Callable[[Proposal], bool], **changes: Any) -> None:
+    """What suits is chosen, whatever is better, with these changes."""
+
+    def chosen_so(*arguments: Any, **more: Any) -> Any:
+        found = choose(*arguments, **more)
+        first = next(one for one in found.considered if wanted(one.proposal))
+        others = tuple(one for one in found.considered if one is not first)
+        first = replace(first, proposal=replace(first.proposal, **changes))
+        seen = sample_of(arguments[0], first.proposal)
+        probability = divisions.probabilities(
+            first.proposal.parameters, first.proposal.clusters, seen
+        )
+        chosen_divisions.append(probability.argmax(axis=0))
+        return replace(found, chosen=first, considered=(first, *others))
+
+    monkeypatch.setattr(segment_training, "choose", chosen_so)
+
+
+def test_kmeans_stays_kmeans(monkeypatch) -> None:
+    with_first(monkeypatch, lambda proposal: proposal.hard)
+    found = segment_arrays(BENT, Spec(), grid(k=(4,)))
+    assert found.candidates[0]["origin"] == "k-means"
+    assert found.candidates[0]["why"].endswith("; k-means stays as it was found on the sample")
+    assert (found.fit.reason, len(found.fit.history)) == ("converged", 1)
+    division, scaled = segments_of(found, BENT), BENT / BENT.std(axis=1)[:, None]
+    centres = np.stack([scaled[:, division == j].mean(axis=1) for j in range(4)])
+    nearest = ((scaled.T[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == division).mean() > 0.99
+
+
+@pytest.mark.parametrize("by", ["entropy", "bhattacharyya"])
+def test_a_merged_division_is_the_one_that_was_chosen(monkeypatch, by) -> None:
+    """Whatever the order in which components are reported."""
+    # The two hierarchies come to the same clusters here, which are proposed once.
+    with_first(monkeypatch, lambda proposal: proposal.parameters.k == 6, merged_by=by)
+    found = segment_arrays(BENT, Spec(), grid())
+    division, merging = segments_of(found, BENT), found.merging
+    assert merging is not None
+    assert len(merging.clusters) == 3
+    assert merging.hierarchy.by == found.candidates[0]["mergedBy"] == by
+    assert merging.sizes == tuple(np.bincount(division))
+    weights = [found.parameters.weights[list(one)].sum() for one in merging.clusters]
+    assert weights == sorted(weights, reverse=True)
+    # The order of components in the fit is another than that in which they are reported.
+    assert (found.order[found.order] != np.arange(found.order.size)).any()
+    rows = {tuple(row): place for place, row in enumerate(BENT.T)}
+    order = [rows[tuple(row)] for row in found.scan.sample.T]
+    assert adjusted_rand_score(chosen_divisions[-1], division[order]) > 0.95
+
+
+@pytest.mark.parametrize("same", [0.9, 1.1])
+def test_em_goes_on_as_long_as_the_division_stays(monkeypatch, same) -> None:
+    monkeypatch.setattr(segment_training, "_SAME_DIVISION", same)
+    with_first(monkeypatch, lambda proposal: not proposal.hard and proposal.merged_by is None)
+    found = segment_arrays(VALUES, Spec(), grid())
+    kept = "EM leads on to another division" in found.candidates[0]["why"]
+    assert kept == (same > 1)  # no division is as alike as that
+    assert (len(found.fit.history) == 1) == kept
+    assert found.fit.converged
+
+
+def test_rows_of_one_group_are_said_to_be_that() -> None:
+    cloud = np.random.default_rng(4).normal(size=(2, 800))
+    (said,) = [note for note in segment_arrays(cloud, Spec(), grid()).notes if "segment" in note]
+    assert said.startswith("no_segments: ")
+    assert not segment_arrays(VALUES, Spec(), grid()).notes
+
+
+def test_clusters_too_small_to_act_on_are_told_of() -> None:
+    rare = np.concatenate([VALUES, 40.0 + np.random.default_rng(4).normal(size=(2, 12))], axis=1)
+    found = segment_arrays(rare, Spec(), grid(k=(2,), min_segment_share=0.45))
+    (said,) = [note for note in found.notes if note.startswith("small_segment: ")]
+    assert "less than minSegmentShare (0.45) of the rows, the smallest" in said
 
 
 def test_gaps_categories_and_weights() -> None:

@@ -34,10 +34,12 @@ def block(rows: slice, **changes) -> Block:
     return Block(part, np.zeros(len(values), dtype=np.int64), ROLES, fingerprint=part.shape[1])
 
 
-def scanned(*bounds: int, missing="marginalize", **changes) -> PartialScan:
+def scanned(
+    *bounds: int, missing="marginalize", threshold: int = EVERY_ROW, **changes
+) -> PartialScan:
     parts = []
     for a, b in itertools.pairwise(bounds):
-        part = PartialScan(Looking(ROLES, missing, 3, EVERY_ROW))
+        part = PartialScan(Looking(ROLES, missing, 3, threshold))
         part.add(block(slice(a, b), **changes))
         parts.append(part)
     return merged_parts(parts)
@@ -84,17 +86,19 @@ def test_what_cannot_be_used_is_counted_over_all_parts_and_the_first_is_named(ch
             scanned(*bounds, **changes).refuse()
 
 
-def test_an_outcome_comes_beside_its_row_and_decides_nothing():
+@pytest.mark.parametrize("threshold", [EVERY_ROW, 2**63])
+def test_an_outcome_comes_beside_its_row_and_decides_nothing(threshold):
     """The sample, its order and all that is found are those without the outcome."""
-    found = scanned(0, 20, 60).finished(30, "frequency")
+    found = scanned(0, 20, 60, threshold=threshold).finished(20, "frequency")
     values = block(slice(None)).values
     for row, outcome in zip(found.sample.T, found.sample_outcomes, strict=True):
         place = np.flatnonzero((values[:2] == row[:, None]).all(axis=0))
         if place.size:  # rows with a gap are equal to nothing
             assert_array_equal(outcome, values[4, place[0]])
-    assert 0 < np.isnan(found.sample_outcomes).sum() < 30
-    other = scanned(0, 20, 60, **{f"v4_{row}": float(row) for row in range(60)})
-    without = other.finished(30, "frequency")
+    assert 0 < np.isnan(found.sample_outcomes).sum() < 20
+    numbered = {f"v4_{row}": float(row) for row in range(60)}
+    other = scanned(0, 20, 60, threshold=threshold, **numbered)
+    without = other.finished(20, "frequency")
     for name, expected in vars(without).items():
         if name != "sample_outcomes":
             assert_array_equal(getattr(found, name), expected, err_msg=name)

@@ -95,6 +95,21 @@ def fit_categories_counts_labels_noise(s: Session) -> Any:
 
 
 @step
+def choose_segments(s: Session) -> Any:
+    frame = s.frame.withColumn("far", F.col("x") > 5.0)
+    search = GaussianMixtureSearch(
+        k=[2], covarianceType=["diag"], inputCols=["x", "y"], criterion="segmentation",
+        outcomeCol="far",
+    )  # fmt: skip
+    found = search.fit(frame)
+    found.save(s.path("segments"))
+    loaded = GaussianMixtureModel.load(s.path("segments"))
+    table = loaded.summary.candidatesDF.collect()
+    information = loaded.summary.outcomeInformation
+    return [len(loaded.clusters), groups(loaded.transform(frame)), table[0]["k"], information]
+
+
+@step
 def transform(s: Session) -> Any:
     scored = s.model.transform(s.frame)
     rows = scored.collect()

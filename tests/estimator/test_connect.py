@@ -55,6 +55,12 @@ def test_no_public_call_fails(found) -> None:
     assert {n: v for n, v in found.items() if isinstance(v, dict) and "error" in v} == {}
 
 
+def test_segments_are_chosen(found) -> None:
+    clusters, sizes, k, information = found["choose_segments"]
+    assert (clusters, sorted(sizes), k) == (2, SIZES, 2)
+    assert information["bits"] > 0.8
+
+
 def test_a_model_is_described_and_its_outputs_have_attributes(found) -> None:
     rows, attributes, text = found["described"]
     assert [size for size, _ in rows] == [60, 40]

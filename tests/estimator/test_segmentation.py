@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from pyspark.ml import Pipeline
-from pyspark.ml.feature import SQLTransformer
+from pyspark.ml.feature import VectorAssembler
 from sklearn.metrics import adjusted_rand_score
 
 from gmm_spark import (
@@ -140,18 +140,19 @@ def test_the_search_is_saved_with_its_settings(spark, tmp_path) -> None:
     assert (loaded.getOutcomeCol(), loaded.getMinSegmentShare()) == ("left", 0.1)
 
 
-def test_a_merged_model_comes_out_of_a_pipeline(spark, customers) -> None:
+def test_a_pipeline_of_vectors(spark, customers) -> None:
     """Whatever is chosen, predictions are clusters; the component stands beside a merged one."""
-    numbers = customers[["id", "x", "y", "left"]].fillna({"x": 0.0})
+    numbers = customers[["x", "y", "left"]].fillna({"x": 0.0})
     frame = spark.createDataFrame(numbers.astype({"left": object}).where(numbers.notna(), None))
-    made = SQLTransformer(statement="select *, x + y as z from __THIS__")
-    chosen = search(categoricalCols=None, inputCols=["x", "z"], minSegmentShare=0.0)
-    fitted = Pipeline(stages=[made, chosen]).fit(frame)
+    assembled = VectorAssembler(inputCols=["x", "y"], outputCol="features")
+    chosen = search(categoricalCols=None, inputCols=None)
+    fitted = Pipeline(stages=[assembled, chosen]).fit(frame)
     model, scored = fitted.stages[-1], fitted.transform(frame)
     merged = any(len(cluster) > 1 for cluster in model.clusters)
     assert ("component" in scored.columns) == merged
     assert scored.select("prediction").distinct().count() == len(model.clusters) == 3
     assert model.copy().clusters == model.clusters
+    assert model.summary.outcomeInformation["bits"] > 0.1
 
 
 @pytest.mark.parametrize(
