@@ -44,6 +44,7 @@ class PreparedColumn:
     reason: str
     prepared: tuple[Prepared, ...] = ()
     type: str = ""  # at training, as Spark calls it
+    value: str = ""  # as SQL: a number, days from 1970-01-01, or text
 
     def described(self, suffix: str) -> dict[str, Any]:
         """As a plain dictionary."""
@@ -51,7 +52,7 @@ class PreparedColumn:
         said["prepared"] = [one.named(suffix) for one in self.prepared]
         for key in ("treatment", "new_value", "null", "out_of_range"):
             said[key] = "; ".join(getattr(one, key) for one in self.prepared) or None
-        return said
+        return {**said, "value": self.value or None}
 
 
 class _PreparationStage(HasSettings, MLWritable, MLReadable):  # type: ignore[misc]
@@ -146,7 +147,11 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
         prepared : names of the columns made of it
         treatment : what is done, in words
         new_value, null, out_of_range : what a value that training has not seen, no value, and a
-            number beyond those of training become; None of a column that is left out
+            number beyond those of training become
+        value : the raw value in SQL, as the preparation reads it: a number, of a date the days from
+            1970-01-01, or text
+
+        All but the first four are None of a column that is left out.
         """
         suffix = self._suffix()
         return [column.described(suffix) for column in self._prepared]
@@ -208,6 +213,7 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
                 one["reason"],
                 tuple(Prepared(**made) for made in one["prepared"]),
                 one["type"],
+                one["value"],
             )
             for one in stored["columns"]
         )
@@ -279,6 +285,7 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
                 role.reason,
                 prepared_columns(column, role, settings, reference),
                 types[role.name].simpleString(),
+                column.sql if role.takes_part else "",
             )
             for column, role in pairs
         ]

@@ -81,7 +81,9 @@ def describe_segments(
     if value is not None and value not in measured:
         measured.append(value)
     texts = [name for name, kind in columns.items() if kind == "category"]
-    found = read_profiles(model, frame, columns, measured, texts, outcomes)
+    dates = [one for one in preparation or () if one.get("role") == "date"]
+    days = {one["name"]: one["value"] for one in dates if one.get("value")}
+    found = read_profiles(model, frame, columns, measured, texts, outcomes, days)
     if not found.rows.sum():
         raise InputDataError(
             f"none of {found.outcomes.skipped:,} rows has a segment: there is nothing to describe"

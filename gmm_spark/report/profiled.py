@@ -26,7 +26,7 @@ from gmm_spark.expressions import column_name
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.outcomes import frame_work
-from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
+from gmm_spark.prepare.treatments import number_sql, text_sql
 from gmm_spark.report.column_words import (
     amount_words,
     describes_a_person,
@@ -121,9 +121,9 @@ def _kind(
     model: GaussianMixtureModel, type: T.DataType, name: str, said: Mapping[str, Any]
 ) -> Kind | None:
     role = said.get("role")
-    if isinstance(type, T.DateType | T.TimestampType | T.TimestampNTZType):
+    if role == "date" or isinstance(type, T.DateType | T.TimestampType | T.TimestampNTZType):
         return "date"
-    if isinstance(type, T.StringType) and role in ("number", "count", "date"):
+    if isinstance(type, T.StringType) and role in ("number", "count"):
         found: Kind = role
         return found
     if isinstance(type, T.BooleanType | T.StringType):
@@ -144,23 +144,29 @@ def read_profiles(
     measured: Sequence[str],
     texts: Sequence[str],
     outcomes: Sequence[str],
+    days: Mapping[str, str],
 ) -> FoundProfiles:
-    """The numbers, the categories and the outcomes of a frame by segment, in one job."""
+    """The numbers, the categories and the outcomes of a frame by segment, in one job. `days` are
+    the SQL expressions of columns that are dates to their preparation."""
     read, work = frame_work(model, frame, tuple(outcomes))
-    described = [_as_number(frame, name, columns.get(name)) for name in measured]
+    described = [_as_number(frame, name, days.get(name)) for name in measured]
     described += [F.expr(text_sql(name)) for name in texts]
     rows = frame.select(*read, *described)
     rows = rows.toDF(*map(str, range(len(rows.columns))))
     return found_profiles(rows, ProfileWork(work, len(measured), len(texts), 0))
 
 
-def _as_number(frame: DataFrame, name: str, kind: Kind | None) -> SparkColumn:
+def _as_number(frame: DataFrame, name: str, days: str | None) -> SparkColumn:
     type = frame.schema[name].dataType
     if isinstance(type, T.TimestampType | T.TimestampNTZType):
         return F.unix_micros(quoted(name).cast("timestamp")).cast("double") / 86_400e6
+    if days is not None:
+        return F.expr(days)
+    if isinstance(type, T.DateType):
+        return F.unix_date(quoted(name)).cast("double")
     if isinstance(type, T.NumericType):
         return quoted(name).cast("double")
-    return F.expr(days_sql(name) if kind == "date" else number_sql(name))
+    return F.expr(number_sql(name))
 
 
 @dataclass(frozen=True)
