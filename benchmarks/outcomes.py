@@ -70,8 +70,8 @@ CASES = {
     ),
 }  # fmt: skip
 SETTINGS = (
-    ("two", 1000), ("plane", 1000), ("plane", 3000), ("merged", 1000), ("line", 2000),
-    ("free", 3000), ("free and near", 3000),
+    ("plane", 1000), ("merged", 1000), ("two", 1000), ("line", 2000), ("free", 3000),
+    ("free and near", 3000),
 )  # fmt: skip
 ASSIGNMENTS: tuple[Assignment, ...] = "soft", "modal"
 
