@@ -26,7 +26,7 @@ from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters
 
 # What a Newton step would gain, doubled, at the maximum itself: EM stops a little before it.
-_AT_MAXIMUM = 0.1
+_AT_MAXIMUM = 0.5
 # Bounds of the delta method stand where, at the mixture it has them from, D and p are as it says,
 # D up to this share of z^2, and p of the distance from the estimate.
 _SAME_DIFFERENCE = 0.1
