@@ -152,7 +152,7 @@ def _text(outcome: str, sql: str, values: DataFrame) -> str:
     _check_values(outcome, counts)
     words = {row["value"].rstrip(".").lower() for row in counts}
     if len(counts) <= _TOLD and words <= YES | NO and words & YES and words & NO:
-        word = f"rtrim('.', lower(trim({sql})))"
+        word = f"trim(TRAILING '.' FROM lower(trim({sql})))"
         yes, no = (", ".join(f"'{each}'" for each in sorted(known)) for known in (YES, NO))
         return f"CASE WHEN {word} IN ({yes}) THEN true WHEN {word} IN ({no}) THEN false END"
     told = [f"{row['value']!r} ({row['count']:,} rows)" for row in counts[:_TOLD]]
