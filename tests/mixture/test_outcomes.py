@@ -470,16 +470,16 @@ def test_the_profile_is_of_the_rows_that_were_fitted(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["plane", "merged"])
-def test_intervals_cover(name: str) -> None:
-    """2,000 fits: the share of intervals that cover, and a bias that is none under a tenth of the
-    estimates' spread."""
-    found = simulated(name, 1000, runs=2000, assignments=("soft",))["estimates"]
+@pytest.mark.parametrize(("name", "runs", "least"), [("plane", 2000, 0.93), ("merged", 600, 0.92)])
+def test_intervals_cover(name: str, runs: int, least: float) -> None:
+    """The share of intervals that cover, which of 600 fits is known to a hundredth, of 2,000 to
+    half of that; and a bias that is small beside the estimates' spread."""
+    found = simulated(name, 1000, runs, assignments=("soft",))["estimates"]
     told = {how: {key: np.array(value) for key, value in one.items()} for how, one in found.items()}
     assert all(one["within 0 and 1"] for one in told.values())
     corrected = told["three-step ML, soft"]
-    assert corrected["runs"] == 2000
-    assert (corrected["coverage"] >= 0.93).all()
+    assert corrected["runs"] == runs
+    assert (corrected["coverage"] >= least).all()
     assert (corrected["coverage"] <= 0.97).all()
     assert (np.abs(corrected["bias"]) < 0.15 * corrected["deviation"]).all()
     plain = told["posterior weights"]
