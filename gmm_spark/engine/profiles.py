@@ -50,6 +50,7 @@ class Moments:
     squares: Array
 
     @staticmethod
+    @np.errstate(over="ignore", invalid="ignore")  # the largest numbers have no squares
     def of(probability: Array, values: Array) -> Moments:
         """Of rows with weights (K, m) and values (d, m), NaN where they are not known."""
         known = np.isfinite(values)
@@ -63,6 +64,7 @@ class Moments:
         squares = probability @ (about**2).T - weight * shift**2
         return Moments(weight, centre + shift, np.maximum(squares, 0.0))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def __add__(self, other: Moments) -> Moments:
         """Of both (Chan, Golub and LeVeque 1979)."""
         weight = self.weight + other.weight

@@ -158,6 +158,7 @@ def describe_segments(
         choice=_choice(model),
         fit=_fit(model),
         preparation=None if preparation is None else [plain(dict(one)) for one in preparation],
+        notes=_notes(profiled, found, describe_people),
     )
 
 
@@ -309,6 +310,16 @@ def _outliers(
             for j, number in enumerate(numbers)
         ],
     )
+
+
+def _notes(profiled: Profiled, found: FoundProfiles, people: bool) -> list[str]:
+    notes = []
+    about_people = [one.name for one in profiled.columns() if one.describes_a_person]
+    if about_people and not people:
+        notes.append(f"no segment is named by what describes a person: {', '.join(about_people)}")
+    if found.outcomes.skipped:
+        notes.append(f"{found.outcomes.skipped:,} rows have gaps and no segment")
+    return notes
 
 
 def _how(found: FoundProfiles) -> str:

@@ -51,6 +51,7 @@ def weighted_quantiles(values: Array, weights: Array, at: Sequence[float]) -> Ar
     return np.asarray(ordered[np.minimum(np.searchsorted(cumulated, wanted), ordered.size - 1)])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the largest numbers have none
 def intervals(values: Array) -> list[float] | None:
     """Edges of intervals that show how values (n,) are distributed: around every value where there
     are few, else of equal width, on the scale of logarithms where most are small and few large.
@@ -78,7 +79,7 @@ _FEW_VALUES, _INTERVALS = 24, 24
 
 def _ascending(edges: Array) -> list[float] | None:
     found: list[float] = np.unique(edges).tolist()
-    return found if len(found) > 1 else None
+    return found if len(found) > 1 and np.isfinite(edges).all() else None
 
 
 def distribution(values: Array, weights: Array, edges: Sequence[float]) -> list[float] | None:

@@ -89,7 +89,9 @@ def described_columns(
     prepared = {one["name"]: one for one in preparation or ()}
     made = {column_name(text) for text in model.getInputExpressions()}
     made |= {name for one in prepared.values() for name in one.get("prepared") or ()}
-    passed = {*model._columns.outputs(True, merged=True), *(made - set(prepared))}
+    passed = made - set(prepared)
+    if {model.getPredictionCol(), model.getProbabilityCol()} <= set(frame.columns):
+        passed |= set(model._columns.outputs(True, merged=True))  # scored already
     found: dict[str, Kind] = {}
     left_out: dict[str, str] = {}
     for name in frame.columns:
@@ -260,10 +262,10 @@ class Profiled:
             column=name,
             known=known,
             missing=_missing(known, self._size(j)),
-            mean=mean if known > 0 else None,
-            standard_deviation=float(moments.deviation[row, i]) if known > 0 else None,
+            mean=_finite(mean) if known > 0 else None,
+            standard_deviation=_finite(moments.deviation[row, i]),
             quantiles=quantiles,
-            standard_units=(mean - float(self.whole.mean[0, i])) / spread if has_units else None,
+            standard_units=_finite((mean - self.whole.mean[0, i]) / spread) if has_units else None,
             distribution=edges and distribution(self.values_of(name), weights, edges),
         )
 
@@ -320,9 +322,9 @@ class Profiled:
             yield Difference(
                 column=name,
                 effect=float(self.deltas[name][j]),
-                standardised=(means[0] - means[1]) / spread if spread > 0 else None,
-                segment=means[0],
-                rest=means[1],
+                standardised=_finite((means[0] - means[1]) / spread) if spread > 0 else None,
+                segment=_finite(means[0]),
+                rest=_finite(means[1]),
                 words=f"{readable(name)} {shown[0]}, elsewhere {shown[1]}",
             )
 
@@ -510,6 +512,11 @@ def _having(values: Array, weights: Array) -> float:
     known = ~np.isnan(values)
     total = float(weights[known].sum())
     return float(weights[known & (values > 0)].sum()) / total if total > 0 else 0.0
+
+
+def _finite(value: float) -> float | None:
+    """None of what is no number, as squares of the largest are not."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -30,7 +30,7 @@ def segment_line(
         if own.value is None:
             continue
         said.append(f"{outcome.words} {_estimate(outcome, own.value, own.low, own.high)}")
-        if own.lift is not None and outcome.kind == "rate":
+        if own.lift and outcome.kind == "rate":
             said[-1] += f", {_times(own.lift)}"
     if segment.value is not None and segment.value.at_risk is not None:
         total = numbers([segment.value.at_risk, segment.value.total])

@@ -90,6 +90,7 @@ def test_every_row_is_in_one_interval(values) -> None:
 def test_of_one_value_or_none_there_are_no_intervals() -> None:
     assert intervals(np.ones(5)) is None
     assert intervals(np.full(5, np.nan)) is None
+    assert intervals(np.linspace(-1, 1, 99) * 1.7e308) is None
     assert distribution(np.full(3, np.nan), np.ones(3), [0.0, 1.0]) is None
 
 

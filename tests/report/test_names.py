@@ -169,3 +169,12 @@ def test_a_part_that_differs_is_put_beside_what_is_the_same() -> None:
 
     found = named([same[:1], same[1:]], np.eye(2), contrast)
     assert [name for name, _ in found] == ["newer, high bill", "longer-standing, high bill"]
+
+
+def test_numbers_too_large_to_be_squared_have_no_deviation() -> None:
+    of = profiled(np.repeat([0, 1], 20), {"huge": np.repeat([1e300, -1e300], 20)}, {})
+    (profile,) = of.profile(0)
+    assert profile.mean == pytest.approx(1e300)
+    (whole,) = of.profile(None)
+    assert whole.standard_deviation is None
+    assert [one.effect for one in of.differences(0)] == [1.0]

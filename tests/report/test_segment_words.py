@@ -57,6 +57,7 @@ def line(number=0, rows=250, sure=0.95, money=None, kind="rate", **outcome) -> s
             "average",
         ),
         ({"lift": 1.01}, "churn 40.0 % (35.0 to 45.0), about the average"),
+        ({"value": 0.0, "low": 0.0, "high": 0.02, "lift": 0.0}, "churn 0.0 % (0.0 to 2.0)"),
         ({"lift": 12.3}, "12 times the average"),
         ({"value": None, "low": None, "high": None, "lift": None}, "250 customers (25.0 %)"),
         ({"rows": 40}, "few rows"),
