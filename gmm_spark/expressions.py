@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 # `expression as name`; anything else is the name of a column.
-_EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>[^`]+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
+_EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
 
 
 def expression_name(column: str) -> str | None:
     """The name an SQL expression such as `log1p(total) as log_total` gives; None for a column."""
     found = _EXPRESSION.search(column)
-    return (found["quoted"] or found["plain"]) if found else None
+    if found is None:
+        return None
+    return found["quoted"].replace("``", "`") if found["quoted"] else found["plain"]
 
 
 def column_name(column: str) -> str:

@@ -10,7 +10,9 @@ from gmm_spark.config.words import pieces
 # Of a sign first: "days in arrears > 3" is of days in arrears.
 _CONDITIONS = [
     re.compile(
-        r"(?:`(?P<quoted>[^`]+)`|(?P<plain>[^`'\"<>=!]+?))\s*" + operator + r"\s*(?P<value>.+)",
+        r"(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^`'\"<>=!]+?))\s*"
+        + operator
+        + r"\s*(?P<value>.+)",
         re.IGNORECASE | re.DOTALL,
     )
     for operator in (r"(?P<operator><=|>=|!=|<>|==|=|<|>)", r"(?P<operator>\b(?:not\s+)?in\b)")
@@ -35,7 +37,8 @@ def _condition(text: str) -> tuple[str, str, Any]:
             "tenure > 3"
         )
     operator = " ".join(found["operator"].lower().split()).replace("<>", "!=")
-    column, value = (found["quoted"] or found["plain"]).strip(), found["value"].strip()
+    column = found["quoted"].replace("``", "`") if found["quoted"] else found["plain"].strip()
+    value = found["value"].strip()
     if operator not in ("in", "not in"):
         return column, operator, _literal(value, text)
     if (value[0], value[-1]) not in (("(", ")"), ("[", "]")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gmm_spark.engine.dataframe import sql_name
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.prepare import outcome as under_test
 from gmm_spark.prepare.columns import column_of
@@ -41,6 +42,7 @@ MADE = {
     "plan = 'gone' as left": ("left", "boolean", [True, False, False, True, None, False]),
     "plan = 'gone'": ("outcome", "boolean", [True, False, False, True, None, False]),
     "`a.b` = 2 as `a.b`": ("a.b", "boolean", [False, True, True, False, False, True]),
+    "flag = 1 as `a``b`": ("a`b", "boolean", [True, False, False, True, None, False]),
     "left_on is not null as PLAN": ("PLAN", "boolean", [True, False, False, True, False, False]),
 }
 
@@ -52,7 +54,7 @@ def test_what_an_outcome_becomes(table, outcome) -> None:
     assert found == name
     assert dict(made.dtypes)[name] == kind
     ids = [1, 2, 3, 4, 4, None]
-    rows = made.select("id", f"`{name}`").collect()
+    rows = made.select("id", sql_name(name)).collect()
     assert [tuple(row) for row in rows] == list(zip(ids, values, strict=True))
     # In its column's place, or last.
     places = [column.lower() for column in table.columns]

@@ -169,7 +169,7 @@ def test_a_table_nobody_has_seen(spark, tmp_path) -> None:
 
 def test_filters_take_the_names_as_they_are(spark, tmp_path) -> None:
     (tmp_path / "new.csv").write_text(AWKWARD, encoding="utf-8")
-    for text in ("Call  Failure = 1", "`a.b` > 0", "customer id = '007'", "select = 'x'"):
+    for text in ("Call  Failure = 1", "`a.b` > 0", "customer id = '007'", "`back``tick` = true"):
         settings = InputSettings(path=str(tmp_path / "new.csv"), filters=[text])
         assert read_table(spark, settings).count() == 1, text
 
