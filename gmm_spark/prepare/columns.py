@@ -52,6 +52,13 @@ class Column:
         return distinct, counts
 
     @cached_property
+    def places(self) -> NDArray[np.intp]:
+        """(n,) the place of each value among the different ones; -1 where not known."""
+        found = np.full(self.values.size, -1)
+        found[~np.isnan(self.values)] = np.searchsorted(self.counts[0], self.known)
+        return found
+
+    @cached_property
     def whole(self) -> bool:
         """Whether all numbers are whole."""
         return bool(np.all(self.counts[0] == np.round(self.counts[0])))

@@ -44,8 +44,9 @@ _OFF_POISSON = 0.1
 # Correlation of columns that say the same, and share of the variance that others explain.
 _SAME = 0.999
 _DETERMINED = 0.99
-# Bits of a category that another leaves open, of its own.
+# Entropy of a category that another, of no more values than this, leaves open, of its own.
 _OPEN = 0.01
+_FEW_ENOUGH = 100
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def proposed(columns: Sequence[Column], settings: PreparationSettings) -> list[R
                 roles.append(Role(column.name, role, f"said by {setting}"))
         else:
             roles.append(of_itself(column, settings.max_categories))
-    return roles if said else _without_repetition(columns, roles, settings.max_categories)
+    return roles if said else _without_repetition(columns, roles)
 
 
 _SAID = {
@@ -186,13 +187,13 @@ def _is_ragged(counts: NDArray[np.intp]) -> bool:
     return rises >= 2
 
 
-def _without_repetition(columns: Sequence[Column], roles: list[Role], most: int) -> list[Role]:
+def _without_repetition(columns: Sequence[Column], roles: list[Role]) -> list[Role]:
     """The roles without columns, and values, that say what others say already."""
     by_name = {column.name: column for column in columns}
     found = {role.name: role for role in roles}
     _same_numbers(by_name, found)
     _determined_numbers(by_name, found)
-    _repeated_values(by_name, found, most)
+    _repeated_values(by_name, found)
     _determined_categories(by_name, found)
     return [found[role.name] for role in roles]
 
@@ -269,48 +270,55 @@ def _explained(values: Array) -> Array:
     return shares
 
 
-def _repeated_values(by_name: dict[str, Column], found: dict[str, Role], most: int) -> None:
+def _repeated_values(by_name: dict[str, Column], found: dict[str, Role]) -> None:
     """Marks values of categories that are there in just the rows of a value of an earlier one, or
     of a category of two values: "no internet service", said in six columns, is one fact."""
-    categories = [by_name[r.name] for r in found.values() if r.role == "category"]
-    # Those of two values are what others repeat.
-    parents = sorted(categories, key=lambda c: c.counts[0].size > 2)
-    for column in categories:
-        if column.counts[0].size < 3:
+    categories = [by_name[role.name] for role in found.values() if role.role == "category"]
+    coded = {column.name: column.places for column in categories}
+    for place, column in enumerate(categories):
+        size = column.counts[0].size
+        if size < 3:
             continue
-        for other in parents:
-            if other is column:
+        # Those of two values are what others repeat.
+        others = sorted(categories, key=lambda one: one.counts[0].size > 2)
+        for other in others:
+            earlier = categories.index(other) < place
+            if other is column or not (earlier or other.counts[0].size == 2):
                 continue
-            earlier = categories.index(other) < categories.index(column)
-            if not earlier and other.counts[0].size > 2:
-                continue
-            same = tuple(
-                column.label(mine)
-                for mine in column.counts[0]
-                for theirs in other.counts[0]
-                if other.label(theirs) not in found[other.name].same
-                and _same_rows(column.values == mine, other.values == theirs)
+            table = _table(coded[column.name], coded[other.name])
+            known = np.array(
+                [other.label(v) not in found[other.name].same for v in other.counts[0]]
             )
-            if same and column.counts[0].size - len(same) >= 2:
+            same = tuple(
+                column.label(column.counts[0][mine])
+                for mine in np.flatnonzero((_same_rows(table) & known).any(axis=1))
+            )
+            if same and size - len(same) >= 2:
                 role = found[column.name]
-                listed = tuple(dict.fromkeys([*role.same, *same]))
                 said = f"{' and '.join(map(repr, same))} is {other.name}'s"
-                found[column.name] = replace(role, same=listed, reason=f"{role.reason}; {said}")
+                found[column.name] = replace(role, same=same, reason=f"{role.reason}; {said}")
                 break
 
 
-def _same_rows(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    either, both = np.count_nonzero(one | other), np.count_nonzero(one & other)
-    return bool(both >= RARE * one.size and both >= _SAME * either)
+def _table(one: NDArray[np.intp], other: NDArray[np.intp]) -> Array:
+    """How often each value of one column meets each of another; the last of both is none known."""
+    rows, columns = int(one.max(initial=0)) + 2, int(other.max(initial=0)) + 2
+    one, other = np.where(one < 0, rows - 1, one), np.where(other < 0, columns - 1, other)
+    found = np.bincount(one * columns + other, minlength=rows * columns)
+    return found.reshape(rows, columns).astype(float)
+
+
+def _same_rows(table: Array) -> NDArray[np.bool_]:
+    """Of all pairs of values, whether they are in the same rows, but for one in a thousand."""
+    either = table.sum(axis=1)[:, None] + table.sum(axis=0) - table
+    same = (table >= RARE * table.sum()) & (table >= _SAME * either)
+    return np.asarray(same[:-1, :-1])
 
 
 def _determined_categories(by_name: dict[str, Column], found: dict[str, Role]) -> None:
     """Leaves out categories that another column of few values determines."""
-    few = [
-        by_name[role.name]
-        for role in found.values()
-        if role.takes_part and by_name[role.name].counts[0].size <= _few_enough(by_name[role.name])
-    ]
+    taking = [by_name[role.name] for role in found.values() if role.takes_part]
+    few = [c for c in taking if c.counts[0].size <= min(_FEW_ENOUGH, c.known.size // 20)]
     coded = {column.name: _codes(column, found[column.name].same) for column in few}
     for one, other in permutations(reversed(few), 2):
         mine, theirs = found[one.name], found[other.name]
@@ -318,39 +326,24 @@ def _determined_categories(by_name: dict[str, Column], found: dict[str, Role]) -
             continue
         if mine.role != "category" and theirs.role != "category":
             continue
-        if _left_open(coded[one.name], coded[other.name]) < _OPEN:
+        if _left_open(_table(coded[one.name], coded[other.name])) < _OPEN:
             found[one.name] = mine.out(f"determined by {other.name}")
 
 
-def _few_enough(column: Column) -> int:
-    return min(100, column.known.size // 20)
+def _codes(column: Column, same: Sequence[str]) -> NDArray[np.intp]:
+    """The places of a column's values, -1 where another column says them."""
+    gone = [place for place, v in enumerate(column.counts[0]) if column.label(v) in same]
+    return np.where(np.isin(column.places, gone), -1, column.places)
 
 
-def _codes(column: Column, same: Sequence[str]) -> Array:
-    values = column.values.copy()
-    for value in column.counts[0]:
-        if column.label(value) in same:
-            values[column.values == value] = np.nan
-    return values
-
-
-def _left_open(one: Array, by: Array) -> float:
-    """The conditional entropy of a category given another, of its entropy; 1 where too few rows
-    have both."""
-    both = ~np.isnan(one) & ~np.isnan(by)
-    if both.sum() < 0.95 * one.size:
+def _left_open(table: Array) -> float:
+    """The conditional entropy of a column given another, of its entropy, where both are known; 1
+    where that is in too few rows."""
+    known = table[:-1, :-1]
+    entropy = _entropy(known.sum(axis=1))
+    if known.sum() < 0.95 * table.sum() or entropy == 0:
         return 1.0
-    _, mine = np.unique(one[both], return_inverse=True)
-    _, theirs = np.unique(by[both], return_inverse=True)
-    table = np.zeros((theirs.max() + 1, mine.max() + 1))
-    np.add.at(table, (theirs, mine), 1.0)
-    entropy = _entropy(table.sum(axis=0))
-    if entropy == 0:
-        return 1.0
-    rows = table.sum(axis=1)
-    return float(
-        sum(n * _entropy(row) for n, row in zip(rows, table, strict=True)) / rows.sum() / entropy
-    )
+    return (_entropy(known.ravel()) - _entropy(known.sum(axis=0))) / entropy
 
 
 def _entropy(counts: Array) -> float:

@@ -16,8 +16,9 @@ from gmm_spark.mixture.numerics import Array
 Form = Literal["identity", "log", "yeo-johnson"]
 # Nats a row by which a transform has to be more likely than a simpler one to be taken.
 _WORTH = 0.05
-# Of Yeo and Johnson's power: beyond, a column has no more than a few values that matter.
-_LAMBDAS = (-3.0, 5.0)
+# Of Yeo and Johnson's power, where no value is under 0, and where some are: with others the
+# transform has a bound, and large values that differ much would hardly differ.
+_POWERS, _POWERS_OF_BOTH_SIGNS = (0.0, 4.0), (0.0, 2.0)
 # Under so many different values there is no shape to see.
 _LEAST_VALUES = 10
 
@@ -164,8 +165,12 @@ def _best_yeo_johnson(values: Array) -> Transform:
         found = -log_likelihood(values, Transform("yeo-johnson", power=power, scale=scale))
         return found if np.isfinite(found) else 1e300
 
-    found = minimize_scalar(cost, bounds=_LAMBDAS, method="bounded", options={"xatol": 1e-4})
-    return Transform("yeo-johnson", power=round(float(found.x), 3), scale=scale)
+    powers = _POWERS if values.min() >= 0 else _POWERS_OF_BOTH_SIGNS
+    found = minimize_scalar(cost, bounds=powers, method="bounded", options={"xatol": 1e-4})
+    power = round(float(found.x), 3)
+    if power == 0 and values.min() >= 0:  # it is a logarithm
+        return Transform("log", shift=scale)
+    return Transform("yeo-johnson", power=power, scale=scale)
 
 
 def one_digit(value: float) -> float:

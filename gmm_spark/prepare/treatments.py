@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gmm_spark.engine.dataframe import sql_name
 from gmm_spark.errors import InputDataError
@@ -21,8 +22,11 @@ from gmm_spark.prepare.settings import PreparationSettings
 from gmm_spark.prepare.skew import Transform, chosen_transform, literal
 
 OTHER = "(other)"
-# A value that so many rows have is a point mass, and the shape is that of the other values.
-POINT_MASS = 0.1
+# A value that so many rows have, and so many times those of its neighbours, is a point mass, and
+# the shape is that of the other values.
+POINT_MASS, _STANDS_OUT = 0.1, 3
+# Of fewer different values, the rows beside point masses show no shape.
+_LEAST_VALUES = 10
 # Fences: so many interquartile ranges beyond the quartiles, of the transformed values (Tukey's
 # "far out").
 _FENCE = 3.0
@@ -77,6 +81,7 @@ class Number:
     centre: float
     scale: float
     clipped: int  # rows of the sample beyond the fences
+    masses: tuple[tuple[float, float], ...] = ()  # values that many rows have, with their share
 
     def __call__(self, values: Array) -> Array:
         """As the SQL has it, of numbers (n,)."""
@@ -96,21 +101,36 @@ class Number:
 def fitted_number(values: Array) -> Number:
     """The treatment of numbers (n,), none of them NaN, of at least two different values.
 
-    A value that a tenth of the rows have is left out of the choice of the transform and of the
-    fences; these are three interquartile ranges beyond the quartiles of the transformed values,
-    or the lowest and highest value where none is beyond.
+    A point mass, such as 0 in most of the rows, is left out of the choice of the transform and of
+    the fences, and stays where it lies: with a category for every such column, segments spell out
+    which rows lie on which. Fences are three interquartile ranges beyond the quartiles of the
+    transformed values, or the lowest and highest value where none is beyond.
     """
     distinct, counts = np.unique(values, return_counts=True)
-    mass = counts >= POINT_MASS * values.size
-    usual = values[~np.isin(values, distinct[mass])] if distinct.size > 10 else values
-    if np.unique(usual).size < 10:
-        usual = values
+    is_mass = _point_masses(counts)
+    usual, masses = values[~np.isin(values, distinct[is_mass])], distinct[is_mass]
+    if np.unique(usual).size < _LEAST_VALUES:
+        usual, masses = values, masses[:0]
     transform = chosen_transform(usual, float(distinct[0]))
     low, high = _fences(transform, usual, float(distinct[0]), float(distinct[-1]))
     transformed = transform(np.clip(values, low, high))
-    clipped = int(((values < low) | (values > high)).sum())
     centre, scale = float(transformed.mean()), float(transformed.std())
-    return Number(transform, low, high, centre, scale if scale > 0 else 1.0, clipped)
+    return Number(
+        transform,
+        low,
+        high,
+        centre,
+        scale if scale > 0 else 1.0,
+        int(((values < low) | (values > high)).sum()),
+        tuple((float(value), float((values == value).mean())) for value in masses),
+    )
+
+
+def _point_masses(counts: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which of the different values, by how often each is there, in their order, stand out: a tenth
+    of the rows have it, and three times as many as either neighbour, as no smooth shape has."""
+    around = np.maximum(np.append(counts[1:], 0), np.insert(counts[:-1], 0, 0))
+    return (counts >= POINT_MASS * counts.sum()) & (counts >= _STANDS_OUT * around)
 
 
 def _fences(
@@ -175,6 +195,9 @@ def _no_count(column: Column) -> float:
 def _number(column: Column, found: Number, x: str, unit: str = "") -> Prepared:
     span = f"{found.low:g} to {found.high:g}{unit}"
     words = [found.transform.words() + unit]
+    if found.masses:
+        shares = " and ".join(f"{value:g} is in {share:.0%}" for value, share in found.masses)
+        words.append(f"chosen without the rows of a point mass ({shares})")
     if found.clipped:
         words.append(f"clipped to {span} ({found.clipped / column.known.size:.2%} of the rows)")
     words.append("to mean 0 and standard deviation 1")

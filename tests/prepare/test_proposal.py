@@ -14,7 +14,7 @@ from gmm_spark.mixture.errors import SettingError
 from gmm_spark.prepare.columns import Column, column_of, kept_values
 from gmm_spark.prepare.proposal import Role, of_itself, proposed
 from gmm_spark.prepare.settings import PreparationSettings
-from gmm_spark.prepare.treatments import prepared_columns
+from gmm_spark.prepare.treatments import fitted_number, prepared_columns
 
 N = 4000
 RNG = np.random.default_rng(3)
@@ -150,6 +150,30 @@ def test_rare_values_stand_together_and_one_alone_stays() -> None:
     one = column_of("x", ["a"] * 700 + ["b"] * 296 + ["c"] * 4)
     assert kept_values(one, 20) == ([0.0, 1.0, 2.0], 0)
     assert kept_values(one, 2) == ([0.0, 1.0], 1)
+
+
+def test_a_point_mass_does_not_decide_the_shape() -> None:
+    sizes = np.exp(RNG.normal(3, 1, N))
+    zeros = np.where(RNG.random(N) < 0.7, 0.0, sizes)
+    found = fitted_number(zeros)
+    assert (found.transform.form, found.masses[0][0]) == ("log", 0.0)
+    assert found.masses[0][1] == pytest.approx(0.7, abs=0.03)
+    assert found.high == zeros.max()
+    # The first of falling frequencies, as of numbers of purchases, is none.
+    assert fitted_number(np.ceil(RNG.pareto(0.8, N) + 0.01)).masses == ()
+
+
+def test_a_heavy_tail_is_clipped_at_the_fences() -> None:
+    values = np.append(RNG.normal(0, 1, N), [60.0, -80.0])
+    found = fitted_number(values)
+    low, high = np.quantile(values, [0.25, 0.75])
+    assert found.transform.form == "identity"
+    assert found.high == pytest.approx(high + 3 * (high - low), abs=0.01)
+    assert found.low == pytest.approx(low - 3 * (high - low), abs=0.01)
+    assert found.clipped == 2
+    prepared = found(values)
+    assert (prepared.mean(), prepared.std()) == (pytest.approx(0, abs=1e-12), pytest.approx(1))
+    assert prepared[-2] == found(np.array([found.high]))[0]
 
 
 @pytest.mark.parametrize(

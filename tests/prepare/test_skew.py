@@ -79,6 +79,17 @@ def test_the_transform_does_not_depend_on_the_unit() -> None:
     assert_allclose(powers[0].power, powers[1].power, atol=0.01)
 
 
+def test_no_transform_bounds_what_is_large() -> None:
+    """Skewed beyond a logarithm, as waiting times to the power of -1 are: their best power is
+    under 0, where the transform comes to an end."""
+    values = 1 / RNG.uniform(0.001, 1, size=3000)
+    assert stats.yeojohnson_normmax(values) < -0.5
+    found = chosen_transform(values, float(values.min()))
+    assert found.form == "log"
+    both = np.concatenate([values, -values[:500]])
+    assert 0 <= chosen_transform(both, float(both.min())).power <= 2
+
+
 def test_a_logarithm_is_defined_where_zero_occurs() -> None:
     values = np.exp(RNG.normal(size=1000))
     found = chosen_transform(values, 0.0)
