@@ -34,7 +34,6 @@ from gmm_spark.mixture.merging import (
     EntropyMerging,
     MergeCriterion,
     Partition,
-    Request,
     bhattacharyya_hierarchy,
     numbered,
 )
@@ -49,14 +48,14 @@ SampleFor = Callable[[Structure, float | None], Sample]
 FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384
-# Starts of k-means, and steps of Lloyd's algorithm.
-_KMEANS_STARTS, _KMEANS_STEPS = 6, 100
+# Starts of k-means, those that go on, and steps of Lloyd's algorithm.
+_KMEANS_STARTS, _KMEANS_KEPT, _KMEANS_STEPS = 10, 3, 100
 # Starts of EM beside that from k-means, in the other metrics of `starting_values`; steps of EM of
-# all starts, and of those that go on.
+# all starts, on a part of the rows, and of those that go on.
 _STARTS = 1, 2
-_FIRST_STEPS, _STEPS, _FLOOR_STEPS = 8, 40, 25
-# A mixture has so many rows a free parameter, or is not tried.
-_ROWS_A_PARAMETER = 4
+_FIRST_ROWS, _FIRST_STEPS, _STEPS, _FLOOR_STEPS = 2048, 8, 30, 15
+# A mixture is tried where its components have so many times the rows that their covariances need.
+_ROWS_OF_NEEDED = 2
 
 
 @dataclass(frozen=True)
@@ -139,16 +138,15 @@ def _moments(values: Array) -> tuple[Array, Array]:
 
 def kmeans(points: Array, k: int, seed: int, starts: int = _KMEANS_STARTS) -> tuple[Array, Labels]:
     """Centres (D, k) and labels (n,) of the best of several runs of Lloyd's algorithm from
-    k-means++ seeds on the first rows, gone on with on more of them."""
-    first = points[:, :ROWS]
-    best, least = None, np.inf
+    k-means++ seeds on the first rows, the better ones gone on with on more of them."""
+    first, more = points[:, :ROWS], points[:, :_KMEANS_ROWS]
+    found = []
     for index in range(starts):
         rng = np.random.default_rng([seed, k, index])
-        centres, inertia = _lloyd(first, seeds(first, k, rng), 20)
-        if inertia < least:
-            best, least = centres, inertia
-    assert best is not None
-    centres, _ = _lloyd(points[:, :_KMEANS_ROWS], best, _KMEANS_STEPS)
+        found.append(_lloyd(first, seeds(first, k, rng), 20))
+    found.sort(key=lambda pair: pair[1])
+    ended = [_lloyd(more, centres, _KMEANS_STEPS) for centres, _ in found[:_KMEANS_KEPT]]
+    centres, _ = min(ended, key=lambda pair: pair[1])
     return centres, nearest(points, centres)
 
 
@@ -251,9 +249,7 @@ def _starts(
     """Starts of every size; the mark says from what."""
     starts: list[Candidate] = []
     for k in sizes:
-        if structure.num_free_parameters(k, sample.d, sample.families) * _ROWS_A_PARAMETER > max(
-            sample.num_rows, 400
-        ):
+        if _ROWS_OF_NEEDED * k * structure.rows_needed(sample.d) > sample.num_rows:
             continue
         own = labels.get(k)
         if own is not None:
@@ -272,13 +268,15 @@ def _starts(
 def _advanced(sample: Sample, starts: Sequence[Candidate]) -> Iterator[Candidate]:
     """Starts some steps on, stacked; of every size that from k-means, and the best one at another
     optimum."""
-    first = advance(sample, starts, steps=_FIRST_STEPS) if starts else []
+    part = sample.first(_FIRST_ROWS)
+    first = advance(part, starts, steps=_FIRST_STEPS) if starts else []
     going: list[Candidate] = []
     for k in sorted({one.parameters.k for one in first}):
         of_size = [one for one in first if one.parameters.k == k]
         going += [one for one in of_size if one.mark == "k-means"]
-        going += [one for one in ranked(sample, of_size) if one.mark != "k-means"][:1]
-    after = advance(sample, going, steps=_STEPS, tol=1e-5) if going else []
+        going += [one for one in ranked(part, of_size) if one.mark != "k-means"][:1]
+    fresh = [one.unscored(one.mark) for one in going]
+    after = advance(sample, fresh, steps=_STEPS, tol=1e-5) if going else []
     for k in sorted({one.parameters.k for one in after}):
         yield from ranked(sample, [one for one in after if one.parameters.k == k])
 
@@ -293,12 +291,13 @@ def merged(
     candidate: Candidate, floor: float | None, ks: Sequence[int], sample: Sample
 ) -> Iterator[Proposal]:
     """Its components as segments, where there are as many as asked for, and merged where they are
-    more."""
+    more, up to twice as many (of one number of segments, three times)."""
     parameters = candidate.parameters
     plain = Proposal(parameters, singletons(parameters.k), floor, candidate.mark)
     if parameters.k in ks:
         yield plain
-    fewer = [k for k in ks if k < parameters.k]
+    sizes = sizes_tried(ks)
+    fewer = [k for k in ks if parameters.k in _sizes_merged(k, sizes, single=len(ks) == 1)]
     if not fewer or (parameters.weights <= 0).any():
         return
     log_joint = log_joint_densities(parameters, sample)
@@ -309,8 +308,8 @@ def merged(
         parameters.noise is not None,
         min(fewer),
         lambda partition: partition,
-        lambda request: _sums(request, log_joint),
-        sample.num_rows,
+        lambda request: request.sums(log_joint, sample.weights),
+        sample.weight,
     )
     hierarchies = by_entropy.run()[0], bhattacharyya_hierarchy(parameters)
     for k in fewer:
@@ -322,5 +321,8 @@ def merged(
                 yield replace(plain, clusters=clusters, merged_by=hierarchy.by)
 
 
-def _sums(request: Request, responsibilities: Array) -> Array:
-    return request.sums(responsibilities, None)
+def _sizes_merged(k: int, sizes: Sequence[int], *, single: bool) -> set[int]:
+    """Of the numbers of components tried, those that are merged into k."""
+    more = [size for size in sizes if size > k]
+    wanted = (k + 2, 2 * k, 3 * k) if single else (k + 2, 2 * k)
+    return {min(more, key=lambda size: abs(size - want)) for want in wanted if more}

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.divisions import Division, outcome_spread, probabilities
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
-from gmm_spark.mixture.initialisation.candidates import Candidate, Sample, advance, log_densities
+from gmm_spark.mixture.initialisation.candidates import (
+    Candidate,
+    InProcess,
+    Sample,
+    advance,
+    log_densities,
+    run_em_all,
+)
 from gmm_spark.mixture.initialisation.methods import one_component, require_distinct_rows
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.segmentation.candidates import (
@@ -27,19 +34,33 @@ from gmm_spark.mixture.segmentation.candidates import (
 from gmm_spark.mixture.segmentation.judging import (
     Columns,
     Figures,
+    Judged,
     corrected_information,
     in_parts,
     information_error,
     judged,
     pointwise_information,
     stability,
+    standard_error,
+    unlike,
 )
 from gmm_spark.mixture.structures import STRUCTURES, Structure
 
+# Rows that every candidate is judged on, before the finalists are on `candidates.ROWS`.
+_FIRST_JUDGED = 2048
+# Candidates of the chosen number of segments that EM brings to their optimum; its steps and tol.
+_FINALISTS, _STEPS, _TOL = 6, 150, 1e-6
+# Divisions of which one says so many standard errors less of the columns are told apart.
+_ERRORS = 1.0
+# The fewest segments are taken that say nearly as much of the outcome as any number: all but
+# a tenth, or a standard error where that is more.
+_SLACK = 0.1
 # Rows of the sample whose outcome is looked at: every other one chooses, the rest measure.
 _OUTCOME_ROWS = 20_000
 # k-means is fitted on so many rows.
 _KMEANS_ROWS = 16_384
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -73,8 +94,8 @@ class Choice:
 
     chosen : also the first of `considered`
     considered : everything that was, best first
-    has_segments : whether the rows fall into groups: with all of them as one group the data are
-        told as well (by the integrated completed likelihood), where it is False
+    has_segments : whether the rows fall into groups: not where all of them as one group are told
+        as well by the integrated completed likelihood
     finding : one sentence about that
     measured : what the chosen ones say of the outcome, on the half of the rows that did not
         choose; None without an outcome
@@ -95,16 +116,21 @@ def choose(
     min_share: float = 0.03,
     outcome: Array | None = None,
     seed: int = 0,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Tell = lambda text: None,
 ) -> Choice:
     """Segments that people can act on, of the numbers asked for.
 
-    Candidates (`segmentation.candidates`) are fitted on the first 4,096 rows of the sample and
-    judged there. Of one number of segments that division is taken that says most of the columns,
-    one by one (`Figures.information`); the number is that of the best integrated completed
-    likelihood (Biernacki, Celeux and Govaert 2000). With an outcome, every other row of the sample
-    chooses: the fewest segments whose mutual information with it is within one standard error of
-    the highest; what they say of it is measured on the other half of the rows.
+    Candidates (`segmentation.candidates`) are fitted and judged on the first 4,096 rows of the
+    sample. Without an outcome that division is taken that tells most of the columns, one by one
+    (`Figures.breadth`); of those within a standard error of it the one whose rows are the
+    surest of their segment. Their number is the one after which a segment more says less than one
+    does on average, from one segment to the largest number (the knee; Satopaa et al. 2011,
+    "Finding a kneedle in a haystack").
+
+    With an outcome, every other row of the sample chooses: the fewest segments whose mutual
+    information with it is within a tenth, or one standard error, of the highest; of divisions that
+    differ by less than half a standard error the one between whose segments the outcome differs
+    most. What the chosen ones say of it is measured on the other half of the rows.
 
     Parameters
     ----------
@@ -125,37 +151,31 @@ def choose(
     Raises DataError where the sample has fewer distinct rows than the smallest k, and
     SingularCovarianceError where nothing can be fitted.
     """
-    sample = sample_for(STRUCTURES["EEI"], None)
     ks = sorted(set(ks))
-    require_distinct_rows(sample.values, ks[0])
+    plain = sample_for(STRUCTURES["EEI"], None)
+    require_distinct_rows(plain.values, ks[0])
     proposals = _proposals(sample_for, ks, structures, seed, tell)
     tell(f"judging {len(proposals)} divisions")
-    part = sample.first(ROWS)
-    columns = Columns(part)
-    found = [
-        (proposal, *judged(proposal, sample_of(sample_for, proposal).first(ROWS), columns))
-        for proposal in proposals
-    ]
-    considered = [Considered(proposal, figures) for proposal, _, figures in found]
-    usable = [one for one in considered if one.figures.smallest_share >= min_share] or considered
-    has_segments, likely_k, finding = _compared_with_one(usable, sample_for, structures, part)
-    if outcome is None:
-        best = _most_informative(usable, likely_k)
-        ranked = _ranked_without(considered, best, usable, min_share)
-        measured = None
-    else:
-        choosing = _Choosing.of(considered, sample_for, outcome)
-        considered = choosing.considered
-        usable = [one for one in considered if one.figures.smallest_share >= min_share]
-        usable = usable or considered
-        best, words = choosing.best(usable)
-        ranked = _ranked_by_outcome(considered, best, usable, min_share, words)
-        measured = _measured(best.proposal, sample_for, outcome)
-    place = next(i for i, proposal in enumerate(proposals) if proposal is best.proposal)
+    first = plain.first(_FIRST_JUDGED)
+    looked_at = _judged(proposals, sample_for, first)
+    has_segments, finding = _compared_with_one(looked_at, sample_for, structures, first)
+    part = plain.first(ROWS)
+    choosing = _ByColumns() if outcome is None else _ByOutcome.of(outcome, sample_for)
+    looked_at = choosing.with_figures(looked_at)
+    k, words = choosing.number(_usable(looked_at, min_share))
+    tell(f"the best divisions into {k} segments")
+    of_size = [one for one in looked_at if one.proposal.k == k]
+    ordered = sorted(_usable(of_size, min_share), key=choosing.value, reverse=True)
+    entered = unlike(ordered, _FINALISTS)
+    ended = [found for one in entered if (found := _ended(one.proposal, sample_for)) is not None]
+    finalists = choosing.with_figures(_judged(ended, sample_for, part))
+    best = choosing.best(_usable(finalists, min_share))
+    others = [one for one in looked_at if not any(one is other for other in entered)]
     seen = sample_of(sample_for, best.proposal).first(ROWS)
-    steady = stability(best.proposal, seen, Points.of(part), found[place][1], seed)
-    chosen = replace(ranked[0], figures=replace(ranked[0].figures, stability=steady))
-    return Choice(chosen, (chosen, *ranked[1:]), has_segments, finding, measured)
+    steady = stability(best, seen, Points.of(part), seed)
+    table = _table(best, steady, finalists, others, choosing, min_share, words)
+    measured = choosing.measured(best.proposal)
+    return Choice(table[0], tuple(table), has_segments, finding, measured)
 
 
 def sample_of(sample_for: SampleFor, proposal: Proposal) -> Sample:
@@ -168,7 +188,7 @@ def _proposals(
     ks: Sequence[int],
     structures: Sequence[Structure],
     seed: int,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> list[Proposal]:
     """Everything that is to be compared."""
     sample = sample_for(STRUCTURES["EEI"], None).first(_KMEANS_ROWS)
@@ -193,173 +213,216 @@ def _proposals(
     return found
 
 
-# --- without an outcome -------------------------------------------------------------------
+def _judged(proposals: Sequence[Proposal], sample_for: SampleFor, rows: Sample) -> list[Judged]:
+    columns = Columns(rows)
+    return [
+        judged(proposal, sample_of(sample_for, proposal).first(rows.num_rows), columns)
+        for proposal in proposals
+    ]
+
+
+def _usable(found: Sequence[Judged], min_share: float) -> list[Judged]:
+    """Those without small segments; all where there are none."""
+    usual = [one for one in found if one.figures.smallest_share >= min_share]
+    return usual or list(found)
+
+
+def _ended(proposal: Proposal, sample_for: SampleFor) -> Proposal | None:
+    """Where EM ends on the rows that candidates are fitted on; None where that is singular."""
+    if proposal.hard:
+        return proposal
+    sample = sample_of(sample_for, proposal).first(ROWS)
+    candidate = Candidate(proposal.parameters)
+    found = run_em_all(InProcess(sample), sample.num_rows, [candidate], steps=_STEPS, tol=_TOL)
+    return replace(proposal, parameters=found[0].parameters) if found else None
+
+
+# --- whether there are segments -----------------------------------------------------------
 
 
 def _compared_with_one(
-    usable: Sequence[Considered],
+    found: Sequence[Judged],
     sample_for: SampleFor,
     structures: Sequence[Structure],
-    part: Sample,
-) -> tuple[bool, int, str]:
-    """Whether there are segments, how many, and what is said of it: by the integrated completed
-    likelihood, lower is better."""
+    rows: Sample,
+) -> tuple[bool, str]:
+    """Whether the rows fall into groups, by the integrated completed likelihood (Biernacki, Celeux
+    and Govaert 2000), and what is said of it."""
 
-    def icl(one: Considered) -> float:
+    def icl(one: Judged) -> float:
         assert one.figures.bic is not None
         entropy = (1 - one.figures.separation) * float(np.log(max(2, one.proposal.k)))
-        return one.figures.bic + 2 * part.num_rows * entropy
+        return one.figures.bic + 2 * rows.weight * entropy
 
-    plain = [
-        one for one in usable if one.proposal.merged_by is None and one.figures.bic is not None
+    unmerged = [
+        one for one in found if one.figures.bic is not None and one.proposal.merged_by is None
     ]
-    if not plain:
-        return True, usable[0].proposal.k, "no mixture could be compared with one group"
-    best = min(plain, key=icl)
-    one_group = min(_bic_of_one(sample_for(structure, None), structure) for structure in structures)
-    if icl(best) < one_group:
-        return True, best.proposal.k, "the rows fall into groups"
-    words = (
-        "the rows do not fall into groups: by the integrated completed likelihood one group tells "
-        "of them as well; these segments cut up what is one"
+    one_group = min(
+        _bic_of_one(sample_for(structure, None).first(rows.num_rows), structure)
+        for structure in structures
     )
-    return False, best.proposal.k, words
+    if not unmerged or min(map(icl, unmerged)) < one_group:
+        return True, "the rows fall into groups"
+    return False, (
+        "the rows do not fall into groups: one group tells of them as well, by the integrated "
+        "completed likelihood; these segments cut up what is one"
+    )
 
 
 def _bic_of_one(sample: Sample, structure: Structure) -> float:
-    """BIC of one component, of the rows that candidates are judged on."""
-    sample = sample.first(ROWS)
-    advanced = advance(sample, [Candidate(one_component(sample, structure))], steps=2)
+    """BIC of one component."""
+    try:
+        advanced = advance(sample, [Candidate(one_component(sample, structure))], steps=2)
+    except SingularCovarianceError:
+        return np.inf
     if not advanced:
         return np.inf
     parameters = advanced[0].parameters
-    mean = float(np.mean(log_densities(parameters, sample)) - sample.standardisation.log_volume)
-    rows = sample.num_rows
-    return -2 * mean * rows + parameters.num_free_parameters * float(np.log(rows))
+    densities = log_densities(parameters, sample) - sample.standardisation.log_volume
+    total = sample.weight * float(np.average(densities, weights=sample.weights))
+    return -2 * total + parameters.num_free_parameters * float(np.log(sample.weight))
 
 
-def _most_informative(usable: Sequence[Considered], k: int) -> Considered:
-    of_size = [one for one in usable if one.proposal.k == k] or usable
-    return max(of_size, key=lambda one: one.figures.information)
+# --- what is compared ---------------------------------------------------------------------
 
 
-def _ranked_without(
-    considered: Sequence[Considered],
-    best: Considered,
-    usable: Sequence[Considered],
-    min_share: float,
-) -> list[Considered]:
-    """Everything considered, the best first, with reasons."""
-    ids = {id(one) for one in usable}
-
-    def place(one: Considered) -> tuple[bool, bool, bool, float]:
-        other_size = one.proposal.k != best.proposal.k
-        return one is not best, other_size, id(one) not in ids, -one.figures.information
-
-    def why(one: Considered) -> str:
-        if one is best:
-            return f"of {best.proposal.k} segments these say most of the columns"
-        if id(one) not in ids:
-            return _too_small(one, min_share)
-        if one.proposal.k != best.proposal.k:
-            return f"{best.proposal.k} segments are likelier (integrated completed likelihood)"
-        mine, theirs = one.figures.information, best.figures.information
-        return f"says less of the columns: {mine:.3f} against {theirs:.3f} of what there is to say"
-
-    return [replace(one, why=why(one)) for one in sorted(considered, key=place)]
+def _knee(values: dict[int, float]) -> int:
+    """The number of segments from which on one more adds less than one does on average."""
+    largest = max(values)
+    slope = values[largest] / max(1, largest - 1)
+    return max(values, key=lambda k: (values[k] - slope * (k - 1), -k))
 
 
-def _too_small(one: Considered, min_share: float) -> str:
-    share = one.figures.smallest_share
-    return f"its smallest segment is {share:.1%} of the rows, less than {min_share:.1%}"
+class _ByColumns:
+    """Divisions compared by what they say of the columns."""
 
+    def with_figures(self, found: Sequence[Judged]) -> list[Judged]:
+        return list(found)
 
-# --- with an outcome ----------------------------------------------------------------------
+    def value(self, one: Judged) -> float:
+        return one.figures.breadth
+
+    def number(self, usable: Sequence[Judged]) -> tuple[int, str]:
+        """How many segments, and why not another number of them."""
+        best: dict[int, Judged] = {}
+        for one in usable:
+            k = one.proposal.k
+            if k not in best or self.value(one) > self.value(best[k]):
+                best[k] = one
+        k = _knee({k: one.figures.information for k, one in best.items()})
+        return k, f"from {k} segments on, one more adds less than one does on average"
+
+    def best(self, finalists: Sequence[Judged]) -> Judged:
+        most = max(finalists, key=self.value)
+
+        def as_good(one: Judged) -> bool:
+            error = standard_error(most.contributions - one.contributions)
+            return self.value(most) - self.value(one) <= _ERRORS * error
+
+        tied = [one for one in finalists if as_good(one)]
+        return max(tied, key=lambda one: (round(one.figures.separation, 3), self.value(one)))
+
+    def taken(self, best: Judged) -> str:
+        return (
+            f"says most of the columns ({self.value(best):.3f}), or as much within the standard "
+            "error and with rows that are surer of their segment"
+        )
+
+    def behind(self, one: Judged, best: Judged) -> str:
+        if self.value(one) > self.value(best):
+            surer = f"{one.figures.separation:.3f} against {best.figures.separation:.3f}"
+            return f"says no more of the columns, within the error, and separates less: {surer}"
+        against = f"{self.value(one):.3f} against {self.value(best):.3f}"
+        return f"says less of the columns: {against}"
+
+    def measured(self, proposal: Proposal) -> Measured | None:
+        return None
 
 
 @dataclass(frozen=True)
-class _Choosing:
-    """The half of the rows that choose: what every division says of their outcomes.
+class _ByOutcome:
+    """Divisions compared by what they say of an outcome, on every other row of the sample."""
 
-    considered : with their mutual information
-    pointwise : (rows,) of each, what a row adds to it
-    """
-
-    considered: list[Considered]
-    pointwise: list[Array]
+    outcome: Array
+    parts: NDArray[np.intp]
+    sample_for: SampleFor
 
     @staticmethod
-    def of(considered: Sequence[Considered], sample_for: SampleFor, outcome: Array) -> _Choosing:
-        rows = _half(outcome, 0)
-        known = in_parts(outcome)[rows]
-        with_figures, pointwise = [], []
-        for one in considered:
-            division = _division(one.proposal, sample_for)[rows]
-            figure = corrected_information(division, known)
-            figures = replace(one.figures, mutual_information=figure)
-            with_figures.append(replace(one, figures=figures))
-            pointwise.append(pointwise_information(division, known))
-        return _Choosing(with_figures, pointwise)
+    def of(outcome: Array, sample_for: SampleFor) -> _ByOutcome:
+        return _ByOutcome(outcome, in_parts(outcome), sample_for)
 
-    def best(self, usable: Sequence[Considered]) -> tuple[Considered, str]:
-        """The best of the fewest segments that say as much as any, within a standard error; and
-        why others of its size and larger ones were not taken."""
-        by_id = {id(one): own for one, own in zip(self.considered, self.pointwise, strict=True)}
-        best_of = {
-            k: max((one for one in usable if one.proposal.k == k), key=_informed)
-            for k in sorted({one.proposal.k for one in usable})
-        }
-        most = max(best_of.values(), key=_informed)
-        for one in best_of.values():
-            difference = by_id[id(most)] - by_id[id(one)]
-            error = float(difference.std() / np.sqrt(max(1, difference.size)))
-            if _informed(most) - _informed(one) <= error:
-                return one, f"within the standard error of the highest, {_informed(most):.3f}"
-        return most, "the highest"
+    def with_figures(self, found: Sequence[Judged]) -> list[Judged]:
+        rows = self._half(0)
+        added = []
+        for one in found:
+            figure = corrected_information(self._division(one.proposal)[rows], self.parts[rows])
+            added.append(replace(one, figures=replace(one.figures, mutual_information=figure)))
+        return added
 
+    def value(self, one: Judged) -> float:
+        return one.figures.mutual_information or 0.0
 
-def _informed(one: Considered) -> float:
-    return one.figures.mutual_information or 0.0
+    def number(self, usable: Sequence[Judged]) -> tuple[int, str]:
+        best: dict[int, Judged] = {}
+        for one in usable:
+            k = one.proposal.k
+            if k not in best or self.value(one) > self.value(best[k]):
+                best[k] = one
+        most = max(best.values(), key=self.value)
+        slack = max(standard_error(self._pointwise(most)), _SLACK * self.value(most))
+        k = min(k for k, one in best.items() if self.value(most) - self.value(one) <= slack)
+        against = f"{self.value(best[k]):.3f} against {self.value(most):.3f} bits"
+        words = f"{k} segments say nearly as much of the outcome as any number of them ({against})"
+        return k, words
 
+    def best(self, finalists: Sequence[Judged]) -> Judged:
+        most, rows = max(finalists, key=self.value), self._half(0)
+        slack = standard_error(self._pointwise(most)) / 2
+        tied = [one for one in finalists if self.value(most) - self.value(one) <= slack]
 
-def _ranked_by_outcome(
-    considered: Sequence[Considered],
-    best: Considered,
-    usable: Sequence[Considered],
-    min_share: float,
-    words: str,
-) -> list[Considered]:
-    """Everything considered, the best first, with reasons."""
-    ids = {id(one) for one in usable}
+        def spread(one: Judged) -> float:
+            return outcome_spread(self._division(one.proposal)[rows], self.outcome[rows])
 
-    def why(one: Considered) -> str:
-        if one is best:
-            return (
-                f"says {_informed(one):.3f} bits of the outcome on the half of the rows that "
-                f"choose: {words}"
-            )
-        if id(one) not in ids:
-            return _too_small(one, min_share)
-        if _informed(one) >= _informed(best):
-            return f"says hardly more of the outcome with {one.proposal.k} segments"
-        return f"says less of the outcome: {_informed(one):.3f} against {_informed(best):.3f} bits"
+        return max(tied, key=lambda one: (spread(one), self.value(one)))
 
-    def place(one: Considered) -> tuple[bool, bool, float]:
-        return one is not best, id(one) not in ids, -_informed(one)
+    def taken(self, best: Judged) -> str:
+        said = f"{self.value(best):.3f} bits"
+        return (
+            f"says {said} of the outcome on the half of the rows that choose, as much as any "
+            "within the error"
+        )
 
-    return [replace(one, why=why(one)) for one in sorted(considered, key=place)]
+    def behind(self, one: Judged, best: Judged) -> str:
+        against = f"{self.value(one):.3f} against {self.value(best):.3f} bits"
+        if self.value(one) >= self.value(best):
+            return f"says no more of the outcome, within the error, and sets apart less: {against}"
+        return f"says less of the outcome: {against}"
 
+    def measured(self, proposal: Proposal) -> Measured | None:
+        """What the chosen segments say of the outcome of the rows that did not choose."""
+        rows = self._half(1)
+        division, known = self._division(proposal)[rows], self.parts[rows]
+        return Measured(
+            corrected_information(division, known),
+            information_error(division, known),
+            outcome_spread(division, self.outcome[rows]),
+            int(rows.size),
+        )
 
-def _measured(proposal: Proposal, sample_for: SampleFor, outcome: Array) -> Measured:
-    """What the chosen segments say of the outcome of the rows that did not choose."""
-    rows = _half(outcome, 1)
-    division, known = _division(proposal, sample_for)[rows], in_parts(outcome)[rows]
-    return Measured(
-        corrected_information(division, known),
-        information_error(division, known),
-        outcome_spread(division, outcome[rows]),
-        int(rows.size),
-    )
+    def _pointwise(self, one: Judged) -> Array:
+        rows = self._half(0)
+        return pointwise_information(self._division(one.proposal)[rows], self.parts[rows])
+
+    def _half(self, which: int) -> NDArray[np.intp]:
+        return _half(self.outcome, which)
+
+    def _division(self, proposal: Proposal) -> Division:
+        """The segments of the rows whose outcome is looked at."""
+        sample = sample_of(self.sample_for, proposal).first(_OUTCOME_ROWS)
+        found: Division = probabilities(proposal.parameters, proposal.clusters, sample).argmax(
+            axis=0
+        )
+        return found
 
 
 def reporting_rows(outcome: Array) -> NDArray[np.intp]:
@@ -374,8 +437,34 @@ def _half(outcome: Array, which: int) -> NDArray[np.intp]:
     return rows[~np.isnan(outcome[rows])]
 
 
-def _division(proposal: Proposal, sample_for: SampleFor) -> Division:
-    """The segments of the rows whose outcome is looked at."""
-    sample = sample_of(sample_for, proposal).first(_OUTCOME_ROWS)
-    found: Division = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
-    return found
+def _table(
+    best: Judged,
+    steady: float,
+    finalists: Sequence[Judged],
+    others: Sequence[Judged],
+    choosing: _ByColumns | _ByOutcome,
+    min_share: float,
+    words: str,
+) -> list[Considered]:
+    """Everything considered with reasons: the best, those of as many segments, the rest; of each,
+    what is worth more first."""
+
+    def place(one: Judged) -> tuple[bool, bool, bool, float]:
+        small = one.figures.smallest_share < min_share
+        return one is not best, one.proposal.k != best.proposal.k, small, -choosing.value(one)
+
+    def why(one: Judged) -> str:
+        share = one.figures.smallest_share
+        if one is best:
+            small = f"; though its smallest segment is {share:.1%}" if share < min_share else ""
+            return choosing.taken(one) + small
+        if share < min_share:
+            return f"its smallest segment is {share:.1%} of the rows, less than {min_share:.1%}"
+        if one.proposal.k != best.proposal.k:
+            return words
+        return choosing.behind(one, best)
+
+    ordered = sorted((*finalists, *others), key=place)
+    table = [Considered(one.proposal, one.figures, why(one)) for one in ordered]
+    figures = replace(table[0].figures, stability=steady)
+    return [replace(table[0], figures=figures), *table[1:]]
