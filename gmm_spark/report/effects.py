@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.numerics import Array
 
-# Effects from these on are small, medium and large (Romano, Kromrey, Coraggio and Skowronek 2006).
-SMALL, MEDIUM, LARGE = 0.147, 0.33, 0.474
+# Effects from these on are small and medium, from 0.474 on large (Romano, Kromrey, Coraggio and
+# Skowronek 2006).
+SMALL, MEDIUM = 0.147, 0.33
 
 
 def cliffs_delta(values: Array, weights: Array, others: Array) -> Array:
