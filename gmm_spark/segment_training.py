@@ -73,7 +73,8 @@ def fit_segments(open_source: Open, specs: Sequence[Spec], tried: Grid) -> Fitte
         table = _table(data, samples, choice, taken)
         found = fitted(data, taken.start, taken.fit, threshold, table, alternatives=told)
         merging, sizes = _clusters(data, taken, found)
-        data.notes.extend([*_no_segments(choice), *_small(sizes, tried.min_segment_share)])
+        small = _small(sizes, taken.proposal.k, tried.min_segment_share)
+        data.notes.extend([*_no_segments(choice), *small])
         information = _outcome_information(data, taken)
     say("%d segments: %s", taken.proposal.k, choice.chosen.why)
     return replace(found, merging=merging, outcome_information=information)
@@ -245,8 +246,8 @@ def _division(parameters: Parameters, clusters: Partition, sample: Sample) -> Di
 def _clusters(
     data: Data, taken: _Taken, found: FittedMixture
 ) -> tuple[Merging | None, tuple[int, ...]]:
-    """The clusters in the order in which the model reports components, and the rows in each; None
-    where each is one component."""
+    """The clusters in the order in which the model reports components, None where each is one
+    component, and the rows in each, in any order, and in the noise, where there is one."""
     own = taken.proposal.clusters
     if all(len(cluster) == 1 for cluster in own):
         return None, tuple(round(rows) for rows in found.fit.cluster_sizes.tolist())
@@ -272,10 +273,11 @@ def _clusters(
     return merging, merging.sizes
 
 
-def _small(sizes: Sequence[int], least: float) -> list[str]:
-    """A warning of clusters that are smaller than was asked for."""
+def _small(sizes: Sequence[int], k: int, least: float) -> list[str]:
+    """A warning of those of the k clusters, after which the noise comes, that are smaller than was
+    asked for."""
     total = max(1, sum(sizes))
-    small = sorted(size / total for size in sizes if size < least * total)
+    small = sorted(size / total for size in sizes[:k] if size < least * total)
     if not small:
         return []
     which = "a cluster has" if len(small) == 1 else f"{len(small)} clusters have"

@@ -215,6 +215,14 @@ def test_rows_of_one_group_are_said_to_be_that() -> None:
     assert not segment_arrays(VALUES, Spec(), grid()).notes
 
 
+def test_noise_is_no_cluster() -> None:
+    far = np.random.default_rng(4).uniform(-30, 30, (2, 15))
+    found = segment_arrays(np.concatenate([VALUES, far], axis=1), Spec(noise=True), grid())
+    assert found.parameters.noise is not None
+    assert found.candidates[0]["k"] == 3
+    assert not [note for note in found.notes if note.startswith("small_segment")]
+
+
 def test_clusters_too_small_to_act_on_are_told_of() -> None:
     rare = np.concatenate([VALUES, 40.0 + np.random.default_rng(4).normal(size=(2, 12))], axis=1)
     found = segment_arrays(rare, Spec(), grid(k=(2,), min_segment_share=0.45))
