@@ -142,6 +142,8 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
             if param.name not in own and model.hasParam(param.name):
                 model._set(**{param.name: value})
         model._set(k=found.spec.k, covarianceType=found.spec.structure.name)
+        if found.spec.covariance_floor != self.getCovarianceFloor():
+            model._set(covarianceFloor=found.spec.covariance_floor)
         if found.outlier_threshold is not None:
             model._set(outlierThreshold=found.outlier_threshold)
         model._resetUid(self.uid)

@@ -194,10 +194,12 @@ def _on_all_rows(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     if proposal.hard:
         return _kept(data, proposal, start, wanted, "k-means stays as it was found on the sample")
     for settled in _settled(data, start):
+        # A floor that was chosen is there to be touched, and no reason to warn.
+        touched: dict[str, Any] = {} if proposal.floor is None else {"floored": ()}
         division = _division(settled.parameters, proposal.clusters, sample)
         agreement = adjusted_rand_index(wanted, division, sample.weights)
         if agreement >= _SAME_DIVISION:
-            found = _fit(data, settled)
+            found = replace(_fit(data, settled), **touched)
             division = _division(found.parameters, proposal.clusters, sample)
             agreement = adjusted_rand_index(wanted, division, sample.weights)
             if agreement >= _SAME_DIVISION:

@@ -208,6 +208,14 @@ def test_em_goes_on_as_long_as_the_division_stays(monkeypatch, same) -> None:
     assert found.fit.converged
 
 
+def test_a_floor_that_was_chosen_is_no_reason_to_warn(monkeypatch) -> None:
+    with_first(monkeypatch, lambda proposal: proposal.floor == 0.3)
+    found = segment_arrays(BENT, Spec(), grid(k=(4,), covariance_type=("spherical",)))
+    assert found.candidates[0]["covarianceFloor"] == found.spec.covariance_floor == 0.3
+    assert len(found.fit.history) > 1
+    assert found.fit.floored == ()
+
+
 def test_rows_of_one_group_are_said_to_be_that() -> None:
     cloud = np.random.default_rng(4).normal(size=(2, 800))
     (said,) = [note for note in segment_arrays(cloud, Spec(), grid()).notes if "segment" in note]

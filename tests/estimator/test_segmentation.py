@@ -115,6 +115,7 @@ def test_the_table_of_what_was_considered(by_table) -> None:
     first = table[0]
     assert (first["k"], first["components"]) == (3, by_table.summary.k)
     assert first["covarianceType"] == by_table.getCovarianceType()
+    assert (first["covarianceFloor"] or "auto") == by_table.getCovarianceFloor()
     assert first["evaluatedOn"].startswith("all rows")
     assert all(row["why"] for row in table)
 
