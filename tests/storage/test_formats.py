@@ -167,6 +167,12 @@ def test_a_table_nobody_has_seen(spark, tmp_path) -> None:
         ]
 
 
+def test_empty_cells_between_tabs_are_gaps(spark, tmp_path) -> None:
+    (tmp_path / "t.tsv").write_text("a\tb\tc\n\t\t3\n1\t\t\n1\t2\t\n")
+    rows = read_table(spark, InputSettings(path=str(tmp_path / "t.tsv"))).collect()
+    assert [tuple(row) for row in rows] == [(None, None, 3), (1, None, None), (1, 2, None)]
+
+
 def test_filters_take_the_names_as_they_are(spark, tmp_path) -> None:
     (tmp_path / "new.csv").write_text(AWKWARD, encoding="utf-8")
     for text in ("Call  Failure = 1", "`a.b` > 0", "customer id = '007'", "`back``tick` = true"):
