@@ -46,6 +46,9 @@ def texts(of: str, shares: list[float], n: int = N) -> list[str]:
         (RNG.choice([0, 0.2, 0.4, 0.6], N), "category", "4 values"),
         (RNG.choice(np.arange(1, 13), N, p=np.r_[0.3, 0.02, 0.2, 0.01, 0.15, np.full(7, 0.32 / 7)]),
          "category", "codes"),
+        # Of the variance of a Poisson distribution, and of another shape.
+        (RNG.choice([1, 2, 3, 4, 5, 8, 10], N, p=[0.15, 0.65, 0.08, 0.05, 0.03, 0.02, 0.02]),
+         "category", "7 whole numbers"),
         (texts("plan", [0.5, 0.3, 0.2]), "category", "text of 3 values"),
         ([f"id-{i}" for i in range(N)], "left out", "names the row"),
         (range(10_000, 10_000 + N), "left out", "names the row"),
