@@ -58,7 +58,7 @@ def churn(run: Run[ChurnSettings]) -> str:
         customers = _customers(run)
     try:
         with phase("preparation", "preparing columns: which take part, and as what"):
-            preparation = _preparation(settings, customers).fit(customers.frame)
+            preparation = _prepared(settings, customers)
             prepared, card = preparation.transform(customers.frame), _card(customers, preparation)
         with phase("choice", _told_of(settings, card)):
             model = _search(settings, customers, preparation).fit(prepared)
@@ -113,6 +113,14 @@ def _preparation(settings: ChurnSettings, customers: Customers) -> Preparation:
         "seed": settings.seed,
     }
     return Preparation(**{key: value for key, value in given.items() if value is not None})
+
+
+def _prepared(settings: ChurnSettings, customers: Customers) -> PreparationModel:
+    preparation = _preparation(settings, customers)
+    if customers.sample is not None:
+        return preparation.fitToSample(customers.frame, customers.sample)
+    found: PreparationModel = preparation.fit(customers.frame)
+    return found
 
 
 def _card(customers: Customers, preparation: PreparationModel) -> list[dict[str, Any]]:

@@ -202,14 +202,18 @@ def giveaways(df: DataFrame, outcome: str, columns: Sequence[str], seed: int = 0
     column gives the outcome away where the mutual information of the two is nine tenths of the
     outcome's entropy; its gaps are a value too. An outcome that is a number is cut at its median.
     """
-    known, *others = sampled(df, [outcome, *columns], seed)
-    labels = _labels(known)
+    return giveaways_among(*sampled(df, [outcome, *columns], seed))
+
+
+def giveaways_among(outcome: Column, *columns: Column) -> list[Giveaway]:
+    """As `giveaways`, of columns that are sampled already, with the outcome."""
+    labels = _labels(outcome)
     there = labels >= 0
     if min(np.bincount(labels[there], minlength=2)) < _LEAST_ROWS:
         return []
     found = []
-    for column in others:
-        reason = _gives_away(column, labels[there], there, outcome)
+    for column in columns:
+        reason = _gives_away(column, labels[there], there, outcome.name)
         if reason is not None:
             found.append(Giveaway(column.name, reason))
     return found

@@ -262,7 +262,16 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
             )
         return super().fit(dataset, params)
 
+    @refusals()
+    def fitToSample(self, dataset: DataFrame, sample: Sequence[Column]) -> PreparationModel:
+        """As `fit`, to a sample that is there already: what `prepare.scan.sampled` gives of the
+        columns that may take part, others among them."""
+        return self._fitted(dataset, sample)
+
     def _fit(self, dataset: DataFrame) -> PreparationModel:
+        return self._fitted(dataset, None)
+
+    def _fitted(self, dataset: DataFrame, sample: Sequence[Column] | None) -> PreparationModel:
         settings = self._chosen
         types = _types(dataset)
         reference = _days(settings.reference_date)
@@ -271,8 +280,8 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
                 raise no_column(name, dataset.columns)
         taken = list(settings.said) or [name for name in types if name not in settings.named]
         as_text = settings.categorical_cols
-        read = sampled(dataset, taken, settings.seed, as_text)
-        found = {column.name: column for column in read}
+        read = sampled(dataset, taken, settings.seed, as_text) if sample is None else sample
+        found = {column.name: column for column in read if column.name in taken}
         columns = [found.get(name, Column(name, "none")) for name in types]
         roles = proposed(columns, settings)
         pairs = list(zip(columns, roles, strict=True))

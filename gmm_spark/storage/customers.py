@@ -3,7 +3,7 @@ are for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -12,17 +12,20 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.config import ChurnSettings, TransactionSettings
+from gmm_spark.engine.inputs import no_column
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.expressions import column_name, expression_name
+from gmm_spark.prepare.columns import Column
 from gmm_spark.prepare.inputs import sql_of
 from gmm_spark.prepare.outcome import (
     check_unique,
     days_after,
-    giveaways,
+    giveaways_among,
     outcome_columns,
     refuse_inputs,
     with_outcome,
 )
+from gmm_spark.prepare.scan import sampled
 from gmm_spark.prepare.transactions import CHURNED, TransactionLog, open_log
 from gmm_spark.progress import say
 from gmm_spark.storage import tables
@@ -41,6 +44,7 @@ class Customers:
     value : a column of money; None where there is none
     inputs : columns that are named as inputs; none where they are proposed from the data
     not_inputs : columns that segments must not be made of, and why; the outcome among them
+    sample : of the columns that may take part; None where none was taken
     """
 
     frame: DataFrame
@@ -49,6 +53,7 @@ class Customers:
     value: str | None = None
     inputs: tuple[str, ...] = ()
     not_inputs: Mapping[str, str] = field(default_factory=dict)
+    sample: Sequence[Column] | None = None
 
 
 def transaction_log(spark: SparkSession, settings: TransactionSettings) -> TransactionLog | None:
@@ -88,6 +93,11 @@ def with_roles(settings: ChurnSettings, frame: DataFrame, by: str | None) -> Cus
         frame, [e for key in INPUTS for e in expressions(key, getattr(settings, key))]
     )
     inputs = tuple(column_name(text) for key in INPUTS for text in getattr(settings, key))
+    for name in (*inputs, *settings.excluded_columns):
+        if name not in frame.columns:
+            raise no_column(name, frame.columns)
+    if by is not None:
+        sql_of(frame, "id", by)
     not_inputs = dict[str, str]()
     outcome = CHURNED if settings.churn_after_days is not None else settings.outcome
     if outcome is not None:
@@ -133,7 +143,10 @@ def checked(customers: Customers, settings: ChurnSettings) -> tuple[Customers, l
         return customers, warnings
     others = {customers.id, *customers.not_inputs, *settings.excluded_columns}
     columns = customers.inputs or [name for name in frame.columns if name not in others]
-    found = giveaways(frame, customers.outcome, columns, settings.seed)
+    categories = [column_name(text) for text in settings.categorical_columns]
+    sample = sampled(frame, [customers.outcome, *columns], settings.seed, categories)
+    customers = replace(customers, sample=sample)
+    found = giveaways_among(*sample)
     kept = "it takes part, since it is named" if customers.inputs else "it is left out"
     warnings += [f"outcome: column {one.name!r} {one.reason}; {kept}" for one in found]
     if customers.inputs:

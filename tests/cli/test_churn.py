@@ -284,13 +284,15 @@ OUTCOME = ["--id", "customer", "--outcome", "left"]
         (changed(), ["--outcome", "lft"], 2, ["outcome: ", "'lft'", "'left'"]),
         (changed(), ["--outcome", "left ="], 2, ["outcome: ", "'left ='"]),
         (changed(), ["--value", "plan"], 2, ["value", "'plan'", "number"]),
-        (changed(), ["--columns", "tenre"], 3, ["'tenre'", "'tenure'"]),
+        (changed(), [*OUTCOME, "--columns", "tenre"], 3, ["'tenre'", "'tenure'"]),
+        (changed(), [*OUTCOME, "--excluded_columns", "tenre"], 3, ["'tenre'", "'tenure'"]),
         (changed().head(0), [], 3, ["no rows"]),
     ],
     ids=[
         "a label of one value", "an outcome among the features", "an id that is not unique",
         "all columns left out", "an id that is not there", "an outcome that is not there",
-        "an outcome that is no SQL", "a value of text", "a column that is not there", "no rows",
+        "an outcome that is no SQL", "a value of text", "a column that is not there",
+        "an excluded one that is not there", "no rows",
     ],
 )  # fmt: skip
 def test_what_cannot_be_segmented_is_one_line(call, tmp_path, rows, more, code, said) -> None:
