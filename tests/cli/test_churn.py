@@ -259,6 +259,21 @@ def test_transactions_become_customers_and_these_segments(of_transactions: Done)
     assert roles["churned"] == roles["who"] == "left out"
 
 
+def test_the_score_job_makes_customers_of_transactions_by_the_same_keys(
+    of_transactions: Done, call: Call, tmp_path: Path
+) -> None:
+    last = pd.to_datetime(of_transactions.rows.loc[of_transactions.rows[0].notna(), 1]).max()
+    cut_off = (last - pd.Timedelta(days=90)).date()
+    argv = ["--customer", "who", "--time", "day", "--amount", "paid", "--cut_off", cut_off]
+    argv += ["--input.path", of_transactions.source, "--model", of_transactions.output / "model"]
+    ended = call(score.main, *argv, "--keep_columns", "who", "--output", tmp_path / "scored")
+    assert ended.code == 0, ended.err
+    found = pd.read_parquet(tmp_path / "scored" / "scores").set_index("who")["prediction"]
+    scores = of_transactions.scores.set_index("who")["segment"]
+    assert (found == scores.loc[found.index]).all()
+    assert len(found) == len(scores) == 400
+
+
 def changed(**columns: Any) -> pd.DataFrame:
     """A hundred of the customers, with other columns."""
     frame = customers().drop(columns=["kind", "note", "country", "bill_in_cents"]).head(100)
