@@ -176,7 +176,7 @@ def _described(
     prepared: DataFrame,
     model: GaussianMixtureModel,
 ) -> Segments:
-    return describe_segments(
+    found = describe_segments(
         model,
         prepared,
         outcomes=[] if customers.outcome is None else [customers.outcome],
@@ -185,6 +185,12 @@ def _described(
         preparation=card,
         describe_people=settings.describe_people,
     )
+    if found.fit is None:
+        return found
+    # How long a pass took stands in the manifest: without it the same run writes the same file.
+    passes = [one.model_copy(update={"seconds": None}) for one in found.fit.passes]
+    fit = found.fit.model_copy(update={"passes": passes})
+    return found.model_copy(update={"fit": fit})
 
 
 def _write_scores(

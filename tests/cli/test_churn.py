@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,6 +168,25 @@ def test_its_manifest(done: Done) -> None:
     assert found["metrics"]["names"] == [one.name for one in done.segments.segments]
     phases = ["reading", "preparation", "choice", "description", "scoring"]
     assert list(found["metrics"]["seconds"]) == phases
+
+
+def test_segments_json_has_nothing_that_differs_from_run_to_run(done: Done) -> None:
+    fit = done.segments.fit
+    assert fit is not None
+    assert fit.passes
+    assert {one.seconds for one in fit.passes} == {None}
+    text = (done.output / "segments.json").read_text("utf-8")
+    found = manifest(done.output)
+    assert not any(found[key] in text for key in ("run_id", "started", "finished"))
+
+
+def test_where_nothing_has_segments_that_is_said_first(done: Done) -> None:
+    warnings = ["k_at_edge: one", "no_segments: the rows do not fall into groups"]
+    summary = SimpleNamespace(warnings=warnings, candidates=[], outcomeInformation=None)
+    model: Any = SimpleNamespace(clusters=[[0], [1], [2]], summary=summary)
+    first, second, *_ = churn._words(model, [], done.segments).splitlines()
+    assert first == "600 customers in 3 segments"
+    assert second == "The rows do not fall into groups"
 
 
 def test_the_profiles_are_tables(done: Done) -> None:
