@@ -49,10 +49,11 @@ FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384
 # Starts of k-means, those that go on, and steps of Lloyd's algorithm.
-_KMEANS_STARTS, _KMEANS_KEPT, _KMEANS_STEPS = 10, 3, 100
-# Starts of EM beside that from k-means, in the other metrics of `starting_values`; steps of EM of
-# all starts, on a part of the rows, and of those that go on.
-_STARTS = 1, 2
+_KMEANS_STARTS, _KMEANS_KEPT, _KMEANS_STEPS = 8, 3, 60
+# Starts of EM beside that from k-means, in the other metrics of `starting_values`: where one number
+# of segments is asked for; where several are, they also start from each other by merging, and one
+# will do. Steps of EM of all starts, on a part of the rows, and of those that go on.
+_STARTS, _OF_SEVERAL = (1, 2), {"full": (2,)}
 _FIRST_ROWS, _FIRST_STEPS, _STEPS, _FLOOR_STEPS = 2048, 8, 30, 15
 # A mixture is tried where its components have so many times the rows that their covariances need.
 _ROWS_OF_NEEDED = 2
@@ -214,6 +215,8 @@ def optima(
     sizes: Sequence[int],
     labels: dict[int, Labels],
     seed: int,
+    *,
+    several: bool,
 ) -> Iterator[tuple[Candidate, float | None]]:
     """Where EM leads, for every number of components: from k-means, and from other starts where
     that is another optimum; and with wider floors where these make a difference.
@@ -221,9 +224,12 @@ def optima(
     Parameters
     ----------
     labels : by number of components, those of k-means, (n,), of the sample's first rows
+    several : whether several numbers of segments are asked for
     """
     sample = sample_for(structure, None).first(ROWS)
-    found = list(_advanced(sample, _starts(sample, structure, sizes, labels, seed)))
+    indices = _OF_SEVERAL.get(structure.kind, (1,)) if several else _STARTS
+    starts = _starts(sample.first(_FIRST_ROWS), structure, sizes, labels, indices, seed)
+    found = list(_advanced(sample, starts))
     yield from ((one, None) for one in found)
     if structure.shared or sample.d == 0:
         return
@@ -244,6 +250,7 @@ def _starts(
     structure: Structure,
     sizes: Sequence[int],
     labels: dict[int, Labels],
+    indices: Sequence[int],
     seed: int,
 ) -> list[Candidate]:
     """Starts of every size; the mark says from what."""
@@ -258,7 +265,7 @@ def _starts(
                 starts.append(Candidate(start, mark="k-means"))
             except SingularCovarianceError:
                 pass
-        for index in _STARTS:
+        for index in indices:
             other = starting_values(sample, k, structure, "k-means", index, seed)
             if other is not None:
                 starts.append(Candidate(other, mark="another start"))

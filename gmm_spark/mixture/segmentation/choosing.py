@@ -206,7 +206,8 @@ def _proposals(
             found.append(kmeans_proposal(sample, points, centres, labels[k]))
     for structure in structures:
         tell(f"mixtures, {structure.name}")
-        for candidate, floor in optima(sample_for, structure, list(labels), labels, seed):
+        led_to = optima(sample_for, structure, list(labels), labels, seed, several=len(ks) > 1)
+        for candidate, floor in led_to:
             found += merged(candidate, floor, ks, sample_for(structure, floor).first(ROWS))
     if not found:
         raise SingularCovarianceError(0)
