@@ -27,7 +27,9 @@ class Column:
         1970-01-01. NaN is not known.
     type : as Spark calls it
     sql : how a value is read, null where there is none; of a date its days
-    num_rows, num_known, num_distinct : of all rows; the last is approximate where they are many
+    num_rows, num_known : of all rows
+    num_distinct : different values of all rows, about, where nearly all of the sample's differ;
+        else of the sample
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The rows as a preparation is fitted to them: figures of all, and a sample that depends on none
-of how they are partitioned. Two Spark jobs, and no Python on the executors."""
+of how they are partitioned. Two Spark jobs, a third where a column may name the rows, and no Python
+on the executors."""
 
 from __future__ import annotations
 
@@ -24,6 +25,12 @@ from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
 
 # Rows of the sample, at most.
 SAMPLE_ROWS = 20_000
+# Different rows, as if the hashes of so many were all there are: a sample of the lowest has a
+# tenth more than it needs, nearly always.
+_SPARE = 1.25
+# A column of which fewer values of the sample differ does not name the rows, which takes nine
+# tenths of them all.
+_MAY_NAME_ROWS = 0.85
 # Types of columns by what they can be.
 _NUMERIC = (T.NumericType,)
 _DATES = (T.DateType, T.TimestampType, T.TimestampNTZType)
@@ -66,7 +73,7 @@ def sampled(
         for place, (name, kind) in enumerate(types.items())
     ]
     with described(spark, "sample of the columns to prepare"):
-        table = _sample(dataset, readings, int(figures["different"]), seed)
+        table = _sample(dataset, readings, num_rows, seed)
     columns = []
     for place, (name, how) in enumerate(zip(types, readings, strict=True)):
         texts: tuple[str, ...] = ()
@@ -76,43 +83,59 @@ def sampled(
         elif how.kind != "none":
             values = numbers(table.column(str(place)).combine_chunks())
             values = np.where(np.isfinite(values), values, np.nan)
-        about = int(figures[f"different{place}"])
-        is_all = table.num_rows == num_rows
-        column = Column(
-            name,
-            how.kind,
-            values,
-            texts,
-            how.type,
-            how.sql,
-            num_rows,
-            how.num_known,
-            len(np.unique(values[~np.isnan(values)])) if is_all else about,
-        )
-        columns.append(column if name in as_text else _as_dates(column))
-    return columns
+        column = Column(name, how.kind, values, texts, how.type, how.sql, num_rows, how.num_known)
+        columns.append(replace(column, num_distinct=column.counts[0].size))
+    if table.num_rows < num_rows:
+        with described(spark, "different values of the columns to prepare"):
+            columns = _with_distinct(dataset, columns)
+    return [one if one.name in as_text else _as_dates(one) for one in columns]
 
 
 def _figures(dataset: DataFrame, types: dict[str, T.DataType]) -> dict[str, int]:
     """Of all rows, in one job: how many there are, and of every column how many values are known,
-    how many different ones there are, about, and of text how many are numbers."""
+    and of text how many are numbers."""
     wanted = [F.count(F.lit(1)).alias("rows")]
-    hashed = [sql_name(name) for name, kind in types.items() if is_plain(kind)]
-    of_rows = f"approx_count_distinct(xxhash64({', '.join(hashed) or '1'}), 0.02)"
-    wanted.append(F.expr(of_rows).alias("different"))
     for place, (name, kind) in enumerate(types.items()):
         x = text_sql(name) if isinstance(kind, _WORDS) else sql_name(name)
         if isinstance(kind, _NUMERIC):
             x = number_sql(name)
-        found = {"known": f"count({x})", "different": "0"}
-        if is_plain(kind):
-            found["different"] = f"approx_count_distinct({x}, 0.02)"
+        found = {"known": f"count({x})"}
         if isinstance(kind, T.StringType):
             found["nothing"] = f"count_if(upper({x}) IN ({_NOTHING}))"
             found["number"] = f"count_if({x} RLIKE '{_NUMBER}' AND {x} RLIKE '{_DIGIT}')"
         wanted += [F.expr(sql).alias(f"{what}{place}") for what, sql in found.items()]
     (row,) = dataset.agg(*wanted).collect()
     return {key: int(value or 0) for key, value in row.asDict().items()}
+
+
+def _with_distinct(dataset: DataFrame, columns: Sequence[Column]) -> list[Column]:
+    """The columns with how many different values all rows have, about, of those that may name them:
+    the sample does not tell whether a value that it has once is there twice.
+
+    A row a value, and groups: an aggregate a column would have thousands of buffers.
+    """
+    places = [place for place, column in enumerate(columns) if _may_name_rows(column)]
+    if not places:
+        return list(columns)
+    values = (
+        f"named_struct('place', {place}, 'value', xxhash64({columns[place].sql}), "
+        f"'known', {columns[place].sql} IS NOT NULL)"
+        for place in places
+    )
+    one_a_row = dataset.select(F.expr(f"inline(array({', '.join(values)}))")).where("known")
+    distinct = F.expr("approx_count_distinct(value, 0.02)").alias("different")
+    rows = one_a_row.groupBy("place").agg(distinct).collect()
+    found = {row["place"]: int(row["different"]) for row in rows}
+    return [
+        replace(column, num_distinct=found.get(place, column.num_distinct))
+        for place, column in enumerate(columns)
+    ]
+
+
+def _may_name_rows(column: Column) -> bool:
+    if column.kind not in ("text", "number") or not (column.kind == "text" or column.whole):
+        return False
+    return bool(column.counts[0].size >= _MAY_NAME_ROWS * column.known.size > 0)
 
 
 def is_plain(kind: T.DataType) -> bool:
@@ -161,9 +184,7 @@ def _as_dates(column: Column) -> Column:
     return replace(column, kind="date", values=values, texts=(), sql=read)
 
 
-def _sample(
-    dataset: DataFrame, readings: Sequence[_Reading], different: int, seed: int
-) -> pa.Table:
+def _sample(dataset: DataFrame, readings: Sequence[_Reading], num_rows: int, seed: int) -> pa.Table:
     """Up to SAMPLE_ROWS rows, as the columns are read.
 
     Rows are taken by a hash of their content; equal rows have equal hashes, so they come as one
@@ -173,14 +194,18 @@ def _sample(
     read = dataset.select(
         *(F.expr(how.sql).alias(name) for how, name in zip(readings, names, strict=True))
     )
-    hashed = F.xxhash64(F.lit(seed), *names).alias("hash")
-    share = min(1.0, 1.25 * SAMPLE_ROWS / max(different, 1))
-    lowest = int(-(2**63) + share * (2**64 - 1))
-    rows = read.select(*names, hashed)
-    if share < 1:
-        rows = rows.filter(F.col("hash") <= F.lit(min(lowest, 2**63 - 1)))
-    counted = rows.groupBy("hash", *names).count().orderBy("hash", *names).limit(SAMPLE_ROWS)
-    table = counted.toArrow()
+    rows = read.select(*names, F.xxhash64(F.lit(seed), *names).alias("hash"))
+    share, different = 0.0, float(num_rows)
+    while share < 1:
+        share = min(1.0, max(_SPARE * SAMPLE_ROWS / different, 2 * share))
+        lowest = int(-(2**63) + share * (2**64 - 1))
+        below = F.col("hash") <= F.lit(min(lowest, 2**63 - 1))
+        counted = (rows.filter(below) if share < 1 else rows).groupBy("hash", *names).count()
+        table = counted.orderBy("hash", *names).limit(SAMPLE_ROWS).toArrow()
+        if table.num_rows == SAMPLE_ROWS:
+            break
+        # Many rows are equal: so many differ, by those under the hash.
+        different = max(table.num_rows, 1) / share
     counts = table.column("count").to_numpy()
     total = int(counts.sum())
     if total <= SAMPLE_ROWS:

@@ -247,7 +247,8 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
 
     @refusals()
     def fit(self, dataset: DataFrame, params: Any = None) -> Any:
-        """Fit the preparation to all the rows: two Spark jobs, and a sample of 20,000 rows.
+        """Fit the preparation to all the rows: two Spark jobs, three where a column may name
+        the rows, and a sample of 20,000 rows.
 
         Raises
         ------

@@ -283,3 +283,23 @@ def test_a_sample_of_many_equal_rows_stands_for_all(spark, monkeypatch) -> None:
         assert a.num_rows == b.num_known == 1200
         assert np.abs(a.counts[1] - 100 / 3).max() < 2
         assert np.abs(b.counts[1] - 25).max() < 2
+
+
+def test_values_that_a_sample_has_once_are_counted_in_all_rows(spark, monkeypatch) -> None:
+    from gmm_spark.prepare import scan
+
+    monkeypatch.setattr(scan, "SAMPLE_ROWS", 100)
+    made = [
+        "id * 3 AS n",
+        "concat('a', id) AS text",
+        "concat('b', id div 2) AS pairs",
+        "id % 7 AS few",
+    ]
+    frame = spark.range(4000).selectExpr(*made)
+    names = ["n", "text", "pairs", "few"]
+    found = [
+        [column.num_distinct for column in scan.sampled(frame.repartition(parts), names, 0)]
+        for parts in (1, 3)
+    ]
+    assert found[0] == found[1]
+    assert np.allclose(found[0], [4000, 4000, 2000, 7], rtol=0.06)
