@@ -85,10 +85,12 @@ def _customers(run: Run[ChurnSettings]) -> Customers:
             cached(found.frame)
     else:
         run.warn(log.warnings)
-        made, uri = log.customers(), run.output.temporary_of(CUSTOMERS)
+        made, uri = log.unchecked(), run.output.temporary_of(CUSTOMERS)
         # Written, and a result too: making them takes long.
         tables.write(made, uri, [])
-        found = with_roles(settings, tables.read_back(made, uri), log.customer)
+        table = tables.read_back(made, uri)
+        log.check(table)
+        found = with_roles(settings, table, log.customer)
     found, warnings = checked(found, settings)
     run.warn(warnings)
     return found
