@@ -122,6 +122,7 @@ def _number(outcome: str, sql: str, values: DataFrame) -> str:
     found = numbers.agg(
         F.count("value").alias("known"),
         F.count_if(F.abs("value") == float("inf")).alias("infinite"),
+        F.count_if(~F.col("value").isin(0.0, 1.0)).alias("others"),
         F.min("value").alias("low"),
         F.max("value").alias("high"),
     ).first()
@@ -136,10 +137,10 @@ def _number(outcome: str, sql: str, values: DataFrame) -> str:
         _check_values(outcome, [])
     if low == high:
         raise _one_value(outcome, found["known"], low)
+    if not found["others"]:
+        return f"nanvl(CAST({sql} AS DOUBLE), CAST(NULL AS DOUBLE)) = 1"
     if not numbers.where(~F.col("value").isin(low, high)).isEmpty():
         return f"nanvl(CAST({sql} AS DOUBLE), CAST(NULL AS DOUBLE))"
-    if (low, high) == (0, 1):
-        return f"nanvl(CAST({sql} AS DOUBLE), CAST(NULL AS DOUBLE)) = 1"
     raise InputDataError(
         f"outcome: {outcome!r} has two values, {low:g} and {high:g}; say which is meant, as in "
         f'"{_shown(sql)} = {high:g} as {_new_name(outcome)}"'
