@@ -17,9 +17,11 @@ _SHORT = {
     "amt": "amount",
     "avg": "average",
     "complains": "complaints",
+    "churned": "churn",
     "cnt": "count",
     "cust": "customer",
     "eve": "evening",
+    "dsl": "DSL",
     "freq": "frequency",
     "intl": "international",
     "max": "largest",
@@ -28,9 +30,11 @@ _SHORT = {
     "nbr": "number",
     "pct": "percentage",
     "qty": "quantity",
+    "sms": "SMS",
     "svc": "service",
     "tot": "total",
     "trx": "transactions",
+    "tv": "TV",
     "txn": "transactions",
     "vmail": "voice mail",
 }
@@ -298,6 +302,12 @@ def amount_words(name: str) -> str:
         before[-1] = _plural(before[-1])
         return " ".join(before)
     return shown
+
+
+def unknown_words(name: str) -> str:
+    """What is said of rows whose value is not known. Of the days between a customer's purchases
+    it is not where there was one alone."""
+    return "no second purchase" if readable(name) == "gap days" else f"{readable(name)} unknown"
 
 
 _YES = {"yes", "y", "true", "t", "1", "1.0"}

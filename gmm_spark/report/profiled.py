@@ -35,6 +35,7 @@ from gmm_spark.report.column_words import (
     preference,
     readable,
     tokens,
+    unknown_words,
     value_words,
     values_words,
 )
@@ -477,7 +478,7 @@ class Profiled:
         elsewhere = _share(float(missing[list(others)].sum()), rest)
         if own is not None and elsewhere is not None and own >= _MOST:
             place = self.features[Feature(name, is_missing=True)]
-            yield Phrase(name, f"{readable(name)} unknown", own - elsewhere, place, 2)
+            yield Phrase(name, unknown_words(name), own - elsewhere, place, 2)
 
 
 def _problem(values: Values, rows: int) -> str | None:

@@ -11,6 +11,7 @@ from gmm_spark.report.column_words import (
     flag_words,
     number_forms,
     readable,
+    unknown_words,
     value_words,
     values_words,
 )
@@ -38,6 +39,8 @@ THINGS = """
         ("MONTHLY_CHARGES", "monthly charges"),
         ("Call  Failure", "call failure"),
         ("StreamingTV", "streaming TV"),
+        ("streaming_tv", "streaming TV"),
+        ("churned", "churn"),
         ("number_vmail_messages", "number voice mail messages"),
         ("log_total_charges", "total charges"),
         ("log", "log"),
@@ -126,6 +129,11 @@ def test_what_shrinks_is_not_said_to_grow() -> None:
 )
 def test_values_are_said_with_their_column_where_they_need_it(name, value, values, words) -> None:
     assert value_words(name, value, values) == words
+
+
+def test_what_is_not_known_is_said() -> None:
+    assert unknown_words("income_eur") == "income unknown"
+    assert unknown_words("gap_days") == "no second purchase"
 
 
 def test_pairs_of_values_share_their_words() -> None:
