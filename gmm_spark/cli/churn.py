@@ -24,9 +24,8 @@ from gmm_spark.progress import say
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.scored_customers import density_percentiles, scored_customers
 from gmm_spark.report.segment_frames import segment_frames
-from gmm_spark.report.segment_words import words_of
+from gmm_spark.report.segment_words import choice_words, words_of
 from gmm_spark.report.segments import Segments
-from gmm_spark.report.text import number, percent
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
@@ -264,25 +263,15 @@ def _words(
     model: GaussianMixtureModel, card: Sequence[Mapping[str, Any]], segments: Segments
 ) -> str:
     """What is printed: the segments, why these, what was left out."""
-    k, summary = len(model.clusters), model.summary
-    lines = [f"{segments.rows.total:,} {segments.noun} in {k} segments"]
+    lines = [f"{segments.rows.total:,} {segments.noun} in {len(model.clusters)} segments"]
     if (without := segments.rows.without_segment) > 0:
         lines[0] += f"; {without:,} have gaps and no segment"
-    lines += [_sentence(one) for one in summary.warnings if one.startswith(_NO_SEGMENTS)]
-    lines += [words_of(segments), ""]
-    if summary.candidates:
-        lines.append(f"Why these {k}: {summary.candidates[0]['why']}")
-    if (found := summary.outcomeInformation) is not None:
-        what = segments.outcomes[0].kind
-        spread = percent(found["spread"]) if what == "rate" else number(found["spread"])
-        lines.append(
-            f"By the {found['rows']:,} {segments.noun} that did not choose, a segment says "
-            f"{found['bits']:.3f} bits of {found['outcome']}, and from the lowest to the highest "
-            f"{what} it is {spread}"
-        )
+    warnings = model.summary.warnings
+    lines += [_sentence(one) for one in warnings if one.startswith(_NO_SEGMENTS)]
+    lines += ["", words_of(segments), "", *choice_words(segments)]
     if left_out := _left_out(card):
-        said = [f"{name} ({why})" for name, why in left_out.items()]
-        lines.append(f"Left out: {'; '.join(said)}")
+        width = max(map(len, left_out))
+        lines += ["", "Left out", *(f"  {name:<{width}}  {why}" for name, why in left_out.items())]
     return "\n".join(lines)
 
 
