@@ -76,7 +76,7 @@ def fit_segments(open_source: Open, specs: Sequence[Spec], tried: Grid) -> Fitte
         small = _small(sizes, taken.proposal.k, tried.min_segment_share)
         data.notes.extend([*_no_segments(choice), *small])
         information = _outcome_information(data, taken)
-    say("%d segments: %s", taken.proposal.k, choice.chosen.why)
+    say("%d segments taken, the division that %s", taken.proposal.k, choice.chosen.why)
     return replace(found, merging=merging, outcome_information=information)
 
 

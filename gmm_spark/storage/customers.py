@@ -72,8 +72,8 @@ def transaction_log(spark: SparkSession, settings: TransactionSettings) -> Trans
         run_date=settings.run_date,
     )
     say(
-        "%d transactions from %s to %s; customers as they were on %s",
-        log.rows,
+        "%s transactions from %s to %s; customers as they were on %s",
+        f"{log.rows:,}",
         log.first_day,
         log.last_day,
         log.cut_off,
