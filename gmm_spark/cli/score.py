@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 PREDICTION, PROBABILITY = "prediction", "probability"
 LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
 OUTLIER, COMPONENT = "outlier", "component"
+# Expressions that are longer say nothing at a glance.
+_LONGEST = 100
 
 
 def score(run: Run[ScoreSettings]) -> str:
@@ -125,9 +127,17 @@ def _steps(
             )
         else:
             logger.info("%s is taken as it stands, not by %r: %s", name, text, problem)
-    for one in wanted:
-        logger.info("computed: %s", one.text)
+    _tell(wanted)
     return [(frame, before), (defined, wanted)], with_expressions(defined, wanted)
+
+
+def _tell(computed: Sequence[Expression]) -> None:
+    """Say what is computed; of what is too long for a line, the names alone."""
+    for one in computed:
+        if len(one.text) <= _LONGEST:
+            logger.info("computed: %s", one.text)
+    if long := [one.name for one in computed if len(one.text) > _LONGEST]:
+        logger.info("computed, by SQL that is in manifest.json: %s", ", ".join(long))
 
 
 def _write(

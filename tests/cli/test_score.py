@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gmm_spark.cli import score
+from gmm_spark.storage.computed_columns import Expression
 from tests.cli.conftest import Call, Ended, manifest, tree
 from tests.customers import SIZES
 
@@ -265,3 +266,13 @@ def test_a_model_of_merged_components_gives_clusters(call, model, lake, tmp_path
     of_component = {c: j for j, cluster in enumerate(merged.clusters) for c in cluster}
     np.testing.assert_array_equal(found["prediction"], found["component"].map(of_component))
     assert manifest(tmp_path / "out")["metrics"]["k"] == 2
+
+
+def test_of_long_sql_the_names_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="gmm_spark")
+    long = [Expression("model", f"{'spend + ' * 20}1 as {name}") for name in ("one", "two")]
+    score._tell([Expression("columns", "spend * 2 as double_spend"), *long])
+    assert caplog.messages == [
+        "computed: spend * 2 as double_spend",
+        "computed, by SQL that is in manifest.json: one, two",
+    ]
