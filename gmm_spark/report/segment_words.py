@@ -45,7 +45,7 @@ def segment_line(
         if segment.value.at_risk_share is not None:
             at_risk += f" ({percent(segment.value.at_risk_share)} of all at risk)"
         said.append(at_risk)
-    said += _to_know(segment, membership, outcomes)
+    said += _to_know(segment, membership, outcomes, noun)
     return f"{segment.name}: {'; '.join(said)}"
 
 
@@ -64,13 +64,13 @@ def _times(lift: float) -> str:
 
 
 def _to_know(
-    segment: Segment, membership: SegmentMembership, outcomes: Sequence[Outcome]
+    segment: Segment, membership: SegmentMembership, outcomes: Sequence[Outcome], noun: str
 ) -> list[str]:
     if segment.segment == NOISE:
         return ["like none of the segments"]
     found = []
     if 0 < segment.rows < _FEW_ROWS:
-        found.append("few rows")
+        found.append(f"few {noun}")
     if membership.mean_probability is not None and membership.mean_probability < _MIXED:
         found.append(f"mixed: {percent(membership.mean_probability)} sure on average")
     for outcome, own in zip(outcomes, segment.outcomes, strict=True):
@@ -163,10 +163,10 @@ def choice_words(segments: Segments) -> list[str]:
     k, information = choice.segments, choice.outcome_information
     tried = {int(str(one["k"])) for one in choice.considered}
     if information is None:
-        more = "one more adds less than one does on average"
+        more = "one more adds less{} than one does on average"
         return [f"Why {k} segments: {_why(k, tried, 'the columns', more)}"]
     of = next(one for one in segments.outcomes if one.name == information["outcome"])
-    why = _why(k, tried, of.words, "more say hardly more")
+    why = _why(k, tried, of.words, "more say hardly more{}")
     return [
         f"Why {k} segments: {why}, by one half of the {noun}",
         f"By the other half: {_told(of, information)}",
@@ -174,12 +174,13 @@ def choice_words(segments: Segments) -> list[str]:
 
 
 def _why(k: int, tried: Collection[int], of: str, more: str) -> str:
-    """Why as many segments as these, or these of as many; `of` is what they are to say much of."""
+    """Why as many segments as these, or these of as many; `of` is what they are to say much of, and
+    is put into `more`, why not more segments, where nothing has said it."""
     if set(tried) == {k}:
         return f"no other division into {k} that was tried says clearly more of {of}"
     said = [f"fewer say less of {of}"] if min(tried) < k else []
     if max(tried) > k:
-        said.append(more if said else f"{more} of {of}")
+        said.append(more.format("" if said else f" of what there is to say of {of}"))
     return ", and ".join(said)
 
 

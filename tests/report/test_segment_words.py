@@ -72,7 +72,7 @@ def line(number=0, rows=250, sure=0.95, money=None, kind="rate", **outcome) -> s
         ({"value": 0.0, "low": 0.0, "high": 0.02, "lift": 0.0}, "churn 0.0 % (0.0 to 2.0)"),
         ({"lift": 12.3}, "12 times the average"),
         ({"value": None, "low": None, "high": None, "lift": None}, "250 customers (25.0 %)"),
-        ({"rows": 40}, "few rows"),
+        ({"rows": 40}, "few customers"),
         ({"raw": 0.349}, "2 times the average, as counted 34.9 %"),
         ({"sure": 0.7}, "mixed: 70.0 % sure on average"),
         ({"number": -1}, "like none of the segments"),
@@ -167,7 +167,7 @@ def choice(k: int, tried: list[int], information: dict | None) -> Choice:
     [
         ([3, 2, 4], "fewer say less of churn, and more say hardly more, by one half"),
         ([3, 3, 2], "fewer say less of churn, by one half"),
-        ([3, 4, 5], "more say hardly more of churn, by one half"),
+        ([3, 4, 5], "more say hardly more of what there is to say of churn, by one half"),
         ([3, 3], "no other division into 3 that was tried says clearly more of churn, by one half"),
     ],
 )
@@ -186,5 +186,9 @@ def test_why_as_many_segments_where_there_is_no_outcome() -> None:
     assert choice_words(found(choice(3, [3, 2, 4], None))) == [
         "Why 3 segments: fewer say less of the columns, and one more adds less than one does on "
         "average"
+    ]
+    assert choice_words(found(choice(3, [3, 4], None))) == [
+        "Why 3 segments: one more adds less of what there is to say of the columns than one does "
+        "on average"
     ]
     assert choice_words(found()) == []
