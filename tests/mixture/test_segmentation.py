@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.cluster import KMeans
 
 from benchmarks.segmentation import SEGMENTS, compared
-from gmm_spark.mixture.divisions import adjusted_rand_index, probabilities
-from gmm_spark.mixture.families import Categorical
+from gmm_spark.mixture.divisions import adjusted_rand_index, outcome_spread, probabilities
+from gmm_spark.mixture.families import Categorical, Count
 from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.priors import Priors
 from gmm_spark.mixture.segmentation import Choice, SampleFor, choose, sample_of
 from gmm_spark.mixture.segmentation.candidates import Points, kmeans, kmeans_proposal
+from gmm_spark.mixture.segmentation.choosing import reporting_rows
 from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import Structure, structure_named
 
@@ -58,6 +60,26 @@ def test_groups_that_are_plain_to_see_are_found_and_counted():
     assert all(one.why for one in choice.considered)
 
 
+def test_a_value_that_a_third_of_the_rows_have_makes_no_segment():
+    values, labels = groups(seed=12, n=900)
+    rng = np.random.default_rng(13)
+    column = np.where(rng.random(900) < 1 / 3, 0.0, 3 + rng.normal(size=900))
+    sample_for = sample_for_of(np.vstack([values, column]))
+    choice = choose(sample_for, [3], STRUCTURES)
+    assert adjusted_rand_index(segments_of(choice, sample_for), labels) > 0.98
+
+
+def test_of_the_same_divisions_a_mixture_that_em_has_fitted_is_taken():
+    values, labels = groups(seed=14)
+    for outcome in (None, (labels == 1).astype(float)):
+        sample_for = sample_for_of(values)
+        choice = choose(sample_for, [3], STRUCTURES, outcome=outcome)
+        assert not choice.chosen.proposal.hard
+        assert choice.chosen.proposal.merged_by is None
+        assert any(one.proposal.hard for one in choice.considered)
+        assert adjusted_rand_index(segments_of(choice, sample_for), labels) > 0.99
+
+
 def test_one_group_is_said_to_be_one():
     values = np.random.default_rng(1).normal(size=(3, 800))
     choice = choose(sample_for_of(values), range(3, 6), STRUCTURES)
@@ -76,9 +98,9 @@ def test_the_outcome_picks_among_two_divisions_that_are_as_good():
         choice = choose(sample_for, [2], STRUCTURES, outcome=outcome)
         found = segments_of(choice, sample_for)
         assert adjusted_rand_index(found, sides[column]) > 0.95
-        assert choice.measured is not None
-        assert choice.measured.spread == pytest.approx(0.6, abs=0.08)
-        assert choice.measured.rows == n / 2
+        rows = reporting_rows(outcome)
+        assert rows.size == n / 2
+        assert outcome_spread(found[rows], outcome[rows]) == pytest.approx(0.6, abs=0.08)
 
 
 def test_the_same_seed_chooses_the_same():
@@ -110,13 +132,40 @@ def test_kmeans_is_a_mixture_whose_most_probable_components_are_the_nearest_cent
     values, _ = groups(seed=8, apart=2.0)
     sample = sample_for_of(values)(structure_named("EEI"), None)
     points = Points.of(sample)
-    centres, labels = kmeans(points.values, 4, seed=0)
+    (centres, labels), *_ = kmeans(points.values, 4, seed=0)
     proposal = kmeans_proposal(sample, points, centres, labels)
     found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
     assert_array_equal(found, labels)
     assert_array_equal(
         labels, ((points.values[:, None] - centres[:, :, None]) ** 2).sum(axis=0).argmin(axis=0)
     )
+
+
+def test_kmeans_of_categories_and_counts_divides_rows_as_scikit_learn_does():
+    rng = np.random.default_rng(11)
+    n = 500
+    codes = np.array([rng.integers(4, size=n), rng.random(n) < 0.3]).astype(float)
+    counts = rng.poisson([[2.0], [40.0]], size=(2, n)).astype(float)
+    values = np.vstack([rng.normal(size=(2, n)) * [[1.0], [30.0]], codes, counts])
+    families = Categorical((4, 2)), Count(2)
+    columns = describe_columns(
+        values[:2], values[:2].min(axis=1), values[:2].max(axis=1), structure_named("EEI"), None
+    )
+    by = columns.standardisation
+    sample = Sample(values, None, by, columns.floor / by.scale, families=families)
+    flags = [np.arange(levels)[:, None] == row for levels, row in zip((4, 2), codes, strict=True)]
+    numbers, counted = ((of - of.mean(axis=1)[:, None]) / of.std(axis=1)[:, None]
+                        for of in (values[:2], counts))  # fmt: skip
+    by_hand = np.concatenate([numbers, *flags, counted]).T
+    points = Points.of(sample)
+    np.testing.assert_allclose(points.values.T, by_hand, atol=1e-12)
+    (centres, labels), *others = kmeans(points.values, 5, seed=0)
+    assert others
+    peer = KMeans(5, init=centres.T, n_init=1, max_iter=1).fit(by_hand)
+    peer.cluster_centers_ = np.ascontiguousarray(centres.T)
+    proposal = kmeans_proposal(sample, points, centres, labels)
+    found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
+    assert_array_equal(found, peer.predict(by_hand))
 
 
 def test_categories_and_gaps_take_part():

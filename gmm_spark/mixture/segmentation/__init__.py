@@ -4,7 +4,6 @@ from gmm_spark.mixture.segmentation.candidates import Proposal, SampleFor
 from gmm_spark.mixture.segmentation.choosing import (
     Choice,
     Considered,
-    Measured,
     choose,
     sample_of,
 )
@@ -14,7 +13,6 @@ __all__ = [
     "Choice",
     "Considered",
     "Figures",
-    "Measured",
     "Proposal",
     "SampleFor",
     "choose",

@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gmm_spark.mixture.divisions import adjusted_rand_index
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.families import Categorical
+from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.initialisation.candidates import (
     Candidate,
     Sample,
     advance,
+    log_densities,
     log_joint_densities,
     ranked,
 )
@@ -49,12 +52,17 @@ FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384
 # Starts of k-means, those that go on, and steps of Lloyd's algorithm.
-_KMEANS_STARTS, _KMEANS_KEPT, _KMEANS_STEPS = 8, 3, 60
+KMEANS_STARTS, KMEANS_OPTIMA, _KMEANS_STEPS = 10, 5, 60
+# Divisions whose adjusted Rand index is at least this are one.
+SAME_DIVISION = 0.98
+# Multiples of the variance within k-means' segments that are tried, and rows they are tried on.
+_VARIANCES, _VARIANCE_ROWS = (0.5, 0.7, 1.0, 1.4, 2.0), 2048
 # Starts of EM beside that from k-means, in the other metrics of `starting_values`: where one number
 # of segments is asked for; where several are, they also start from each other by merging, and one
-# will do. Steps of EM of all starts, on a part of the rows, and of those that go on.
+# will do. Steps of EM of all starts, on a part of the rows, of those that go on, where one number
+# is asked for and where several are, and with a floor.
 _STARTS, _OF_SEVERAL = (1, 2), {"full": (2,)}
-_FIRST_ROWS, _FIRST_STEPS, _STEPS, _FLOOR_STEPS = 2048, 8, 30, 15
+_FIRST_ROWS, _FIRST_STEPS, _STEPS, _STEPS_OF_SEVERAL, _FLOOR_STEPS = 2048, 8, 30, 20, 15
 # A mixture is tried where its components have so many times the rows that their covariances need.
 _ROWS_OF_NEEDED = 2
 
@@ -137,18 +145,26 @@ def _moments(values: Array) -> tuple[Array, Array]:
     return means, np.sqrt(np.where(squares > 0, squares, 1.0))
 
 
-def kmeans(points: Array, k: int, seed: int, starts: int = _KMEANS_STARTS) -> tuple[Array, Labels]:
-    """Centres (D, k) and labels (n,) of the best of several runs of Lloyd's algorithm from
-    k-means++ seeds on the first rows, the better ones gone on with on more of them."""
+def kmeans(
+    points: Array, k: int, seed: int, starts: int = KMEANS_STARTS, most: int = KMEANS_OPTIMA
+) -> list[tuple[Array, Labels]]:
+    """Centres (D, k) and labels (n,) of the optima of several runs of Lloyd's algorithm from
+    k-means++ seeds on the first rows, so many of the better ones gone on with on more of them; the
+    best first."""
     first, more = points[:, :ROWS], points[:, :_KMEANS_ROWS]
     found = []
     for index in range(starts):
         rng = np.random.default_rng([seed, k, index])
         found.append(_lloyd(first, seeds(first, k, rng), 20))
     found.sort(key=lambda pair: pair[1])
-    ended = [_lloyd(more, centres, _KMEANS_STEPS) for centres, _ in found[:_KMEANS_KEPT]]
-    centres, _ = min(ended, key=lambda pair: pair[1])
-    return centres, nearest(points, centres)
+    ended = [_lloyd(more, centres, _KMEANS_STEPS) for centres, _ in found[:most]]
+    ended.sort(key=lambda pair: pair[1])
+    optima: list[tuple[Array, Labels]] = []
+    for centres, _ in ended:
+        labels = nearest(points, centres)
+        if all(adjusted_rand_index(labels, of[1]) < SAME_DIVISION for of in optima):
+            optima.append((centres, labels))
+    return optima
 
 
 def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
@@ -170,28 +186,67 @@ def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
 
 
 def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labels) -> Proposal:
-    """k-means as a mixture: equal weights, and covariances equal and proportional to the columns'
-    variances, so that the nearest centre is the most probable component; k-means is
-    classification EM of this model (Celeux and Govaert 1992). Categories and counts follow the
-    distributions they have in each segment, so that beside them rows may be of another one."""
+    """k-means as a mixture whose most probable component is that of the nearest centre, of rows
+    without gaps: k-means is classification EM of equal covariances, proportional to the columns'
+    variances (Celeux and Govaert 1992).
+
+    A squared distance d^2 on categories as 0 and 1, and on counts, is linear in what their
+    distributions are exponential in: of a centre m, -d^2 / 2 s^2 is the logarithm of a table
+    proportional to exp(m / s^2) (of a rate, exp(m / deviation s^2)) but for what does not depend
+    on the row, which the weights make good. So tables, rates and weights are those that divide
+    rows as k-means does, and not the shares and means of the segments. The variance s^2 does not
+    move the division; it is the one of the highest likelihood.
+    """
     k, d = centres.shape[1], sample.d
     found = start_from_groups(sample, labels, k, STRUCTURES["EEI"])
-    within = 1.0
-    if d:
-        apart = points.values[:d] - centres[:d, labels]
-        within = max(float((apart**2).mean()), 1e-6)
-    covariances = np.maximum(within * points.deviations**2, sample.floor**2)
     means, _ = _moments(sample.z)
-    return Proposal(
-        replace(
+    means = (means[:, None] + points.deviations[:, None] * centres[:d]).T
+    apart = points.values[:d] - centres[:d, labels]
+    within = max(float((apart**2).mean()), 1e-6) if d else 0.5
+
+    def mixture(variance: float) -> Parameters:
+        tables, log_weights = _of_distances(sample, centres, variance)
+        return replace(
             found,
-            weights=np.full(k, found.weights.sum() / k),
-            means=(means[:, None] + points.deviations[:, None] * centres[:d]).T,
-            covariances=covariances,
-        ),
-        singletons(k),
-        hard=True,
-    )
+            weights=found.weights.sum() * np.exp(log_weights),
+            means=means,
+            covariances=np.maximum(variance * points.deviations**2, sample.floor**2),
+            family_parameters=tables,
+        )
+
+    tried = [mixture(within * factor) for factor in (_VARIANCES if sample.families else (1.0,))]
+    part = sample.first(_VARIANCE_ROWS)
+    best = max(tried, key=lambda one: float(log_densities(one, part).mean()))
+    return Proposal(best, singletons(k), hard=True)
+
+
+def _of_distances(
+    sample: Sample, centres: Array, variance: float
+) -> tuple[tuple[Array, ...], Array]:
+    """Tables and rates of every family, and log weights (k,), by which a component is the more
+    probable the nearer its centre (D, k) is."""
+    tables, log_weights, place = [], np.zeros(centres.shape[1]), sample.d
+    for family, values in sample.of_families:
+        size = family.num_parameters
+        own = centres[place : place + size].T
+        place += size
+        log_weights -= (own**2).sum(axis=1) / (2 * variance)
+        if isinstance(family, Categorical):
+            table = own / variance
+            for part in split_tables(table, family.levels):
+                largest = part.max(axis=1, keepdims=True)
+                log_sum = largest + np.log(np.exp(part - largest).sum(axis=1, keepdims=True))
+                part -= log_sum
+                log_weights += log_sum[:, 0]
+            tables.append(np.exp(table))
+        else:
+            mean, deviation = _moments(values)
+            rates = np.exp(own / (variance * deviation))
+            rates *= np.maximum(mean, 1e-6) / rates.mean(axis=0)
+            log_weights += (rates - own * mean / (variance * deviation)).sum(axis=1)
+            tables.append(rates)
+    log_weights -= log_weights.max()
+    return tuple(tables), log_weights - np.log(np.exp(log_weights).sum())
 
 
 def singletons(k: int) -> Partition:
@@ -229,7 +284,7 @@ def optima(
     sample = sample_for(structure, None).first(ROWS)
     indices = _OF_SEVERAL.get(structure.kind, (1,)) if several else _STARTS
     starts = _starts(sample.first(_FIRST_ROWS), structure, sizes, labels, indices, seed)
-    found = list(_advanced(sample, starts))
+    found = list(_advanced(sample, starts, _STEPS_OF_SEVERAL if several else _STEPS))
     yield from ((one, None) for one in found)
     if structure.shared or sample.d == 0:
         return
@@ -238,7 +293,7 @@ def optima(
         lifted = [
             Candidate(above_floor(one.parameters, wider.floor), mark=one.mark)
             for one in found
-            if _narrowest(one.parameters) < fraction
+            if _narrowest(one.parameters) < fraction and not (several and one.mark != "k-means")
         ]
         if lifted:
             after = advance(wider, lifted, steps=_FLOOR_STEPS, tol=1e-5)
@@ -272,7 +327,7 @@ def _starts(
     return starts
 
 
-def _advanced(sample: Sample, starts: Sequence[Candidate]) -> Iterator[Candidate]:
+def _advanced(sample: Sample, starts: Sequence[Candidate], steps: int) -> Iterator[Candidate]:
     """Starts some steps on, stacked; of every size that from k-means, and the best one at another
     optimum."""
     part = sample.first(_FIRST_ROWS)
@@ -283,7 +338,7 @@ def _advanced(sample: Sample, starts: Sequence[Candidate]) -> Iterator[Candidate
         going += [one for one in of_size if one.mark == "k-means"]
         going += [one for one in ranked(part, of_size) if one.mark != "k-means"][:1]
     fresh = [one.unscored(one.mark) for one in going]
-    after = advance(sample, fresh, steps=_STEPS, tol=1e-5) if going else []
+    after = advance(sample, fresh, steps=steps, tol=1e-5) if going else []
     for k in sorted({one.parameters.k for one in after}):
         yield from ranked(sample, [one for one in after if one.parameters.k == k])
 
@@ -294,15 +349,21 @@ def _narrowest(parameters: Parameters) -> float:
     return float(np.sqrt(max(0.0, np.linalg.eigvalsh(dense).min(initial=np.inf))))
 
 
+def unmerged(candidate: Candidate, floor: float | None, ks: Sequence[int]) -> Iterator[Proposal]:
+    """Its components as segments, where there are as many as asked for."""
+    k = candidate.parameters.k
+    if k in ks:
+        yield Proposal(candidate.parameters, singletons(k), floor, candidate.mark)
+
+
 def merged(
     candidate: Candidate, floor: float | None, ks: Sequence[int], sample: Sample
 ) -> Iterator[Proposal]:
     """Its components as segments, where there are as many as asked for, and merged where they are
     more, up to twice as many (of one number of segments, three times)."""
     parameters = candidate.parameters
+    yield from unmerged(candidate, floor, ks)
     plain = Proposal(parameters, singletons(parameters.k), floor, candidate.mark)
-    if parameters.k in ks:
-        yield plain
     sizes = sizes_tried(ks)
     fewer = [k for k in ks if parameters.k in _sizes_merged(k, sizes, single=len(ks) == 1)]
     if not fewer or (parameters.weights <= 0).any():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.divisions import Division, outcome_spread, probabilities
+from gmm_spark.mixture.divisions import Division, adjusted_rand_index, outcome_spread
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.initialisation.candidates import (
     Candidate,
@@ -19,9 +20,11 @@ from gmm_spark.mixture.initialisation.candidates import (
     run_em_all,
 )
 from gmm_spark.mixture.initialisation.methods import one_component, require_distinct_rows
+from gmm_spark.mixture.merging import cluster_probabilities
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.segmentation.candidates import (
     ROWS,
+    SAME_DIVISION,
     Points,
     Proposal,
     SampleFor,
@@ -30,14 +33,16 @@ from gmm_spark.mixture.segmentation.candidates import (
     merged,
     optima,
     sizes_tried,
+    unmerged,
 )
 from gmm_spark.mixture.segmentation.judging import (
     Columns,
+    Densities,
     Figures,
     Judged,
     corrected_information,
+    drawn,
     in_parts,
-    information_error,
     judged,
     pointwise_information,
     stability,
@@ -52,11 +57,17 @@ _FIRST_JUDGED = 2048
 _FINALISTS, _STEPS, _TOL = 6, 150, 1e-6
 # Divisions of which one says so many standard errors less of the columns are told apart.
 _ERRORS = 1.0
+# So many divisions of every number of segments, those that say most of the outcome on the first
+# rows, are judged by it on all that choose.
+_CONTENDERS = 12
 # The fewest segments are taken that say nearly as much of the outcome as any number: all but
 # a tenth, or a standard error where that is more.
 _SLACK = 0.1
 # Rows of the sample whose outcome is looked at: every other one chooses, the rest measure.
 _OUTCOME_ROWS = 20_000
+# For k-means, and for merged components, a mixture of as many components is taken where it gives
+# the same division: so many of those are gone on with whose divisions are nearly that.
+_TIES, _ALIKE = 3, 0.95
 # k-means is fitted on so many rows.
 _KMEANS_ROWS = 16_384
 
@@ -74,21 +85,6 @@ class Considered:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What segments say of an outcome, on the rows that did not choose.
-
-    mutual_information, error : in bits, corrected for bias, and its standard error
-    spread : highest less lowest rate, or mean, over segments with at least 1 % of these rows
-    rows : with a known outcome
-    """
-
-    mutual_information: float
-    error: float
-    spread: float
-    rows: int
-
-
-@dataclass(frozen=True)
 class Choice:
     """The segments chosen.
 
@@ -97,15 +93,12 @@ class Choice:
     has_segments : whether the rows fall into groups: not where all of them as one group are told
         as well by the integrated completed likelihood
     finding : one sentence about that
-    measured : what the chosen ones say of the outcome, on the half of the rows that did not
-        choose; None without an outcome
     """
 
     chosen: Considered
     considered: tuple[Considered, ...]
     has_segments: bool
     finding: str
-    measured: Measured | None = None
 
 
 def choose(
@@ -128,9 +121,10 @@ def choose(
     "Finding a kneedle in a haystack").
 
     With an outcome, every other row of the sample chooses: the fewest segments whose mutual
-    information with it is within a tenth, or one standard error, of the highest; of divisions that
-    differ by less than half a standard error the one between whose segments the outcome differs
-    most. What the chosen ones say of it is measured on the other half of the rows.
+    information with it is within a tenth, or one standard error, of the highest; of the divisions
+    into so many k-means, unless others say more of the outcome by a standard error and set apart
+    as much: of these, and of those within half a standard error of the highest, the one between
+    whose segments the outcome differs most. `reporting_rows` are those that do not choose.
 
     Parameters
     ----------
@@ -161,21 +155,30 @@ def choose(
     has_segments, finding = _compared_with_one(looked_at, sample_for, structures, first)
     part = plain.first(ROWS)
     choosing = _ByColumns() if outcome is None else _ByOutcome.of(outcome, sample_for)
-    looked_at = choosing.with_figures(looked_at)
-    k, words = choosing.number(_usable(looked_at, min_share))
+    contenders = choosing.contenders(looked_at, min_share)
+    k, words = choosing.number(_usable(contenders, min_share))
     tell(f"the best divisions into {k} segments")
-    of_size = [one for one in looked_at if one.proposal.k == k]
+    of_size = [one for one in contenders if one.proposal.k == k]
     ordered = sorted(_usable(of_size, min_share), key=choosing.value, reverse=True)
     entered = unlike(ordered, _FINALISTS)
+    peer = choosing.peer(of_size)
+    if peer is not None and not any(one is peer for one in entered):
+        entered.append(peer)
     ended = [found for one in entered if (found := _ended(one.proposal, sample_for)) is not None]
     finalists = choosing.with_figures(_judged(ended, sample_for, part))
-    best = choosing.best(_usable(finalists, min_share))
-    others = [one for one in looked_at if not any(one is other for other in entered)]
+    best = choosing.best(_usable(finalists, min_share), peer)
+    if best.proposal.hard or best.proposal.merged_by is not None:
+        alike = _usable([one for one in looked_at if one.proposal.k == k], min_share)
+        same = _same_as(best, _judged(_alike(best, alike, sample_for), sample_for, part))
+        same = choosing.with_figures(same)
+        finalists, best = [*same, *finalists], (*same, best)[0]
+    entered_too = {id(one.proposal) for one in entered}
+    looked_at = [*contenders, *_without(looked_at, contenders)]
+    others = [one for one in looked_at if id(one.proposal) not in entered_too]
     seen = sample_of(sample_for, best.proposal).first(ROWS)
     steady = stability(best, seen, Points.of(part), seed)
     table = _table(best, steady, finalists, others, choosing, min_share, words)
-    measured = choosing.measured(best.proposal)
-    return Choice(table[0], tuple(table), has_segments, finding, measured)
+    return Choice(table[0], tuple(table), has_segments, finding)
 
 
 def sample_of(sample_for: SampleFor, proposal: Proposal) -> Sample:
@@ -201,13 +204,22 @@ def _proposals(
             require_distinct_rows(sample.values, k)
         except DataError:
             continue
-        centres, labels[k] = kmeans(points.values, k, seed)
+        # Of sizes that are but merged from, one optimum is enough.
+        ended = kmeans(points.values, k, seed, *(() if k in ks else (4, 1)))
+        labels[k] = ended[0][1]
         if k in ks:
-            found.append(kmeans_proposal(sample, points, centres, labels[k]))
+            found += [kmeans_proposal(sample, points, *one) for one in ended]
     for structure in structures:
         tell(f"mixtures, {structure.name}")
         led_to = optima(sample_for, structure, list(labels), labels, seed, several=len(ks) > 1)
+        merged_from: set[tuple[int, float | None]] = set()
         for candidate, floor in led_to:
+            size = candidate.parameters.k, floor
+            if len(ks) > 1 and size in merged_from:
+                # It is of the optima of a size the second best.
+                found += unmerged(candidate, floor, ks)
+                continue
+            merged_from.add(size)
             found += merged(candidate, floor, ks, sample_for(structure, floor).first(ROWS))
     if not found:
         raise SingularCovarianceError(0)
@@ -215,11 +227,19 @@ def _proposals(
 
 
 def _judged(proposals: Sequence[Proposal], sample_for: SampleFor, rows: Sample) -> list[Judged]:
-    columns = Columns(rows)
-    return [
-        judged(proposal, sample_of(sample_for, proposal).first(rows.num_rows), columns)
-        for proposal in proposals
-    ]
+    columns, found = Columns(rows), list[Judged]()
+    for _, of_them in groupby(proposals, key=lambda one: id(one.parameters)):
+        # Several are often the same mixture, merged in several ways.
+        several = list(of_them)
+        sample = sample_of(sample_for, several[0]).first(rows.num_rows)
+        densities = Densities.of(several[0].parameters, sample)
+        found += [judged(one, sample, columns, densities) for one in several]
+    return found
+
+
+def _without(found: Sequence[Judged], those: Sequence[Judged]) -> list[Judged]:
+    left_out = {id(one.proposal) for one in those}
+    return [one for one in found if id(one.proposal) not in left_out]
 
 
 def _usable(found: Sequence[Judged], min_share: float) -> list[Judged]:
@@ -236,6 +256,29 @@ def _ended(proposal: Proposal, sample_for: SampleFor) -> Proposal | None:
     candidate = Candidate(proposal.parameters)
     found = run_em_all(InProcess(sample), sample.num_rows, [candidate], steps=_STEPS, tol=_TOL)
     return replace(proposal, parameters=found[0].parameters) if found else None
+
+
+def _alike(best: Judged, found: Sequence[Judged], sample_for: SampleFor) -> list[Proposal]:
+    """Where EM ends from mixtures whose components divide rows nearly as the best does, those of
+    the best BIC first."""
+    alike = [
+        one
+        for one in found
+        if one.figures.bic is not None
+        and one.proposal.merged_by is None
+        and adjusted_rand_index(one.division, best.division[: one.division.size]) >= _ALIKE
+    ]
+    alike.sort(key=lambda one: one.figures.bic or 0.0)
+    ended = (_ended(one.proposal, sample_for) for one in alike[:_TIES])
+    return [one for one in ended if one is not None]
+
+
+def _same_as(best: Judged, found: Sequence[Judged]) -> list[Judged]:
+    """The first that gives the same division as the best."""
+    for one in found:
+        if adjusted_rand_index(one.division, best.division) >= SAME_DIVISION:
+            return [one]
+    return []
 
 
 # --- whether there are segments -----------------------------------------------------------
@@ -297,6 +340,9 @@ def _knee(values: dict[int, float]) -> int:
 class _ByColumns:
     """Divisions compared by what they say of the columns."""
 
+    def contenders(self, found: Sequence[Judged], min_share: float) -> list[Judged]:
+        return list(found)
+
     def with_figures(self, found: Sequence[Judged]) -> list[Judged]:
         return list(found)
 
@@ -313,7 +359,10 @@ class _ByColumns:
         k = _knee({k: one.figures.information for k, one in best.items()})
         return k, f"from {k} segments on, one more adds less than one does on average"
 
-    def best(self, finalists: Sequence[Judged]) -> Judged:
+    def peer(self, of_size: Sequence[Judged]) -> Judged | None:
+        return None
+
+    def best(self, finalists: Sequence[Judged], peer: Judged | None) -> Judged:
         most = max(finalists, key=self.value)
 
         def as_good(one: Judged) -> bool:
@@ -336,29 +385,47 @@ class _ByColumns:
         against = f"{self.value(one):.3f} against {self.value(best):.3f}"
         return f"says less of the columns: {against}"
 
-    def measured(self, proposal: Proposal) -> Measured | None:
-        return None
-
 
 @dataclass(frozen=True)
 class _ByOutcome:
-    """Divisions compared by what they say of an outcome, on every other row of the sample."""
+    """Divisions compared by what they say of an outcome, on every other row of the sample.
+
+    outcome, parts : of the rows that choose
+    rows : the places of these in the sample
+    """
 
     outcome: Array
     parts: NDArray[np.intp]
+    rows: NDArray[np.intp]
     sample_for: SampleFor
 
     @staticmethod
     def of(outcome: Array, sample_for: SampleFor) -> _ByOutcome:
-        return _ByOutcome(outcome, in_parts(outcome), sample_for)
+        rows = _half(outcome, 0)
+        return _ByOutcome(outcome[rows], in_parts(outcome)[rows], rows, sample_for)
+
+    def contenders(self, found: Sequence[Judged], min_share: float) -> list[Judged]:
+        """Those that say most of the outcome on the first rows, of every number of segments, with
+        what they say of it on all the rows that choose."""
+        first = self.rows < found[0].division.size
+        rows, parts = self.rows[first], self.parts[first]
+        said = [corrected_information(one.division[rows], parts) for one in found]
+        best: list[int] = []
+        for k in sorted({one.proposal.k for one in found}):
+            of_size = [place for place, one in enumerate(found) if one.proposal.k == k]
+            small = {place: found[place].figures.smallest_share < min_share for place in of_size}
+            order = sorted(of_size, key=lambda place: (small[place], -said[place]))
+            peers = [place for place in of_size if found[place].proposal.hard]
+            best += {*order[:_CONTENDERS], *peers[:1]}
+        return self.with_figures([found[place] for place in sorted(best)])
 
     def with_figures(self, found: Sequence[Judged]) -> list[Judged]:
-        rows = self._half(0)
-        added = []
-        for one in found:
-            figure = corrected_information(self._division(one.proposal)[rows], self.parts[rows])
-            added.append(replace(one, figures=replace(one.figures, mutual_information=figure)))
-        return added
+        divisions = self._divisions([one.proposal for one in found])
+        figures = [corrected_information(division, self.parts) for division in divisions]
+        return [
+            replace(one, figures=replace(one.figures, mutual_information=figure))
+            for one, figure in zip(found, figures, strict=True)
+        ]
 
     def value(self, one: Judged) -> float:
         return one.figures.mutual_information or 0.0
@@ -376,15 +443,38 @@ class _ByOutcome:
         words = f"{k} segments say nearly as much of the outcome as any number of them ({against})"
         return k, words
 
-    def best(self, finalists: Sequence[Judged]) -> Judged:
-        most, rows = max(finalists, key=self.value), self._half(0)
+    def peer(self, of_size: Sequence[Judged]) -> Judged | None:
+        """k-means, which what is taken should be no worse than."""
+        return next((one for one in of_size if one.proposal.hard), None)
+
+    def best(self, finalists: Sequence[Judged], peer: Judged | None) -> Judged:
+        """k-means, unless others say more of the outcome, by a standard error of the difference,
+        and set apart as much: of these, and of those that say as much as any within half a
+        standard error, the one that sets apart most."""
+        spreads = {id(one): self._spread(one) for one in finalists}
+        if peer is not None:
+            finalists = self._better(finalists, peer, spreads)
+        most = max(finalists, key=self.value)
         slack = standard_error(self._pointwise(most)) / 2
         tied = [one for one in finalists if self.value(most) - self.value(one) <= slack]
+        return max(tied, key=lambda one: (spreads[id(one)], self.value(one)))
 
-        def spread(one: Judged) -> float:
-            return outcome_spread(self._division(one.proposal)[rows], self.outcome[rows])
+    def _better(
+        self, finalists: Sequence[Judged], peer: Judged, spreads: dict[int, float]
+    ) -> Sequence[Judged]:
+        """Those that are better than k-means; k-means where none is."""
+        own = [one for one in finalists if one.proposal is peer.proposal]
+        said, spread = self._pointwise(peer), self._spread(peer)
+        better = [
+            one
+            for one in finalists
+            if self.value(one) - self.value(peer) > standard_error(self._pointwise(one) - said)
+            and spreads[id(one)] >= spread
+        ]
+        return better or own or finalists
 
-        return max(tied, key=lambda one: (spread(one), self.value(one)))
+    def _spread(self, one: Judged) -> float:
+        return outcome_spread(self._division(one.proposal), self.outcome)
 
     def taken(self, best: Judged) -> str:
         said = f"{self.value(best):.3f} bits"
@@ -394,35 +484,29 @@ class _ByOutcome:
         )
 
     def behind(self, one: Judged, best: Judged) -> str:
+        if one.figures.mutual_information is None:
+            return "says less of the outcome on the first rows"
         against = f"{self.value(one):.3f} against {self.value(best):.3f} bits"
         if self.value(one) >= self.value(best):
             return f"says no more of the outcome, within the error, and sets apart less: {against}"
         return f"says less of the outcome: {against}"
 
-    def measured(self, proposal: Proposal) -> Measured | None:
-        """What the chosen segments say of the outcome of the rows that did not choose."""
-        rows = self._half(1)
-        division, known = self._division(proposal)[rows], self.parts[rows]
-        return Measured(
-            corrected_information(division, known),
-            information_error(division, known),
-            outcome_spread(division, self.outcome[rows]),
-            int(rows.size),
-        )
-
     def _pointwise(self, one: Judged) -> Array:
-        rows = self._half(0)
-        return pointwise_information(self._division(one.proposal)[rows], self.parts[rows])
-
-    def _half(self, which: int) -> NDArray[np.intp]:
-        return _half(self.outcome, which)
+        return pointwise_information(self._division(one.proposal), self.parts)
 
     def _division(self, proposal: Proposal) -> Division:
-        """The segments of the rows whose outcome is looked at."""
-        sample = sample_of(self.sample_for, proposal).first(_OUTCOME_ROWS)
-        found: Division = probabilities(proposal.parameters, proposal.clusters, sample).argmax(
-            axis=0
-        )
+        """The segments of the rows that choose."""
+        return self._divisions([proposal])[0]
+
+    def _divisions(self, proposals: Sequence[Proposal]) -> list[Division]:
+        found: list[Division] = []
+        for _, of_them in groupby(proposals, key=lambda one: id(one.parameters)):
+            several = list(of_them)
+            sample = drawn(sample_of(self.sample_for, several[0]), self.rows)
+            probability = Densities.of(several[0].parameters, sample).probability
+            found += [
+                cluster_probabilities(probability, one.clusters).argmax(axis=0) for one in several
+            ]
         return found
 
 
