@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -38,8 +38,13 @@ _DEEPEST = 10
 # Of a file: enough for a few hundred lines.
 _HEAD = 1 << 18
 _SEPARATORS = ",;\t|"
-_MISSING = ("NA", "N/A", "n/a", "na", "NULL", "null", "None", "nan", "?", "-", ".")
+MISSING = ("NA", "N/A", "n/a", "na", "NULL", "null", "None", "nan", "?", "-", ".")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# As the decimals have a comma or a point, thousands have the other; "1,234" may be either.
+NUMBERS_BY_MARK = {
+    ",": r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?",
+    ".": r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?",
+}
 _LEADING_ZERO = re.compile(r"0\d+")
 
 
@@ -111,11 +116,19 @@ def _ending(name: str) -> str:
 
 @dataclass(frozen=True)
 class TextTable:
-    """How a text is written: options of Spark's reader, and columns whose numbers begin with zeros
-    that mean something."""
+    """How a text is written.
+
+    options : of Spark's reader
+    texts : columns whose numbers begin with zeros that mean something
+    marks : by their places, columns of numbers that Spark takes for texts, "1.234,50" or
+        "1,234.50", and the mark of their decimals
+    is_windows : characters of 128 to 159 are those of windows-1252, which Spark does not read
+    """
 
     options: dict[str, Any]
     texts: tuple[str, ...] = ()
+    marks: dict[int, str] = field(default_factory=dict)
+    is_windows: bool = False
 
 
 def csv_table(where: Address | None, path: str | None, given: dict[str, Any]) -> TextTable:
@@ -128,7 +141,7 @@ def csv_table(where: Address | None, path: str | None, given: dict[str, Any]) ->
     options |= {"ignoreLeadingWhiteSpace": True, "ignoreTrailingWhiteSpace": True}
     head = None if where is None or path is None else _head(where, path)
     asked = {key.lower(): value for key, value in given.items()}
-    texts: tuple[str, ...] = ()
+    texts, marks = tuple[str, ...](), dict[int, str]()
     if head and (head_text := _decoded(head, path, options)):
         separator = asked.get("sep", asked.get("delimiter"))
         if separator is None:
@@ -136,10 +149,12 @@ def csv_table(where: Address | None, path: str | None, given: dict[str, Any]) ->
         if '\\"' not in head_text:
             options["escape"] = '"'  # as RFC 4180 has it; Spark's own is a backslash
         if len(str(separator)) == 1:
-            texts = _of_rows(_rows(head_text, str(separator)), asked, options)
+            texts, marks = _of_rows(_rows(head_text, str(separator)), asked, options)
     synonyms = {"delimiter": "sep", "charset": "encoding"}
     said = {synonyms.get(key, key) for key in asked}
-    return TextTable({k: v for k, v in options.items() if k.lower() not in said} | given, texts)
+    found = {k: v for k, v in options.items() if k.lower() not in said} | given
+    is_windows = "encoding" in options and "encoding" not in said
+    return TextTable(found, texts, marks, is_windows)
 
 
 def json_options(where: Address | None, path: str | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +184,7 @@ def _decoded(head: bytes, path: str | None, options: dict[str, Any]) -> str:
     try:
         return head.decode("utf-8-sig")
     except UnicodeDecodeError:
-        options["encoding"] = "windows-1252"
+        options["encoding"] = "ISO-8859-1"
         return head.decode("windows-1252", errors="replace")
 
 
@@ -196,11 +211,11 @@ def _separator(text: str) -> str:
 
 def _of_rows(
     rows: list[list[str]], asked: dict[str, Any], options: dict[str, Any]
-) -> tuple[str, ...]:
-    """What the cells say: a header or none, gaps, lines within cells; and the columns whose values
-    begin with zeros."""
+) -> tuple[tuple[str, ...], dict[int, str]]:
+    """What the cells say: a header or none, gaps, lines within cells; the columns whose values
+    begin with zeros; and those of numbers with a comma."""
     if not rows:
-        return ()
+        return (), {}
     if any("\n" in cell or "\r" in cell for row in rows for cell in row):
         options["multiLine"] = True
     if all(map(_is_number, rows[0])):
@@ -215,17 +230,32 @@ def _of_rows(
     texts = [
         place for place, cells in enumerate(columns) if any(map(_LEADING_ZERO.fullmatch, cells))
     ]
-    return tuple(rows[0][place] for place in texts) if header else ()
+    marks = {place: mark for place, cells in enumerate(columns) if (mark := decimal_mark(cells))}
+    return tuple(rows[0][place] for place in texts) if header else (), marks
 
 
 def _column(rows: list[list[str]], place: int) -> list[str]:
     return [row[place] for row in rows if len(row) > place and row[place]]
 
 
+def decimal_mark(cells: Iterable[str]) -> str | None:
+    """The mark of the decimals of a column of numbers that have commas, "40,5" or "1,234.50"; None
+    for other columns, and where it cannot be told whether a comma is of decimals or thousands."""
+    known = [cell for cell in cells if cell not in MISSING]
+    if all(map(_is_number, known)):
+        return None
+    found = [
+        mark
+        for mark, number in NUMBERS_BY_MARK.items()
+        if all(re.fullmatch(number, cell) for cell in known)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def _gap(cells: Iterable[str]) -> str | None:
     """What stands for a gap in a column of numbers; None where it is no such column."""
     others = {cell for cell in cells if not _is_number(cell)}
-    is_a_gap = len(others) == 1 and others <= set(_MISSING) and len(set(cells)) > 1
+    is_a_gap = len(others) == 1 and others <= set(MISSING) and len(set(cells)) > 1
     return others.pop() if is_a_gap else None
 
 

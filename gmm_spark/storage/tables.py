@@ -18,9 +18,11 @@ from gmm_spark.engine.dataframe import quoted, sql_name
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
 from gmm_spark.storage import files
+from gmm_spark.storage.cells import as_written
 from gmm_spark.storage.formats import (
     PARQUET,
     Files,
+    TextTable,
     csv_table,
     files_at,
     format_by_name,
@@ -118,24 +120,25 @@ def _loaded(
     paths: list[str],
     kept: Files,
 ) -> DataFrame:
-    options: dict[str, Any] = source.options
-    texts: tuple[str, ...] = ()
+    options, text = source.options, TextTable({})
     if kept.format == "csv":
-        table = csv_table(where, kept.example, source.options)
-        options, texts = table.options, table.texts
+        text = csv_table(where, kept.example, source.options)
+        options = text.options
     if kept.format == "json":
         options = json_options(where, kept.example, source.options)
     if kept.format in ("csv", "json") and kept.pattern is not None:
         options = {"pathGlobFilter": kept.pattern, **options}
     reader = spark.read.format(kept.format).options(**options)
     frame = reader.load(paths if len(paths) > 1 else paths[0])
-    if not texts:
-        return frame
-    fields = [
-        T.StructField(field.name, T.StringType() if field.name in texts else field.dataType)
-        for field in frame.schema
-    ]
-    return reader.schema(T.StructType(fields)).load(paths if len(paths) > 1 else paths[0])
+    if text.texts:
+        fields = [
+            T.StructField(
+                field.name, T.StringType() if field.name in text.texts else field.dataType
+            )
+            for field in frame.schema
+        ]
+        frame = reader.schema(T.StructType(fields)).load(paths if len(paths) > 1 else paths[0])
+    return as_written(frame, text)
 
 
 def _found(source: InputSettings, path: str) -> tuple[Address, list[str]]:

@@ -11,7 +11,14 @@ import pytest
 from gmm_spark.config import InputSettings
 from gmm_spark.engine.addresses import address
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.storage.formats import csv_table, files_at, format_by_name, json_options
+from gmm_spark.storage import formats
+from gmm_spark.storage.formats import (
+    csv_table,
+    decimal_mark,
+    files_at,
+    format_by_name,
+    json_options,
+)
 from gmm_spark.storage.tables import parquet_table, read_table
 
 NAMES = {
@@ -97,10 +104,46 @@ def test_encodings_and_compression(tmp_path) -> None:
     text = "a;b\nMünchen;2\n"
     assert options(tmp_path / "bom.csv", "\ufeff" + text) == {"sep": ";", **RFC}
     latin = options(tmp_path / "latin.csv", text.encode("windows-1252"))
-    assert latin == {"sep": ";", "encoding": "windows-1252", **RFC}
+    assert latin == {"sep": ";", "encoding": "ISO-8859-1", **RFC}  # what Spark 4 reads
     assert options(tmp_path / "t.csv.gz", gzip.compress(text.encode())) == {"sep": ";", **RFC}
     with pytest.raises(InputDataError, match=r"t.csv has bytes of 0 and is no text as CSV is"):
         options(tmp_path / "t.csv", text.encode("utf-16"))
+
+
+MARKS = {
+    ("40,5", "-3,25", "7"): ",",
+    ("1.234,50", "12,00", "NA"): ",",
+    ("0,125", "0,250"): ",",
+    ("1,234.50", "999.00"): ".",
+    ("1,234", "5.5"): ".",
+    ("1,234", "2,500"): None,  # of either
+    ("40.5", "3"): None,  # no comma, and read as it is
+    ("40,5", "1,234.5"): None,
+    ("007", "012"): None,
+    ("40,5", "none"): None,
+    ("1,2,3", "4,5"): None,
+    (): None,
+}
+
+
+@pytest.mark.parametrize("cells", MARKS)
+def test_the_mark_of_decimals_is_found_where_it_is_sure(cells) -> None:
+    assert decimal_mark(cells) == MARKS[cells]
+
+
+def test_a_table_of_another_country(spark, tmp_path, monkeypatch) -> None:
+    """Decimal commas, thousands, the encoding of Windows; and a column that stays a text,
+    by one cell after the first bytes."""
+    monkeypatch.setattr(formats, "_HEAD", 400)
+    rows = [f"{i};{i % 7},5;1.234,{i:02};1,{i:02};größer € {i}" for i in range(100)]
+    odd = "100;NA;-2,5;12 or so;\u2013"
+    (tmp_path / "t.csv").write_bytes("\n".join(["i;a €;b;c;d", *rows, odd]).encode("windows-1252"))
+    frame = read_table(spark, InputSettings(path=str(tmp_path / "t.csv")))
+    kinds = [("i", "int"), ("a €", "double"), ("b", "double"), ("c", "string"), ("d", "string")]
+    assert frame.dtypes == kinds
+    found = frame.orderBy("i").collect()
+    assert tuple(found[8]) == (8, 1.5, 1234.08, "1,08", "größer € 8")
+    assert tuple(found[100]) == (100, None, -2.5, "12 or so", "\u2013")
 
 
 def test_a_cut_last_line_does_not_count(tmp_path) -> None:
