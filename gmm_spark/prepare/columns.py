@@ -15,6 +15,8 @@ from gmm_spark.mixture.numerics import Array
 Kind = Literal["number", "text", "date", "none"]
 # A value of a category that fewer rows have is told apart no longer.
 RARE = 0.01
+# Fourth powers of numbers in between are doubles still.
+LARGEST, SMALLEST = 1e70, 1e-70
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,19 @@ class Column:
     def whole(self) -> bool:
         """Whether all numbers are whole."""
         return bool(np.all(self.counts[0] == np.round(self.counts[0])))
+
+    @property
+    def out_of_reach(self) -> str | None:
+        """What is wrong with numbers too large, or too small, for their squares to be told apart;
+        None where they are not. A few that are too large are outliers like others."""
+        sizes = np.abs(self.counts[0][self.counts[0] != 0])
+        if self.kind != "number" or not sizes.size:
+            return None
+        typical = float(np.median(sizes))
+        if SMALLEST < typical < LARGEST:
+            return None
+        what = "large" if typical > 1 else "small"
+        return f"numbers too {what} to be reckoned with, of size {typical:.3g}: change their unit"
 
     @property
     def common_share(self) -> float:

@@ -128,6 +128,8 @@ def _of_text(column: Column, most: int) -> Role:
 
 def _of_number(column: Column, most: int) -> Role:
     name, (values, counts) = column.name, column.counts
+    if (reason := column.out_of_reach) is not None:
+        return Role(name, LEFT_OUT, reason)
     if values.size == 2:
         labels = " and ".join(map(column.label, values))
         return Role(name, "category", f"two values, {labels}")

@@ -19,7 +19,7 @@ from gmm_spark.engine.columns import numbers
 from gmm_spark.engine.dataframe import sql_name
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.prepare.columns import Column, Kind
+from gmm_spark.prepare.columns import LARGEST, Column, Kind
 from gmm_spark.prepare.dates import day_in, day_patterns, day_sql
 from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
 
@@ -82,7 +82,7 @@ def sampled(
             values, texts = _coded(table.column(str(place)))
         elif how.kind != "none":
             values = numbers(table.column(str(place)).combine_chunks())
-            values = np.where(np.isfinite(values), values, np.nan)
+            values = np.where(np.isfinite(values), values, np.nan).clip(-LARGEST, LARGEST)
         column = Column(name, how.kind, values, texts, how.type, how.sql, num_rows, how.num_known)
         columns.append(replace(column, num_distinct=column.counts[0].size))
     if table.num_rows < num_rows:

@@ -177,6 +177,8 @@ def _check_suits(column: Column, role: Role) -> None:
         raise InputDataError(
             f"column {column.name!r} is to be a {role.role}, and holds {_HOLDS[column.kind]}{shown}"
         )
+    if (reason := column.out_of_reach) is not None and role.role != "category":
+        raise InputDataError(f"column {column.name!r} holds {reason}")
     if role.role == "count" and (column.counts[0][0] < 0 or not column.whole):
         raise InputDataError(
             f"column {column.name!r} is to be a count, and holds {_no_count(column):g}; counts are "

@@ -55,6 +55,9 @@ def texts(of: str, shares: list[float], n: int = N) -> list[str]:
         (texts("town", [1 / 400] * 400), "left out", "too many values"),
         ([7.0] * N, "left out", "constant: 7"),
         ([0.0] * (N - 10) + [1.0] * 10, "left out", "nearly constant: 0"),
+        (RNG.normal(size=N) * 1e300, "left out", "numbers too large"),
+        (RNG.normal(size=N) * 1e-300, "left out", "numbers too small"),
+        (np.where(np.arange(N) == 5, 1e70, RNG.normal(size=N)), "number", "numbers"),
         ([None] * N, "left out", "no value is known"),
         ([None] * (N - 100) + list(RNG.normal(size=100)), "left out", "known in 2.5% of the rows"),
     ],
@@ -187,6 +190,7 @@ def test_a_heavy_tail_is_clipped_at_the_fences() -> None:
         ([-1, 2], {"count_cols": ("x",)}, "'x' is to be a count, and holds -1"),
         ([1, 2], {"date_cols": ("x",)}, "'x' is to be a date, and holds numbers"),
         ([None, None], {"input_cols": ("x",)}, "'x' has no value that is known"),
+        ([1e300, 2e300], {"input_cols": ("x",)}, "'x' holds numbers too large .* of size 1.5e.300"),
     ],
 )
 def test_a_column_that_does_not_suit_what_is_said(values, settings, message) -> None:
