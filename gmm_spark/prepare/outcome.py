@@ -61,7 +61,7 @@ def with_outcome(df: DataFrame, outcome: str) -> tuple[DataFrame, str]:
     values = df.select(F.expr(sql).alias("value"))
     kind = values.schema["value"].dataType
     if isinstance(kind, T.BooleanType):
-        _check_values(outcome, _counted(values))
+        _check_values(outcome, values, _counted(values))
         made = sql
     elif isinstance(kind, T.NumericType):
         made = _number(outcome, sql, values)
@@ -99,8 +99,10 @@ def _counted(values: DataFrame) -> list[Row]:
     return counts.orderBy(F.desc("count"), "value").limit(_TOLD + 1).collect()
 
 
-def _check_values(outcome: str, counts: Sequence[Row]) -> None:
+def _check_values(outcome: str, values: DataFrame, counts: Sequence[Row]) -> None:
     """Raise InputDataError for no value, or one."""
+    if not counts and values.isEmpty():
+        raise InputDataError("the data have no rows; segments need some to be found in")
     if not counts:
         raise InputDataError(
             f"outcome: {outcome!r} is null in all rows; without an outcome leave the setting out"
@@ -134,7 +136,7 @@ def _number(outcome: str, sql: str, values: DataFrame) -> str:
         )
     low, high = found["low"], found["high"]
     if not found["known"]:
-        _check_values(outcome, [])
+        _check_values(outcome, values, [])
     if low == high:
         raise _one_value(outcome, found["known"], low)
     if not found["others"]:
@@ -150,7 +152,7 @@ def _number(outcome: str, sql: str, values: DataFrame) -> str:
 def _text(outcome: str, sql: str, values: DataFrame) -> str:
     texts = values.select(F.nullif(F.trim("value"), F.lit("")).alias("value"))
     counts = _counted(texts)
-    _check_values(outcome, counts)
+    _check_values(outcome, values, counts)
     words = {row["value"].rstrip(".").lower() for row in counts}
     if len(counts) <= _TOLD and words <= YES | NO and words & YES and words & NO:
         word = f"trim(TRAILING '.' FROM lower(trim({sql})))"

@@ -87,6 +87,8 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
             directory = files.qualified(spark, settings.output)
             run_id = uuid.uuid4().hex[:12]
             output = Output(directory, job.result, run_id, job.beside)
+            if settings.input.path is not None:
+                output.expect_outside(files.qualified(spark, settings.input.path))
             if settings.dry_run:
                 return _dry(job, Run(settings, spark, output))
             output.claim(overwrite=job.overwrite(settings), how=job.how)

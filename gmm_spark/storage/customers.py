@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.config import ChurnSettings, TransactionSettings
+from gmm_spark.engine.dataframe import same_names
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.expressions import column_name, expression_name
@@ -97,7 +98,7 @@ def with_roles(settings: ChurnSettings, frame: DataFrame, by: str | None) -> Cus
         if name not in frame.columns:
             raise no_column(name, frame.columns)
     if by is not None:
-        sql_of(frame, "id", by)
+        by = _id_of(frame, by)
     not_inputs = dict[str, str]()
     outcome = CHURNED if settings.churn_after_days is not None else settings.outcome
     if outcome is not None:
@@ -113,6 +114,17 @@ def with_roles(settings: ChurnSettings, frame: DataFrame, by: str | None) -> Cus
             # What an expression made for one end is for that end alone.
             not_inputs[value] = "is the value"
     return Customers(frame, by, outcome, value, inputs, not_inputs)
+
+
+def _id_of(frame: DataFrame, text: str) -> str:
+    """The column that names the customer, as the table spells it."""
+    sql_of(frame, "id", text)
+    if text in frame.columns:
+        return text
+    same = same_names(text, frame.columns)
+    if not same:
+        raise ConfigurationError(f"id: found {text!r}, an expression; expected a column")
+    return same[0]
 
 
 def _with_value(frame: DataFrame, text: str) -> tuple[DataFrame, str]:

@@ -62,6 +62,14 @@ class Output:
     def _workspace(self) -> str:
         return files.join(self.directory, f"{_TEMPORARY}{self.run_id}")
 
+    def expect_outside(self, source: str) -> None:
+        """Raise ConfigurationError when what is written here would be read with `source`."""
+        if f"{self.directory.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+            raise ConfigurationError(
+                f"output: found {self.directory}, in input.path; expected another directory, or "
+                "the next run would read the result with the table"
+            )
+
     def claim(self, *, overwrite: bool, how: str) -> None:
         """Make sure that a result may and can be written here; nothing there is changed.
 

@@ -15,9 +15,11 @@ import pytest
 
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.cli import churn, score
+from gmm_spark.config import ChurnSettings
 from gmm_spark.mixture.divisions import adjusted_rand_index
 from gmm_spark.report.scored_customers import COLUMNS
 from gmm_spark.report.segments import Segments
+from gmm_spark.storage.customers import with_roles
 from tests.cli.conftest import Call, Ended, manifest, tree
 
 SIZES = (300, 180, 120)
@@ -325,13 +327,16 @@ OUTCOME = ["--id", "customer", "--outcome", "left"]
         (changed(), ["--value", "plan"], 2, ["value", "'plan'", "number"]),
         (changed(), [*OUTCOME, "--columns", "tenre"], 3, ["'tenre'", "'tenure'"]),
         (changed(), [*OUTCOME, "--excluded_columns", "tenre"], 3, ["'tenre'", "'tenure'"]),
+        (changed(), ["--id", "upper(customer)"], 2, ["id: ", "'upper(customer)'", "a column"]),
         (changed().head(0), [], 3, ["no rows"]),
+        (changed().head(0), OUTCOME, 3, ["no rows"]),
     ],
     ids=[
         "a label of one value", "an outcome among the features", "an id that is not unique",
         "all columns left out", "an id that is not there", "an outcome that is not there",
         "an outcome that is no SQL", "a value of text", "a column that is not there",
-        "an excluded one that is not there", "no rows",
+        "an excluded one that is not there", "an id that is an expression", "no rows",
+        "no rows of an outcome",
     ],
 )  # fmt: skip
 def test_what_cannot_be_segmented_is_one_line(call, tmp_path, rows, more, code, said) -> None:
@@ -345,6 +350,25 @@ def test_what_cannot_be_segmented_is_one_line(call, tmp_path, rows, more, code, 
     assert "Traceback" not in ended.err
     assert [path.name for path in output.iterdir()] == ["manifest.json"]
     assert manifest(output)["reason"] == ended.problem
+
+
+def test_an_id_is_the_column_of_the_name_whatever_its_case(spark) -> None:
+    rows = spark.createDataFrame([(1, "yes"), (2, "no")], ["Customer", "left"])
+    settings = ChurnSettings.model_validate({"input": {"path": "x"}, "id": "customer"})
+    assert with_roles(settings, rows, settings.id).id == "Customer"
+
+
+@pytest.mark.parametrize("output", ["", "out"], ids=["its directory", "a part of it"])
+def test_a_result_is_not_written_into_what_is_read(call, tmp_path, output) -> None:
+    """The next run would read it as rows."""
+    changed().to_parquet(tmp_path / "rows.parquet", index=False)
+    for more in ([], ["--dry_run"]):
+        argv = ["--input.path", tmp_path, "--output", tmp_path / output, "--mode", "overwrite"]
+        ended = call(churn.main, *argv, *more)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.problem.startswith("configuration: output: found")
+        assert "input.path" in ended.problem
+    assert list(tree(tmp_path)) == ["rows.parquet"]
 
 
 def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
