@@ -28,6 +28,12 @@ from gmm_spark.storage.formats import (
     format_by_name,
     json_options,
 )
+from gmm_spark.storage.nanoseconds import (
+    is_of_nanoseconds,
+    read_as_numbers,
+    reads_as_numbers,
+    with_times,
+)
 
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable
@@ -81,7 +87,7 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
         else:
             where, found, kept = _files(spark, source)
             format_ = kept.format
-            frame = _loaded(spark, source, where, found, kept)
+            frame = _with_times(spark, source, where, found, kept)
         for _, condition in conditions(source.filters):
             frame = frame.where(condition)
         return frame
@@ -111,6 +117,32 @@ def _files(spark: SparkSession, source: InputSettings) -> tuple[Address | None, 
     if kept.format not in _FILES:
         return where, [path], kept
     return where, [where.for_spark(one) or path for one in found], kept
+
+
+def _with_times(
+    spark: SparkSession,
+    source: InputSettings,
+    where: Address | None,
+    paths: list[str],
+    kept: Files,
+) -> DataFrame:
+    """As `_loaded`, of Parquet with times in nanoseconds too."""
+
+    def load() -> DataFrame:
+        return _loaded(spark, source, where, paths, kept)
+
+    if kept.format == PARQUET and reads_as_numbers(spark):
+        frame = load()
+    else:
+        try:
+            return load()
+        except (PySparkException, Py4JJavaError) as error:
+            if where is None or not is_of_nanoseconds(str(error)):
+                raise
+        read_as_numbers(spark)
+        frame = load()
+    example = where and (kept.example or files_at(where, where.found()).example)
+    return frame if where is None or not example else with_times(frame, where.filesystem, example)
 
 
 def _loaded(

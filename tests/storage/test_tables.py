@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from gmm_spark.config import InputSettings
@@ -25,3 +26,21 @@ def test_a_table_with_a_log_is_no_plain_parquet(spark, customers, tmp_path, mark
                 continue  # Spark reads it
             with pytest.raises(ConfigurationError, match=f"input.path: .* is {MARKS[mark]}"):
                 read(spark, settings)
+
+
+@pytest.mark.parametrize("source", [{}, {"format": "parquet"}])
+def test_times_of_nanoseconds_are_read_to_the_microsecond(spark, tmp_path, source) -> None:
+    """As pandas writes times, and Spark refuses them."""
+    texts = ["2024-03-10 02:30:00.123456789", "1969-12-31 23:59:59.999999999", None]
+    rows = pd.DataFrame({"a.b": pd.to_datetime(texts), "n": [1, 2, 3]})
+    rows["zoned"] = pd.to_datetime(texts).tz_localize("UTC").tz_convert("America/New_York")
+    root = tmp_path / "log"
+    root.mkdir()
+    rows.to_parquet(root / "log.parquet", index=False)
+    frame = tables.read_table(spark, InputSettings(path=str(root), **source))
+    assert dict(frame.dtypes) == {"a.b": "timestamp_ntz", "n": "bigint", "zoned": "timestamp"}
+    found = frame.orderBy("n").selectExpr("string(`a.b`)", "unix_micros(zoned)").collect()
+    assert [row[0] for row in found] == [
+        "2024-03-10 02:30:00.123456", "1969-12-31 23:59:59.999999", None,
+    ]  # fmt: skip
+    assert [row[1] for row in found] == [1710037800123456, -1, None]
