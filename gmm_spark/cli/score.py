@@ -20,6 +20,7 @@ from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name
+from gmm_spark.prepare.outcome import outcome_columns
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
 from gmm_spark.report.segment_tables import tables_of
 from gmm_spark.runs import runner
@@ -58,6 +59,7 @@ def score(run: Run[ScoreSettings]) -> str:
         and bool(settings.partition_by)
         and files.exists(run.output.uri)
     )
+    run.warn(_unread(frame, steps[-1][1]))
     with traced(run.spark, settings.input, lambda: steps):
         try:
             written = _write(run, frame, scored, replaces_partitions)
@@ -138,6 +140,30 @@ def _tell(computed: Sequence[Expression]) -> None:
             logger.info("computed: %s", one.text)
     if long := [one.name for one in computed if len(one.text) > _LONGEST]:
         logger.info("computed, by SQL that is in manifest.json: %s", ", ".join(long))
+
+
+def _unread(frame: DataFrame, wanted: Sequence[Expression]) -> list[str]:
+    """What a model's expressions read nothing of, though there are values: text where there were
+    numbers, or categories that are all new."""
+    of_one = {
+        one.name: made_of[0]
+        for one in wanted
+        if one.key == "model" and len(made_of := outcome_columns(frame, one.text)) == 1
+    }
+    if not of_one:
+        return []
+    counts = frame.agg(
+        *(F.count(quoted(raw)) for raw in of_one.values()),
+        *(F.count(quoted(name)) for name in of_one),
+    ).first()
+    assert counts is not None
+    known, read = counts[: len(of_one)], counts[len(of_one) :]
+    return [
+        f"of column {raw!r} the model can use none of {rows:,} values, and takes them as not "
+        "known; it was trained on others: look at its type and its spelling"
+        for raw, rows, left in zip(of_one.values(), known, read, strict=True)
+        if rows and not left
+    ]
 
 
 def _write(

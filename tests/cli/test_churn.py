@@ -224,6 +224,26 @@ def test_the_score_job_gives_new_rows_of_the_raw_table_the_same_segments(
     assert len(model.clusters) == 3
 
 
+def test_a_column_of_which_nothing_can_be_used_is_named_at_scoring(
+    done: Done, call: Call, tmp_path: Path
+) -> None:
+    """Text where there were numbers, categories that are all new; half of them new is no news."""
+    half = done.rows.index % 2 == 0
+    for name, columns in {
+        "none": {"tenure": "long", "plan": "Monthly plan"},
+        "half": {"plan": np.where(half, "new", done.rows["plan"])},
+    }.items():
+        rows = done.rows.drop(columns="kind").assign(**columns)
+        rows.to_parquet(tmp_path / f"{name}.parquet", index=False)
+        argv = ["--input.path", tmp_path / f"{name}.parquet", "--model", done.output / "model"]
+        ended = call(score.main, *argv, "--output", tmp_path / name)
+        assert ended.code == 0, ended.err
+        warned = manifest(tmp_path / name).get("warnings", [])
+        assert [one.split(" the model")[0] for one in warned] == [
+            f"of column {column!r}" for column in ("tenure", "plan") if name == "none"
+        ]
+
+
 def test_progress_is_seen(done: Done) -> None:
     said = [line[9:] for line in done.ended.err.splitlines() if line[:2].isdigit()]
     starts = ["reading ", "preparing columns", "choosing 2 to 4 segments", "describing 3 segments"]
