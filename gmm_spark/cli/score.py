@@ -59,8 +59,8 @@ def score(run: Run[ScoreSettings]) -> str:
         and bool(settings.partition_by)
         and files.exists(run.output.uri)
     )
-    run.warn(_unread(frame, steps[-1][1]))
     with traced(run.spark, settings.input, lambda: steps):
+        run.warn(_unread(frame, steps[-1][1]))
         try:
             written = _write(run, frame, scored, replaces_partitions)
         except PySparkException as error:
