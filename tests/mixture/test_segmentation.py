@@ -168,6 +168,28 @@ def test_kmeans_of_categories_and_counts_divides_rows_as_scikit_learn_does():
     assert_array_equal(found, peer.predict(by_hand))
 
 
+def test_kmeans_of_categories_that_are_known_of_some_segments_only_stays_nearly_the_same():
+    """As of customers of a telephone company without internet, who have no kind of it."""
+    rng = np.random.default_rng(15)
+    without = rng.random(800) < 0.3
+    kinds = np.array([[0.1, 0.1, 0.1, 0.9, 0.9], [0.9, 0.9, 0.9, 0.1, 0.1]])
+    codes = (rng.random((5, 800)) < kinds[rng.integers(2, size=800)].T).astype(float)
+    codes[:, without] = np.nan
+    values = np.vstack([rng.normal(size=(1, 800)), without, codes])
+    columns = describe_columns(
+        values[:1], values[:1].min(axis=1), values[:1].max(axis=1), structure_named("EEI"), None
+    )
+    by = columns.standardisation
+    families = (Categorical((2,) * 6),)
+    sample = Sample(values, None, by, columns.floor / by.scale, True, families)
+    points = Points.of(sample)
+    for k, least in ((3, 0.99), (4, 0.9)):
+        (centres, labels), *_ = kmeans(points.values, k, seed=0)
+        proposal = kmeans_proposal(sample, points, centres, labels)
+        found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
+        assert adjusted_rand_index(found, labels) > least
+
+
 def test_categories_and_gaps_take_part():
     values, labels = groups(seed=9, n=600)
     rng = np.random.default_rng(10)

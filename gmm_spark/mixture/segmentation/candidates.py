@@ -55,8 +55,10 @@ ROWS, _KMEANS_ROWS = 4096, 16_384
 KMEANS_STARTS, KMEANS_OPTIMA, _KMEANS_STEPS = 10, 5, 60
 # Divisions whose adjusted Rand index is at least this are one.
 SAME_DIVISION = 0.98
+# A share of rows whose category is known that says nothing of the others.
+_HARDLY_KNOWN = 0.02
 # Multiples of the variance within k-means' segments that are tried, and rows they are tried on.
-_VARIANCES, _VARIANCE_ROWS = (0.5, 0.7, 1.0, 1.4, 2.0), 2048
+_VARIANCES, _VARIANCE_ROWS = (0.5, 0.7, 1.0, 1.4), 1024
 # Starts of EM beside that from k-means, in the other metrics of `starting_values`: where one number
 # of segments is asked for; where several are, they also start from each other by merging, and one
 # will do. Steps of EM of all starts, on a part of the rows, of those that go on, where one number
@@ -188,7 +190,8 @@ def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
 def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labels) -> Proposal:
     """k-means as a mixture whose most probable component is that of the nearest centre, of rows
     without gaps: k-means is classification EM of equal covariances, proportional to the columns'
-    variances (Celeux and Govaert 1992).
+    variances (Celeux and Govaert 1992). Gaps take no part in the distance, by which a few rows with
+    many of them may be of another component.
 
     A squared distance d^2 on categories as 0 and 1, and on counts, is linear in what their
     distributions are exponential in: of a centre m, -d^2 / 2 s^2 is the logarithm of a table
@@ -198,7 +201,7 @@ def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labe
     move the division; it is the one of the highest likelihood.
     """
     k, d = centres.shape[1], sample.d
-    found = start_from_groups(sample, labels, k, STRUCTURES["EEI"])
+    unit = Parameters.unit(STRUCTURES["EEI"], k, d, sample.families, sample.noise)
     means, _ = _moments(sample.z)
     means = (means[:, None] + points.deviations[:, None] * centres[:d]).T
     apart = points.values[:d] - centres[:d, labels]
@@ -207,8 +210,8 @@ def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labe
     def mixture(variance: float) -> Parameters:
         tables, log_weights = _of_distances(sample, centres, variance)
         return replace(
-            found,
-            weights=found.weights.sum() * np.exp(log_weights),
+            unit,
+            weights=unit.weights.sum() * np.exp(log_weights),
             means=means,
             covariances=np.maximum(variance * points.deviations**2, sample.floor**2),
             family_parameters=tables,
@@ -230,6 +233,8 @@ def _of_distances(
         size = family.num_parameters
         own = centres[place : place + size].T
         place += size
+        if isinstance(family, Categorical):
+            own = _shares_of_known(own, family.levels)
         log_weights -= (own**2).sum(axis=1) / (2 * variance)
         if isinstance(family, Categorical):
             table = own / variance
@@ -247,6 +252,17 @@ def _of_distances(
             tables.append(rates)
     log_weights -= log_weights.max()
     return tuple(tables), log_weights - np.log(np.exp(log_weights).sum())
+
+
+def _shares_of_known(shares: Array, levels: tuple[int, ...]) -> Array:
+    """Shares of levels (k, L) among the rows whose category is known; those of all segments where
+    hardly any is."""
+    found = np.array(shares)
+    for part in split_tables(found, levels):
+        known = part.sum(axis=1, keepdims=True)
+        everywhere = part.sum(axis=0) / max(float(part.sum()), 1e-12)
+        part[:] = np.where(known > _HARDLY_KNOWN, part / np.maximum(known, 1e-12), everywhere)
+    return found
 
 
 def singletons(k: int) -> Partition:
