@@ -339,14 +339,14 @@ def _cut_off(
     log, or customers cannot be watched long enough after it."""
     log = f"the log goes from {first} to {last}"
     end = last if last_known is None else max(last, last_known)
+    longest = ((last if said is None else end) - first).days
+    if after is not None and after > longest:
+        raise ConfigurationError(
+            f"churn_after_days: found {after}, and {log}; expected at most {longest}, so that "
+            "there are days before the cut-off"
+        )
     if said is None:
-        found = last if after is None else last - timedelta(days=after)
-        if found < first:
-            raise ConfigurationError(
-                f"churn_after_days: found {after}, and {log}; expected at most "
-                f"{(last - first).days}, so that there are days before the cut-off"
-            )
-        return found
+        return last if after is None else last - timedelta(days=after)
     if not first <= said <= end:
         raise ConfigurationError(f"cut_off: found {said}, and {log}; expected a day of it")
     if after is not None and said + timedelta(days=after) > end:
@@ -457,10 +457,18 @@ def _check(log: TransactionLog, table: DataFrame) -> None:
     found = table.agg(
         F.count(F.lit(1)).alias("customers"),
         F.count("gap_days").alias("again"),
+        F.max("purchases").alias("purchases"),
         F.count_if(churned).alias("churned"),
     ).first()
     assert found is not None
     customers = found["customers"]
+    if not found["purchases"]:
+        key = "amount" if log.has_amount else "quantity"
+        raise InputDataError(
+            f"{key}: none of {customers:,} customers ({log.customer!r}) has a purchase up to the "
+            f"cut-off, {log.cut_off}: of all rows the amount is not over 0, or the quantity under "
+            '0, which is a return; where what is paid is negative say the amount as "-paid"'
+        )
     if not found["again"]:
         raise InputDataError(
             f"customer: none of {customers:,} customers ({log.customer!r}) has purchases on two "

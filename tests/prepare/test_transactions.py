@@ -251,6 +251,8 @@ REFUSED = {
     "customer none": ({"customer": "nullif(who, who) as c"}, InputDataError, "customer: of 18 "
         "transactions 18 have no customer ('c' is null or blank), 0 no day and 0 lie after "
         "run_date; there is nothing left"),
+    "returns alone": ({"amount": "-abs(price)"}, InputDataError, "amount: none of 4 customers "
+        "('who') has a purchase up to the cut-off, 2024-06-30: of all rows the amount is not over"),
     "a row a customer": ({"customer": "invoice", "churn_after_days": 30}, InputDataError,
         "customer: none of 12 customers ('invoice') has purchases on two days up to the cut-off, "
         "2024-06-30; expected a column that names a customer, not a transaction, and a cut-off "
@@ -272,6 +274,8 @@ REFUSED = {
     "days too many": ({"cut_off": None, "churn_after_days": 213}, ConfigurationError,
         f"churn_after_days: found 213, and {LONG}; expected at most 212, so that there are days "
         "before the cut-off"),
+    "days beyond all calendars": ({"churn_after_days": 10**12}, ConfigurationError,
+        f"churn_after_days: found 1000000000000, and {LONG}; expected at most 212, so that"),
     "days none": ({"churn_after_days": 0}, ConfigurationError, "churn_after_days: found 0; "
         "expected a whole number of days, at least 1"),
     "all churn": ({"churn_after_days": 4}, InputDataError, "churn_after_days: each of 4 customers "
