@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.config import ChurnSettings, TransactionSettings
-from gmm_spark.engine.dataframe import same_names
+from gmm_spark.engine.dataframe import quoted, same_names
 from gmm_spark.engine.inputs import no_column
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.prepare.columns import Column
 from gmm_spark.prepare.inputs import sql_of
@@ -144,13 +144,15 @@ def checked(customers: Customers, settings: ChurnSettings) -> tuple[Customers, l
     """The customers after a look at their rows, and warnings of it: days that are not over yet,
     and columns that give the outcome away, which are no inputs then unless they are named.
 
-    Raises InputDataError for an id that several rows have, or none.
+    Raises InputDataError for an id that several rows have, or none, and for a value that none has.
     """
     frame, warnings = customers.frame, list[str]()
     if customers.id is not None and settings.customer is None:
         check_unique(frame, customers.id)
     if settings.run_date is not None and _is_day(settings.run_date):
         warnings += days_after(frame, settings.run_date)
+    if customers.value is not None:
+        warnings += _of_money(frame, customers.value)
     if customers.outcome is None:
         return customers, warnings
     others = {customers.id, *customers.not_inputs, *settings.excluded_columns}
@@ -166,6 +168,30 @@ def checked(customers: Customers, settings: ChurnSettings) -> tuple[Customers, l
     reasons = {one.name: f"gives the outcome away: {one.reason}" for one in found}
     not_inputs = {**customers.not_inputs, **reasons}
     return replace(customers, not_inputs=not_inputs), warnings
+
+
+def _of_money(frame: DataFrame, name: str) -> list[str]:
+    """What is to be known of the value before its sums are read."""
+    value = F.nullif(quoted(name).cast("double"), F.lit(float("nan")))
+    found = frame.agg(
+        F.count(value).alias("known"),
+        F.count_if(F.abs(value) == float("inf")).alias("infinite"),
+        F.count_if((value < 0) & (value > float("-inf"))).alias("negative"),
+    ).first()
+    assert found is not None
+    if found["known"] == found["infinite"]:
+        raise InputDataError(
+            f"value: {name!r} is known in no row; without money to count leave the setting out"
+        )
+    told = {
+        "infinite": "count as not known",
+        "negative": "lower what is at risk, and shares of it may lie outside of 0 to 100 %",
+    }
+    return [
+        f"value: {found[kind]:,} rows of {name!r} are {kind}; they {what}"
+        for kind, what in told.items()
+        if found[kind]
+    ]
 
 
 def _is_day(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ import pytest
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.cli import churn, score
 from gmm_spark.config import ChurnSettings
+from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.divisions import adjusted_rand_index
 from gmm_spark.report.scored_customers import COLUMNS
 from gmm_spark.report.segments import Segments
-from gmm_spark.storage.customers import with_roles
+from gmm_spark.storage.customers import checked, with_roles
 from tests.cli.conftest import Call, Ended, manifest, tree
 
 SIZES = (300, 180, 120)
@@ -376,6 +378,23 @@ def test_an_id_is_the_column_of_the_name_whatever_its_case(spark) -> None:
     rows = spark.createDataFrame([(1, "yes"), (2, "no")], ["Customer", "left"])
     settings = ChurnSettings.model_validate({"input": {"path": "x"}, "id": "customer"})
     assert with_roles(settings, rows, settings.id).id == "Customer"
+
+
+def test_what_is_odd_of_money_is_said(spark) -> None:
+    settings = ChurnSettings.model_validate({"input": {"path": "x"}, "value": "paid"})
+
+    def warned(*paid: float | None) -> list[str]:
+        rows = spark.createDataFrame([(one,) for one in paid], "paid double")
+        return checked(with_roles(settings, rows, None), settings)[1]
+
+    assert warned(0.0, 2.5, None, float("nan")) == []
+    assert warned(-1.0, 2.0, -math.inf) == [
+        "value: 1 rows of 'paid' are infinite; they count as not known",
+        "value: 1 rows of 'paid' are negative; they lower what is at risk, and shares of it may "
+        "lie outside of 0 to 100 %",
+    ]
+    with pytest.raises(InputDataError, match="value: 'paid' is known in no row"):
+        warned(None, float("nan"))
 
 
 @pytest.mark.parametrize("output", ["", "out"], ids=["its directory", "a part of it"])
