@@ -305,9 +305,12 @@ def amount_words(name: str) -> str:
 
 
 def unknown_words(name: str) -> str:
-    """What is said of rows whose value is not known. Of the days between a customer's purchases
-    it is not where there was one alone."""
-    return "no second purchase" if readable(name) == "gap days" else f"{readable(name)} unknown"
+    """What is said of rows whose value is not known."""
+    return _UNKNOWN.get(readable(name), f"{readable(name)} unknown")
+
+
+# The days between a customer's purchases, and how they vary, take two days of them, and three.
+_UNKNOWN = {"gap days": "no second purchase", "gap variation": "purchases on two days at most"}
 
 
 _YES = {"yes", "y", "true", "t", "1", "1.0"}

@@ -134,6 +134,7 @@ def test_values_are_said_with_their_column_where_they_need_it(name, value, value
 def test_what_is_not_known_is_said() -> None:
     assert unknown_words("income_eur") == "income unknown"
     assert unknown_words("gap_days") == "no second purchase"
+    assert unknown_words("gap_variation") == "purchases on two days at most"
 
 
 def test_pairs_of_values_share_their_words() -> None:
