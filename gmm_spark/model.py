@@ -24,6 +24,7 @@ from gmm_spark.engine.parquet import (
     table_frame,
 )
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
+from gmm_spark.explanations import explained
 from gmm_spark.given_parameters import assembled
 from gmm_spark.imputation import imputed
 from gmm_spark.merging import merging_of
@@ -372,11 +373,63 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """
         check_data(dataset, (DataFrame, ParquetTable), "impute")
         draws, seed = whole("draws", draws), whole("seed", seed)
-        if isinstance(dataset, ParquetTable):
-            if dataset.filters is not None:
-                raise ConfigurationError("filters are not for impute; filter a DataFrame instead")
-            dataset = table_frame(needed_session(), dataset)
-        return imputed(self, dataset, draws, seed)
+        return imputed(self, _as_frame(dataset, "impute"), draws, seed)
+
+    def explain(
+        self, dataset: DataFrame | ParquetTable, *, top: int = 3, asTable: bool = False
+    ) -> DataFrame:
+        """Why every row is in its segment and not in the runner-up, column by column.
+
+        The log-odds of the two segments, the log of how many times more probable the one is, are
+        `base`, which weights and determinants make, and what every column contributes: more than 0
+        speaks for the segment, less against it. With a full covariance that is the difference of
+        z_j (inverse covariance . z)_j / 2, z about the means of the two: columns that go together
+        share what they say together, and one that is the same in both and goes with no other
+        contributes nothing. Categories and counts contribute the difference of their log
+        probabilities, infinite where a value is impossible in one of the two; a gap contributes
+        nothing. Of merged components a cluster has the average, by the row's probabilities within
+        it. Noise is a segment, -1, whose density over the numeric columns is in the base.
+
+        For an outlier, `distance` says which column makes it one: how far the row is from its
+        segment (from the runner-up where the segment is noise), Mahalanobis' squared distance
+        shared out in the same way; of categories and counts twice what the log probability is
+        below that of the most probable value. A share is negative where a value makes up for
+        those of other columns.
+
+        Beside the columns of `dataset`, or in a table with a row for each of them, stand
+
+        segment, runner_up : int, as `transform` predicts, and the most probable other one
+        log_odds : double
+
+        and, without `asTable`,
+
+        base : double
+        reason_1, reason_1_value, reason_1_direction, reason_1_contribution, ... : the `top`
+            columns that contribute most, by size: name and value, strings; "for" or "against" the
+            segment; double. Null where no more contribute.
+        distance, distance_column, distance_share : double; the column that has most of it, string;
+            and how much, double
+
+        With `asTable` every row comes once for every column of the model, and once for the base,
+        whose `column` is null; the contributions of a row sum to its log-odds:
+
+        column, value : string
+        contribution, distance : double
+
+        Rows that are skipped (`missing`) have nulls.
+
+        Parameters
+        ----------
+        dataset : rows as `transform` takes them; streams too
+        top : how many columns are named, at least 0; not of a table
+        asTable : whether to return the table
+
+        Raises ConfigurationError where the model has one segment alone, an output column exists,
+        a column cannot go through Python, or top is no such number, InputDataError where an input
+        column is missing or not numeric.
+        """
+        check_data(dataset, (DataFrame, ParquetTable), "explain")
+        return explained(self, _as_frame(dataset, "explain"), whole("top", top), asTable)
 
     def outcomes(
         self,
@@ -505,3 +558,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             fitted = self.copy()
             self._summary = replace(self._summary, _predictions=lambda: fitted.transform(dataset))
         return self
+
+
+def _as_frame(dataset: DataFrame | ParquetTable, who: str) -> DataFrame:
+    """The data as a DataFrame; ConfigurationError for a table with filters."""
+    if isinstance(dataset, DataFrame):
+        return dataset
+    if dataset.filters is not None:
+        raise ConfigurationError(f"filters are not for {who}; filter a DataFrame instead")
+    return table_frame(needed_session(), dataset)

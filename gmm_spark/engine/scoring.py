@@ -112,23 +112,11 @@ class Scorer:
         """Scores of every row. InputDataError for values that a fit refuses too, and for gaps where
         those are errors."""
         low, high = extremes(block)
-        wrong = unusable(block, low, high, rows_of(self.parameters.families, self.parameters.d))
-        if wrong:
-            names = self.names or [f"number {column}" for column in range(len(block))]
-            raise InputDataError(refusal(wrong, names, block.shape[1]))
-        gaps = np.isnan(block)
-        incomplete = gaps.any(axis=0)
+        scored = self.scored_rows(block, low, high)
         far = self._reach_far(low, high)
-        if not incomplete.any() or self.gaps == "marginalize":
+        if scored.all():
             return self._scores(block, far)
-        if self.gaps == "error":
-            column = int(np.flatnonzero(gaps.any(axis=1))[0])
-            raise InputDataError(
-                f"{np.count_nonzero(incomplete)} of {block.shape[1]} rows have a gap (the first in "
-                f"column {self._name(column)}); "
-                "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
-            )
-        complete = np.flatnonzero(~incomplete)
+        complete = np.flatnonzero(scored)
         part = self._scores(block[:, complete], far)
         scores = self._empty(block.shape[1])
         scores.prediction[complete] = part.prediction
@@ -136,6 +124,28 @@ class Scorer:
         scores.log_density[complete] = part.log_density
         scores.uncertainty[complete] = part.uncertainty
         return scores
+
+    def scored_rows(self, block: Array, lowest: Array, highest: Array) -> NDArray[np.bool_]:
+        """Which rows are scored, (m,): where gaps are skipped, the complete ones. InputDataError as
+        `score` raises it; `lowest` and `highest` are the extremes of the columns."""
+        wrong = unusable(
+            block, lowest, highest, rows_of(self.parameters.families, self.parameters.d)
+        )
+        if wrong:
+            names = self.names or [f"number {column}" for column in range(len(block))]
+            raise InputDataError(refusal(wrong, names, block.shape[1]))
+        gaps = np.isnan(block)
+        incomplete = gaps.any(axis=0)
+        if self.gaps == "marginalize":
+            return np.ones(block.shape[1], dtype=bool)
+        if self.gaps == "error" and incomplete.any():
+            column = int(np.flatnonzero(gaps.any(axis=1))[0])
+            raise InputDataError(
+                f"{np.count_nonzero(incomplete)} of {block.shape[1]} rows have a gap (the first in "
+                f"column {self._name(column)}); "
+                "set missing='marginalize' to score them on what is observed, or 'skip' for nulls"
+            )
+        return np.asarray(~incomplete)
 
     def _name(self, column: int) -> str:
         return repr(self.names[column]) if self.names else f"number {column}"

@@ -23,7 +23,7 @@ from gmm_spark.mixture.statistics import Layout, Statistics, pairs
 from gmm_spark.mixture.whitening import inverse_factors
 
 # The log of the weight of a dead component: finite, so that matrix products stay finite.
-_LOG_ZERO = -1e300
+LOG_ZERO = -1e300
 # Rounding the expansion may add to a log density near its component.
 _EXPANSION_ERROR = 1e-8
 
@@ -131,7 +131,7 @@ def natural_parameters(
     for place, (family, at) in enumerate(zip(families, layout.of_families, strict=True)):
         values = np.concatenate([c.family_parameters[place] for c in candidates])
         with np.errstate(divide="ignore"):
-            theta[own, at] = np.maximum(family.natural(values), _LOG_ZERO)
+            theta[own, at] = np.maximum(family.natural(values), LOG_ZERO)
     if noise is not None:
         theta[layout.noises] = 0.0
         theta[layout.noises, d] = log_weights[layout.noises] + noise.log_density
@@ -164,4 +164,4 @@ def natural_parameters(
 
 def _log(probabilities: Array) -> Array:
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(probabilities), _LOG_ZERO)
+        return np.maximum(np.log(probabilities), LOG_ZERO)

@@ -125,6 +125,13 @@ def impute(s: Session) -> Any:
 
 
 @step
+def explain(s: Session) -> Any:
+    lines = s.model.explain(s.frame.select("x", "y"), asTable=True)
+    columns = s.model.explain(ParquetTable(s.path("table"), columns=["x", "y"]), top=1)
+    return [lines.count(), columns.columns, columns.where("log_odds > 0").count()]
+
+
+@step
 def one_row(s: Session) -> Any:
     vector = s.model.predictProbability([9.0, 2.0]).toArray()
     return [s.model.predict([9.0, 2.0]), float(vector[1]), s.model.numFeatures]

@@ -149,6 +149,24 @@ def test_theta_times_the_features_is_the_log_density(name, gaps) -> None:
 
 
 @EVERY
+def test_every_column_says_its_part_of_it(name) -> None:
+    """What is not known says nothing, and nothing is more probable than the mode."""
+    example = EXAMPLES[name]
+    family, parameters = example.family, example.parameters
+    values, _ = rows_of(example, 200, 0.3)
+    found = family.log_probabilities(parameters, values)
+    for j, row in enumerate(values):
+        known = ~np.isnan(row)
+        for k in range(3):
+            expected = example.log_density(parameters[k], j, row[known])
+            assert_allclose(found[k, j, known], expected, rtol=1e-10, atol=1e-10)
+        assert_array_equal(found[:, j, ~known], 0)
+    for k, mode in enumerate(family.modes(parameters)):
+        highest = family.log_probabilities(parameters[k : k + 1], mode[:, None])[0]
+        assert (found[k] <= np.where(np.isnan(values), 0, highest) + 1e-12).all()
+
+
+@EVERY
 def test_the_kernel_knows_it_beside_noise(name) -> None:
     example = EXAMPLES[name]
     values, _ = rows_of(example, 100, 0.2)

@@ -199,6 +199,21 @@ class Categorical(Family):
         table = split_tables(parameters, self.levels)[column]
         return one_of_each(table[component].T, rng).astype(float)
 
+    def log_probabilities(self, parameters: Array, values: Array) -> Array:
+        found = np.zeros((len(parameters), *values.shape))
+        for column, table in enumerate(split_tables(parameters, self.levels)):
+            known = np.flatnonzero(values[column] >= 0)
+            with np.errstate(divide="ignore"):
+                logs = np.log(table)
+            found[:, column, known] = logs[:, values[column, known].astype(np.intp)]
+        return found
+
+    def modes(self, parameters: Array) -> Array:
+        found = np.zeros((len(parameters), len(self.levels)))
+        for column, table in enumerate(split_tables(parameters, self.levels)):
+            found[:, column] = table.argmax(axis=1)
+        return found
+
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         roots = split_tables(np.sqrt(one * others), self.levels)
         sums = [np.maximum(table.sum(axis=1), np.finfo(float).tiny) for table in roots]

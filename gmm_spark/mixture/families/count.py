@@ -175,6 +175,17 @@ class Count(Family):
     ) -> Array:
         return rng.poisson(parameters[component, column]).astype(float)
 
+    def log_probabilities(self, parameters: Array, values: Array) -> Array:
+        known = ~np.isnan(values)
+        counts, rates = np.where(known, values, 0.0), parameters[:, :, None]
+        with np.errstate(divide="ignore"):
+            logs = np.log(rates)
+        events = counts * np.where(counts > 0, logs, 0.0)
+        return np.asarray(np.where(known, events - rates - log_factorial(counts), 0.0))
+
+    def modes(self, parameters: Array) -> Array:
+        return np.floor(parameters)
+
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         return np.asarray(-((np.sqrt(one) - np.sqrt(others)) ** 2).sum(axis=1) / 2)
 

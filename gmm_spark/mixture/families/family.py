@@ -206,6 +206,17 @@ class Family(ABC):
     ) -> Array:
         """Missing values of a column, (n,), drawn for rows of given components."""
 
+    # --- explanations ---------------------------------------------------------------------
+
+    @abstractmethod
+    def log_probabilities(self, parameters: Array, values: Array) -> Array:
+        """Log of the probability, or density, of every value (num_columns, m) in every component,
+        (k, num_columns, m): -inf for an impossible one, 0 for one that is not known."""
+
+    @abstractmethod
+    def modes(self, parameters: Array) -> Array:
+        """The most probable value of every column, (k, num_columns)."""
+
     # --- components merged into clusters --------------------------------------------------
 
     @abstractmethod
