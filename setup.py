@@ -9,6 +9,9 @@ VERSION = re.search(
 )
 README = ROOT / "README.md"
 
+# Charts are of the Altair that they are tested with; 3.10 has an older one than 3.11 and newer.
+REPORT = ["altair>=5.5,<6.4", "jinja2>=3.1", "vl-convert-python>=1.9,<1.10"]
+
 setup(
     name="gmm_spark",
     version=VERSION.group(1) if VERSION else "0.1.0",
@@ -33,7 +36,9 @@ setup(
         "PyYAML>=6",
     ],
     extras_require={
+        "report": REPORT,
         "dev": [
+            *REPORT,
             "build",
             "chispa",
             "hypothesis>=6.100",

@@ -7,6 +7,7 @@ score every customer; in this order, a function each.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from gmm_spark.expressions import column_name
 from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
 from gmm_spark.report.describing import describe_segments
+from gmm_spark.report.page import INSTALL, missing_packages, page_of
 from gmm_spark.report.scored_customers import density_percentiles, scored_customers
 from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import choice_words, words_of
@@ -31,8 +33,10 @@ from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
 
+logger = logging.getLogger(__name__)
+
 MODEL, SCORES, PROFILES, CUSTOMERS = "model", "scores", "profiles", "customers"
-PREPARATION, SEGMENTS = "preparation.json", "segments.json"
+PREPARATION, SEGMENTS, PAGE = "preparation.json", "segments.json", "report.html"
 # The warning that rows do not fall into groups.
 _NO_SEGMENTS = "no_segments: "
 
@@ -70,6 +74,9 @@ def churn(run: Run[ChurnSettings]) -> str:
         released(customers.frame)
     run.warn(model.summary.warnings, logged=True)
     _write(run, card, model, segments)
+    if not missing_packages():
+        with phase("page", f"writing {PAGE}"):
+            _write_page(run, segments)
     run.record(**_facts(model, card, segments, phase.seconds))
     return _words(model, card, segments)
 
@@ -226,6 +233,17 @@ def _write(
     files.write_text(output.temporary_of(SEGMENTS), segments.to_json())
 
 
+def _write_page(run: Run[ChurnSettings], segments: Segments) -> None:
+    """The page. It is made of segments.json alone: a run of hours does not fail by a picture."""
+    try:
+        text = page_of(segments)
+    except Exception as error:
+        logger.warning("%s was not made", PAGE, exc_info=error)
+        run.warn([f"{PAGE}: could not be made of {SEGMENTS}: {error}"], logged=True)
+        return
+    files.write_text(run.output.temporary_of(PAGE), text)
+
+
 def _facts(
     model: GaussianMixtureModel,
     card: Sequence[Mapping[str, Any]],
@@ -272,6 +290,8 @@ def _words(
     if left_out := _left_out(card):
         width = max(map(len, left_out))
         lines += ["", "Left out", *(f"  {name:<{width}}  {why}" for name, why in left_out.items())]
+    if missing := missing_packages():
+        lines += ["", f"No {PAGE}: {INSTALL.format(', '.join(missing))}"]
     return "\n".join(lines)
 
 
@@ -297,7 +317,7 @@ JOB = Job(
     how="mode: overwrite",
     work=churn,
     check=check,
-    beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION),
+    beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION, PAGE),
 )
 
 

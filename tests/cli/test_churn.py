@@ -19,6 +19,7 @@ from gmm_spark.cli import churn, score
 from gmm_spark.config import ChurnSettings
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.divisions import adjusted_rand_index
+from gmm_spark.report.page import page_of
 from gmm_spark.report.scored_customers import COLUMNS
 from gmm_spark.report.segments import Segments
 from gmm_spark.storage.customers import checked, with_roles
@@ -99,12 +100,30 @@ def test_a_run_ends_with_the_segments_in_words(done: Done) -> None:
         figures = one.words.removeprefix(f"{one.name}: ")
         assert f"  {one.segment}  {one.name}\n" in done.ended.out
         assert figures in done.ended.out.replace(";\n     ", "; ")
-    written = ["model", "scores", "profiles", "preparation.json", "segments.json"]
+    written = ["model", "scores", "profiles", "preparation.json", "segments.json", "report.html"]
     assert sorted(path.name for path in done.output.iterdir()) == sorted(
         [*written, "manifest.json"]
     )
     for name in written:
         assert f"{done.output / name}\n" in done.ended.out
+
+
+def test_the_page_is_that_of_segments_json(done: Done) -> None:
+    assert (done.output / "report.html").read_text("utf-8") == page_of(done.segments)
+
+
+def test_a_page_that_cannot_be_made_fails_no_run(
+    done: Done, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(segments: Segments) -> str:
+        raise ValueError("no fonts")
+
+    monkeypatch.setattr(churn, "page_of", fails)
+    run: Any = SimpleNamespace(output=None, warned=[])
+    run.warn = lambda said, logged: run.warned.extend(said)
+    churn._write_page(run, done.segments)
+    assert run.warned == ["report.html: could not be made of segments.json: no fonts"]
+    assert "report.html was not made" in caplog.text
 
 
 def test_what_takes_no_part_is_named_with_the_reason(done: Done) -> None:

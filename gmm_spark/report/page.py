@@ -1,0 +1,506 @@
+"""`report.html`: what a segmentation found, for people who act on it, as one file without requests.
+
+It needs the extra `report` (Altair, vl-convert-python, jinja2); this module is there without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from gmm_spark.engine.scoring import NOISE
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.report import page_tables as tables
+from gmm_spark.report.column_words import readable
+from gmm_spark.report.page_tables import Table
+from gmm_spark.report.page_template import TEMPLATE
+from gmm_spark.report.segment_words import choice_words
+from gmm_spark.report.segments import CategoryProfile, Column, Segment, Segments
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# More columns have no chart of their own, only their tables; so many are open at first.
+_CHARTS, _OPEN = 12, 3
+# Rows of the two heat maps, differences of a segment.
+_HEAT_ROWS, _DIFFERENCES = 32, 8
+# Said where packages are missing.
+INSTALL = "it needs {}, not installed here: pip install 'gmm_spark[report]'"
+# The Vega-Lite of the script and the pictures: charts of an older Altair are of it too.
+_VEGA_LITE = "6.4"
+_MODULES = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart: its Vega-Lite as text for a script, and the same as SVG for where none runs."""
+
+    specification: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with what it shows, how to read it, what to do about it, and its numbers."""
+
+    title: str
+    shows: str
+    read: str = ""
+    act: str = ""
+    picture: Picture | None = None
+    tables: list[Table] = field(default_factory=list)
+    # Tables that are open, where there is no chart to be looked at instead.
+    is_open: bool = False
+    folded: bool | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    id: str
+    title: str
+    words: list[str]
+    figures: list[Figure]
+
+
+def missing_packages() -> list[str]:
+    """The packages of the extra `report` that are not installed."""
+    return [package for module, package in _MODULES.items() if find_spec(module) is None]
+
+
+def page_of(segments: Segments) -> str:
+    """The page of a segmentation as the text of one HTML file, the same for the same segments.
+
+    It asks for nothing from anywhere, and has nothing but what is in `segments`. Raises
+    ConfigurationError where the extra `report` is not installed.
+    """
+    if missing := missing_packages():
+        raise ConfigurationError(f"report.html: {INSTALL.format(', '.join(missing))}")
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    text: str = environment.from_string(TEMPLATE).render(
+        found=segments,
+        cards=[_card(one) for one in segments.segments],
+        lead=_lead(segments),
+        sections=_sections(segments),
+        bundle=_bundle(),
+        number_of=tables.number_of,
+    )
+    return text
+
+
+def _charts() -> ModuleType:
+    from gmm_spark.report import page_charts
+
+    return page_charts
+
+
+@cache
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, without anything to fetch."""
+    import vl_convert
+
+    found: str = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed;", vl_version=_VEGA_LITE
+    )
+    if "</script" in found.lower() or "<!--" in found:
+        raise ConfigurationError(
+            "report: this version of vl-convert-python has a script that ends the page's own: "
+            "install the one of gmm_spark[report]"
+        )
+    return found
+
+
+def _picture(chart: Any) -> Picture:
+    import vl_convert
+
+    specification = _charts().specification(chart)
+    # Room for letters that are wider in the reader's font than in the one they are measured in.
+    padded = {**specification, "padding": {"left": 30, "right": 10, "top": 5, "bottom": 5}}
+    svg: str = vl_convert.vegalite_to_svg(padded, vl_version=_VEGA_LITE)
+    text = json.dumps(specification, separators=(",", ":"), allow_nan=False, sort_keys=True)
+    # A text within it ends no script.
+    return Picture(text.replace("<", "\\u003c"), svg)
+
+
+def _card(segment: Segment) -> tuple[Segment, list[str]]:
+    """A segment, and what its line says of it beside the name."""
+    said = segment.words.removeprefix(segment.name).removeprefix(": ")
+    return segment, said.split("; ")
+
+
+def _lead(found: Segments) -> list[str]:
+    """What was found, in two or three sentences."""
+    real = [one for one in found.segments if one.segment != NOISE]
+    said = []
+    for i, outcome in enumerate(found.outcomes):
+        known = [(one.outcomes[i].value, one) for one in real if one.outcomes[i].value is not None]
+        if outcome.value is None or not known:
+            continue
+        cells = tables.outcome_cells(outcome)
+        low, high = min(known, key=_first), max(known, key=_first)
+        whole, least, most = [c.text for c in cells([outcome.value, low[0], high[0]])]
+        sentence = f"{outcome.words} is {whole} of all {found.noun}"
+        if outcome.kind != "rate":
+            sentence = f"{outcome.words} is {whole} on average"
+        if low[1] is not high[1]:
+            sentence += f": {most} in “{high[1].name}”, the most, and {least} in “{low[1].name}”"
+        said.append(_capital(f"{sentence}."))
+    money = found.value
+    if money is not None and money.at_risk is not None:
+        at_risk, total = [c.text for c in tables.figures([money.at_risk, money.total], 1.0)]
+        said.append(f"{at_risk} of {total} {_money(found)} are at risk.")
+    if found.rows.without_segment:
+        said.append(
+            f"{found.rows.without_segment:,} {found.noun} have gaps that were skipped, and no "
+            "segment."
+        )
+    return said
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _money(found: Segments) -> str:
+    """The column of money in words."""
+    return "" if found.value is None else readable(found.value.column)
+
+
+def _first(pair: tuple[Any, Any]) -> Any:
+    return pair[0]
+
+
+def _present(*found: Table | None) -> list[Table]:
+    return [one for one in found if one is not None and one.rows]
+
+
+def _sections(found: Segments) -> list[Section]:
+    listed = [
+        _outcomes(found),
+        _differences(found),
+        _profile(found),
+        _distributions(found),
+        _membership(found),
+        _outliers(found),
+        _choice(found),
+        _fit(found),
+        _preparation(found),
+    ]
+    return [one for one in listed if one is not None]
+
+
+def _outcomes(found: Segments) -> Section | None:
+    figures = []
+    for i, outcome in enumerate(found.outcomes):
+        figures.append(
+            Figure(
+                _capital(f"{outcome.words} by segment"),
+                f"The {outcome.kind} of {outcome.words} in every segment, corrected for "
+                f"{found.noun} counted to the wrong one. The dashed line is all {found.noun}.",
+                "The point is the estimate; the bar is its 95 % interval: made in this way, it "
+                "holds the true figure 95 times of 100. Segments whose bars do not overlap differ.",
+                "Begin where the figure is far from the line and the bar is short. A bar across "
+                "the line: no reason to treat that segment otherwise than all. Where segments "
+                "overlap and the figure as counted, in the table, is far off, act by the latter.",
+                _picture(_charts().outcome_chart(found, i)),
+                [tables.outcome_table(found, i)],
+            )
+        )
+    money = tables.value_table(found, _money(found))
+    if money is not None and found.value is not None:
+        is_at_risk = found.value.outcome is not None
+        figures.append(
+            Figure(
+                _capital(
+                    f"{_money(found)} at risk" if is_at_risk else f"{_money(found)} by segment"
+                ),
+                f"The {_money(found)} of a segment times its rate of {found.value.outcome}: "
+                "what is lost where its members leave at that rate, whatever their value."
+                if is_at_risk
+                else f"The {_money(found)} of every segment.",
+                "A longer bar is more to lose; the line is its 95 % interval, by that of the rate."
+                if is_at_risk
+                else "",
+                "Begin with the longest bars: few segments often hold most of what is at risk."
+                if is_at_risk
+                else "",
+                _picture(_charts().value_chart(found)) if is_at_risk else None,
+                [money],
+                is_open=not is_at_risk,
+            )
+        )
+    return Section("outcomes", "What happens in the segments", [], figures) if figures else None
+
+
+def _differences(found: Segments) -> Section:
+    figures = [
+        Figure(
+            f"{tables.number_of(one.segment)}: {one.name}",
+            "",
+            tables=[tables.differences_table(found, one, _DIFFERENCES)],
+            is_open=True,
+        )
+        for one in found.segments
+        if one.sets_apart
+    ]
+    words = [
+        "What each segment has more of (+) or less of (-) than all others, the largest effects "
+        "first.",
+        "An effect of +1 says that everybody in the segment has more than "
+        "everybody else, 0 that there is no difference; 0.15 is small, 0.33 medium, 0.47 large. Of "
+        "a value of a category it is the difference of the shares.",
+        "Take the first lines as the portrait of the segment, and write an offer, or "
+        "a question to ask, for that portrait. What goes together need not be a cause.",
+    ]
+    return Section("differences", "What sets each segment apart", words, figures)
+
+
+def _effect(found: Segments, column: str) -> float:
+    """The largest effect that a column has in any segment."""
+    return max(
+        (abs(d.effect) for one in found.segments for d in one.sets_apart if d.column == column),
+        default=0.0,
+    )
+
+
+def _by_effect(found: Segments) -> list[Column]:
+    return sorted(found.columns, key=lambda column: -_effect(found, column.name))
+
+
+def _profile(found: Segments) -> Section | None:
+    columns = _by_effect(found)
+    numbers = [one for one in columns if one.kind != "category"]
+    figures = []
+    if numbers:
+        shown = numbers[:_HEAT_ROWS]
+        figures.append(
+            Figure(
+                "Numbers, in standard units",
+                f"How far the mean of a segment is from that of all {found.noun}, in standard "
+                "deviations of all, for every column; those that tell segments apart most, first.",
+                "Blue is less than the whole, red is more, grey is about the same; beyond 1 is "
+                "far. Point at a cell for the means in your own units.",
+                "Look down a column for what a segment is like, along a row for where to find who "
+                "has much of something.",
+                _picture(_charts().heat_chart(found, shown)),
+                [tables.heat_table(found, numbers)],
+            )
+        )
+    values = _values(found, [one for one in columns if one.kind == "category"])
+    if values:
+        figures.append(
+            Figure(
+                "Categories, shares in %",
+                "How much of every segment has a value, and how much of all.",
+                "The stronger the colour, the more. Compare a cell with the one under “all”: where "
+                "they are the same, the value says nothing of that segment.",
+                "A value that nearly all of a segment has, and few others, finds its members "
+                "without any model.",
+                _picture(_charts().shares_chart(found, values)),
+                [tables.shares_table(found, [one for one in columns if one.kind == "category"])],
+            )
+        )
+    words = [
+        "0, 1, ... are: "
+        + "; ".join(f"{tables.number_of(one.segment)} {one.name}" for one in found.segments)
+        + "."
+    ]
+    return Section("profile", "What the segments are like", words, figures) if figures else None
+
+
+def _values(found: Segments, columns: Sequence[Column]) -> list[tuple[Column, str]]:
+    """The values of categories that have a row of the heat map."""
+    listed = []
+    for column in columns:
+        own = tables.profile_of(found.whole.profile, column.name)
+        if isinstance(own, CategoryProfile):
+            values = [one.value for one in own.values]
+            # Of two the one says what the other does.
+            if len(values) == 2 and not own.other:
+                values = values[1:]
+            listed += [(column, value) for value in values[: _charts().MOST_VALUES]]
+    return listed[:_HEAT_ROWS]
+
+
+def _distributions(found: Segments) -> Section | None:
+    figures = []
+    for i, column in enumerate(_by_effect(found)):
+        is_category = column.kind == "category"
+        own = (
+            [tables.category_table(found, column)]
+            if is_category
+            else _present(
+                tables.number_table(found, column), tables.distribution_table(found, column)
+            )
+        )
+        has_picture = i < _CHARTS and (is_category or column.edges is not None)
+        chart = _charts().category_chart if is_category else _charts().number_chart
+        figures.append(
+            Figure(
+                tables.column_title(column),
+                "The share of every value in each segment."
+                if is_category
+                else "How many of each segment have how much; the line is the median: half have no "
+                "more.",
+                "Compare the lengths of one colour down the bars."
+                if is_category
+                else "High bars are frequent values. The intervals are the same in all rows; the "
+                "first and last take what lies beyond. The heights compare within a row.",
+                "Where two segments look the same, this column does not tell them apart."
+                if is_category
+                else "Choose a limit, say for an offer, where the bars of one segment end and "
+                "those of the others begin; where they overlap, no limit parts them.",
+                _picture(chart(found, column)) if has_picture else None,
+                own,
+                folded=i >= _OPEN,
+            )
+        )
+    words = [
+        "Column by column; those that tell segments apart most, first.",
+        f"Figures of quantiles: {found.quantiles}.",
+    ]
+    return Section("distributions", "Distributions", words, figures) if figures else None
+
+
+def _membership(found: Segments) -> Section:
+    figures = [
+        Figure(
+            "How sure it is",
+            f"The {found.noun} of every segment by the probability that they are in it.",
+            "A long last part (95 to 100 %): the segment stands by itself. Long first parts: it "
+            "blends into others, and its members are in it by a narrow margin.",
+            "Where it matters who gets an offer, take those of a probability above 80 %, and treat "
+            "those between two segments as either.",
+            _picture(_charts().membership_chart(found)),
+            [tables.membership_table(found)],
+        )
+    ]
+    if all(one.probabilities for one in found.membership.segments):
+        figures.append(
+            Figure(
+                "Who is mixed with whom",
+                "The mean probabilities, in %, of all segments for the members of each.",
+                "A row is the members of one segment; away from the diagonal is where else they "
+                "may be.",
+                "Two segments that are much mixed can get one treatment.",
+                _picture(_charts().mixing_chart(found)),
+                [tables.mixing_table(found)],
+            )
+        )
+    return Section("membership", f"How mixed the {found.noun} are", [], figures)
+
+
+def _outliers(found: Segments) -> Section | None:
+    table = tables.outliers_table(found)
+    if table is None or found.outliers is None:
+        return None
+    own = found.outliers
+    figure = Figure(
+        "Outliers by segment",
+        f"{found.noun.capitalize()} that the model finds improbable: {own.rows:,}, "
+        f"{tables.percent(own.share)} of all.",
+        "A long bar: many of the segment fit it badly.",
+        "Look at some of them, by the scores: errors in the data, or a kind of its own?",
+        _picture(_charts().outliers_chart(found)),
+        [table],
+    )
+    return Section("outliers", "Outliers", [], [figure])
+
+
+def _measure(considered: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+    """What candidates are compared by: the key, and what it is called."""
+    for key, title in [
+        ("mutualInformation", "bits of the outcome"),
+        ("columnInformation", "bits of the columns"),
+        ("heldout", "held-out rows"),
+        ("bic", "BIC"),
+        ("icl", "ICL"),
+        ("aic", "AIC"),
+    ]:
+        if any(isinstance(one.get(key), float) and one.get("k") for one in considered):
+            return key, title
+    return None
+
+
+def _choice(found: Segments) -> Section | None:
+    choice = found.choice
+    if choice is None:
+        return None
+    words = [
+        f"Segments: {choice.segments:,}; components: {choice.components:,}; structure of the "
+        f"covariances: {choice.structure}."
+    ]
+    if any("columnInformation" in one for one in choice.considered):
+        # The first line: the next has figures that are not in segments.json.
+        words += [f"{line}." for line in choice_words(found)[:1]]
+    elif choice.why:
+        words.append(f"Why these: {choice.why}.")
+    said = choice.outcome_information
+    own = _present(
+        tables.records_table("What was considered, the best first", choice.considered),
+        tables.records_table("Other optima that were met", choice.alternatives),
+        tables.records_table("By rows that did not choose", [said] if said else []),
+    )
+    measure = _measure(choice.considered)
+    picture = _picture(_charts().choice_chart(choice.considered, *measure)) if measure else None
+    figure = Figure(
+        "What was considered",
+        "Every division that was tried, by its number of segments; the diamond is the one taken.",
+        "Higher says more of the outcome, or of the columns; of AIC, BIC and ICL lower is better. "
+        "Points close to one another are as good as equal. Why each was not taken is in the table.",
+        "If another number of segments suits you better and its point is about as high, ask for "
+        "that number.",
+        picture,
+        own,
+    )
+    return Section("choice", "Why this many segments", words, [figure] if own else [])
+
+
+def _fit(found: Segments) -> Section | None:
+    fit = found.fit
+    if fit is None:
+        return None
+    words = [f"Of {fit.rows:,} rows. The fit stopped: {fit.reason}."]
+    passes = tables.passes_table(found)
+    known = [one for one in fit.passes if one.mean_log_likelihood is not None]
+    figure = Figure(
+        "Log-likelihood of every pass",
+        "How well the mixture describes a row on average, after every pass over the table.",
+        "A rise, then a flat line: the fit is done. Most of the way is gone on a sample before, so "
+        "the line may be flat from the first pass.",
+        "If it still rises at the end, allow more iterations.",
+        _picture(_charts().passes_chart(found)) if len(known) > 1 else None,
+        _present(passes, tables.criteria_table(found)),
+    )
+    return Section("fit", "How the fit went", [*words, *fit.warnings], [figure])
+
+
+def _preparation(found: Segments) -> Section | None:
+    table = tables.preparation_table(found)
+    left = found.not_described
+    words = []
+    if left:
+        listed = "; ".join(f"{name} ({why})" for name, why in left.items())
+        words.append(f"Segments are not described by: {listed}.")
+    figures = (
+        []
+        if table is None
+        else [
+            Figure(
+                "Every column",
+                "What was done with it, and why; what becomes of values that the "
+                "model has not seen.",
+                tables=[table],
+            )
+        ]
+    )
+    return Section("columns", "Columns", words, figures) if words or figures else None

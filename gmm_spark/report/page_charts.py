@@ -1,0 +1,608 @@
+"""The charts of the page, by Altair: one specification serves light, dark and print.
+
+Colours are CSS variables of the page, which the browser resolves: scales whose colours would be
+interpolated are cut into steps for that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from gmm_spark.report.page_tables import (
+    column_title,
+    day_of,
+    groups,
+    number_of,
+    profile_of,
+    range_of,
+    signed,
+)
+from gmm_spark.report.segments import (
+    CategoryProfile,
+    Column,
+    NumberProfile,
+    Outcome,
+    Segments,
+)
+from gmm_spark.report.text import number, numbers, percent
+
+# Pixels of a picture that is not fitted to a screen, and what its labels at the left take of it.
+_WIDE, _LABELS, _LONG_LABELS = 700, 195, 250
+_ROW, _LINE = 46, 13
+# More values of a category than there are colours are counted with the others.
+MOST_VALUES = 7
+_NO_GAIN = 0.002
+_UNITS = [-1.5, -0.9, -0.3, 0.3, 0.9, 1.5]
+_SHARES = [0.1, 0.25, 0.4, 0.6, 0.75, 0.9]
+_DIVERGING = [f"var(--d{i})" for i in range(7)]
+_SEQUENTIAL = [f"var(--s{i})" for i in range(7)]
+_CATEGORIES = [f"var(--c{i})" for i in range(MOST_VALUES)]
+
+Rows = list[dict[str, Any]]
+
+
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """A chart as Vega-Lite, in the page's colours."""
+    found: dict[str, Any] = chart.to_dict()
+    found.pop("$schema")
+    found["background"] = None
+    found["config"] = {
+        "aria": False,
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": None},
+        "text": {"color": "var(--ink)"},
+        "axis": {
+            "labelColor": "var(--ink)",
+            "titleColor": "var(--soft)",
+            "titleFontWeight": "normal",
+            "gridColor": "var(--line)",
+            "domainColor": "var(--line)",
+            "tickColor": "var(--line)",
+            "labelFontSize": 11,
+            "labelPadding": 8,
+            "titleFontSize": 12,
+            "labelLimit": (found.get("usermeta") or {}).get("labels", _LABELS) - 14,
+        },
+        "legend": {
+            "labelColor": "var(--ink)",
+            "titleColor": "var(--soft)",
+            "titleFontWeight": "normal",
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "orient": "bottom",
+            "columns": 3,
+            "labelLimit": 200,
+        },
+    }
+    return found
+
+
+def _labels(found: Segments) -> list[str]:
+    return [f"{number_of(one.segment)}: {one.name}" for one in found.segments]
+
+
+def _in_lines() -> dict[str, Any]:
+    """Names over several lines, a part a line."""
+    parts = "split(datum.label, ', ')"
+    return {
+        "title": None,
+        "labelExpr": parts,
+        "labelLineHeight": _LINE,
+        "labelOffset": _centred(f"length({parts})"),
+    }
+
+
+def _segment_axis(field: str = "label") -> alt.Y:
+    axis = alt.Axis(grid=False, ticks=False, domain=False, **_in_lines())
+    return alt.Y(f"{field}:N", sort=None, axis=axis)
+
+
+def _sized(chart: Any, rows: int, height: int = _ROW, labels: int = _LABELS) -> Any:
+    """In rows of so many pixels; the page takes from its width what labels need."""
+    sized = chart.properties(width=_WIDE - labels, height=rows * height)
+    return sized.properties(usermeta={"labels": labels})
+
+
+def outcome_chart(found: Segments, position: int) -> Any:
+    """Estimates and intervals of an outcome, with that of all rows as a line."""
+    outcome = found.outcomes[position]
+    rows = []
+    for label, one in zip(_labels(found), found.segments, strict=True):
+        own = one.outcomes[position]
+        rows.append(
+            {
+                "label": label,
+                "value": own.value,
+                "low": own.low,
+                "high": own.high,
+                "all": outcome.value,
+                outcome.kind: _said(outcome, own.value),
+                "interval": f"{_said(outcome, own.low)} to {_said(outcome, own.high)}",
+            }
+        )
+    return _estimates(
+        rows,
+        f"{outcome.words}, {outcome.kind}",
+        "%" if outcome.kind == "rate" else "~s",
+        [outcome.kind, "interval"],
+    )
+
+
+def _said(outcome: Outcome, value: float | None) -> str:
+    return percent(value) if outcome.kind == "rate" else number(value, 0.0)
+
+
+def value_chart(found: Segments) -> Any:
+    """What is at risk in every segment, with intervals."""
+    rows = []
+    for label, one in zip(_labels(found), found.segments, strict=True):
+        own = one.value
+        if own is not None:
+            rows.append(
+                {
+                    "label": label,
+                    "value": own.at_risk,
+                    "low": own.at_risk_low,
+                    "high": own.at_risk_high,
+                    "all": None,
+                    "at risk": number(own.at_risk, 1.0),
+                    "interval": f"{number(own.at_risk_low)} to {number(own.at_risk_high)}",
+                }
+            )
+    return _estimates(rows, "at risk", "~s", ["at risk", "interval"], bars=True)
+
+
+def _estimates(rows: Rows, title: str, form: str, tooltip: list[str], bars: bool = False) -> Any:
+    base = alt.Chart(alt.Data(values=rows)).encode(y=_segment_axis())
+    axis = alt.Axis(format=form, tickCount=5, title=title)
+    x = alt.X("value:Q", scale=alt.Scale(zero=True), axis=axis)
+    shown = [alt.Tooltip("label:N", title="segment"), *(alt.Tooltip(f"{t}:N") for t in tooltip)]
+    layers = []
+    if bars:
+        layers.append(base.mark_bar(color="var(--s2)", height=18).encode(x=x, tooltip=shown))
+    elif any(row["all"] is not None for row in rows):
+        layers.append(
+            base.mark_rule(color="var(--soft)", strokeDash=[4, 3]).encode(
+                x=alt.X("all:Q"), y=alt.value(0), y2=alt.value("height")
+            )
+        )
+    layers.append(
+        base.mark_rule(color="var(--accent)", strokeWidth=3).encode(
+            x=alt.X("low:Q", axis=axis), x2="high:Q", tooltip=shown
+        )
+    )
+    if not bars:
+        layers.append(
+            base.mark_point(color="var(--accent)", fill="var(--accent)", size=90, opacity=1).encode(
+                x=x, tooltip=shown
+            )
+        )
+    return _sized(alt.layer(*layers), len(rows))
+
+
+def heat_chart(found: Segments, columns: Sequence[Column]) -> Any:
+    """Means in standard units, hovered over in the user's own."""
+    rows = []
+    for column in columns:
+        whole = profile_of(found.whole.profile, column.name)
+        for one in found.segments:
+            own = profile_of(one.profile, column.name)
+            if isinstance(own, NumberProfile) and isinstance(whole, NumberProfile):
+                unit = own.standard_units
+                rows.append(
+                    {
+                        "column": column_title(column),
+                        "segment": number_of(one.segment),
+                        "unit": unit,
+                        "name": one.name,
+                        "text": signed(unit, 1),
+                        "mean": _in_units(column, own.mean),
+                        "all": _in_units(column, whole.mean),
+                    }
+                )
+    return _heat(rows, _UNITS, _DIVERGING, ["mean", "all"], "abs(datum.unit) > 0.9")
+
+
+def _in_units(column: Column, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return day_of(value) if column.kind == "date" else number(value, 0.0)
+
+
+def shares_chart(found: Segments, values: Sequence[tuple[Column, str]]) -> Any:
+    """Shares of values of categories by segment, and of all rows."""
+    rows = []
+    for column, value in values:
+        for number_, name, profile in groups(found):
+            own = profile_of(profile, column.name)
+            if isinstance(own, CategoryProfile):
+                share = next(one.share for one in own.values if one.value == value)
+                rows.append(
+                    {
+                        "column": f"{column.words}: {value}",
+                        "segment": number_,
+                        "unit": share,
+                        "name": name,
+                        "text": "" if share is None else f"{100 * share:.0f}",
+                        "share": percent(share),
+                    }
+                )
+    return _heat(rows, _SHARES, _SEQUENTIAL, ["share"], "datum.unit >= 0.6")
+
+
+def _heat(
+    rows: Rows,
+    steps: list[float],
+    colours: list[str],
+    tooltip: list[str],
+    is_strong: str,
+    by: str = "column",
+) -> Any:
+    """Cells by row and segment, coloured by `unit` in steps, with its text."""
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X(
+            "segment:N",
+            sort=None,
+            axis=alt.Axis(orient="top", labelAngle=0, title="segment", domain=False, ticks=False),
+        ),
+        y=alt.Y(
+            f"{by}:N",
+            sort=None,
+            axis=alt.Axis(
+                domain=False, ticks=False, **({"title": None} if by == "column" else _in_lines())
+            ),
+        ),
+    )
+    colour = alt.Color(
+        "unit:Q", scale=alt.Scale(type="threshold", domain=steps, range=colours), legend=None
+    )
+    shown = [
+        alt.Tooltip(f"{by}:N", title=by if by == "column" else "segment"),
+        alt.Tooltip("name:N", title="segment" if by == "column" else "other"),
+        *(alt.Tooltip(f"{t}:N") for t in tooltip),
+    ]
+    cells = base.mark_rect(stroke="var(--paper)", strokeWidth=1).encode(color=colour, tooltip=shown)
+    text = base.mark_text(fontSize=11).encode(
+        text="text:N",
+        color=alt.condition(is_strong, alt.value("var(--strong)"), alt.value("var(--weak)")),
+        tooltip=shown,
+    )
+    kinds = len({row[by] for row in rows})
+    if by == "column":
+        return _sized(alt.layer(cells, text), kinds, 24, _LONG_LABELS)
+    return _sized(alt.layer(cells, text), kinds)
+
+
+def mixing_chart(found: Segments) -> Any:
+    """Mean probabilities of all segments over the rows of each."""
+    rows = []
+    for label, own in zip(_labels(found), found.membership.segments, strict=True):
+        for other, probability in zip(found.segments, own.probabilities, strict=False):
+            rows.append(
+                {
+                    "label": label,
+                    "segment": number_of(other.segment),
+                    "name": other.name,
+                    "unit": probability,
+                    "text": "" if probability is None else f"{100 * probability:.0f}",
+                    "mean probability": percent(probability),
+                }
+            )
+    return _heat(
+        rows,
+        _SHARES,
+        _SEQUENTIAL,
+        ["mean probability"],
+        "datum.unit >= 0.6",
+        by="label",
+    )
+
+
+def membership_chart(found: Segments) -> Any:
+    """Shares of the rows of a segment by their largest probability."""
+    edges = found.membership.edges
+    ranges = [range_of(a, b) for a, b in pairwise(edges)]
+    rows = [
+        {"label": label, "sure": sure, "order": i, "share": share, "text": percent(share)}
+        for label, one in zip(_labels(found), found.membership.segments, strict=True)
+        for i, (sure, share) in enumerate(zip(ranges, one.shares, strict=False))
+    ]
+    colours = [_SEQUENTIAL[round(6 * i / max(1, len(ranges) - 1))] for i in range(len(ranges))]
+    return _stacked(rows, "sure", ranges, colours, "probability of its segment")
+
+
+def category_chart(found: Segments, column: Column) -> Any:
+    """Shares of the values of a category, stacked, a bar a segment."""
+    rows = []
+    values = [one.value for one in _category(found, column).values[:MOST_VALUES]]
+    for number_, name, profile in groups(found):
+        own = profile_of(profile, column.name)
+        if not isinstance(own, CategoryProfile):
+            continue
+        label = f"all {found.noun}" if number_ == "all" else f"{number_}: {name}"
+        for i, one in enumerate(own.values):
+            if i < MOST_VALUES and one.share is not None:
+                rows.append(
+                    {
+                        "label": label,
+                        "value": one.value,
+                        "order": i,
+                        "share": one.share,
+                        "text": percent(one.share),
+                    }
+                )
+    return _stacked(rows, "value", values, _CATEGORIES[: len(values)], column.words)
+
+
+def _category(found: Segments, column: Column) -> CategoryProfile:
+    own = profile_of(found.whole.profile, column.name)
+    if not isinstance(own, CategoryProfile):
+        raise TypeError(f"{column.name} is no category")
+    return own
+
+
+def _stacked(rows: Rows, field: str, kinds: list[str], colours: list[str], title: str) -> Any:
+    colour = alt.Color(
+        f"{field}:N",
+        title=title,
+        sort=None,
+        scale=alt.Scale(domain=kinds, range=colours),
+        legend=alt.Legend(symbolLimit=0),
+    )
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(stroke="var(--paper)", strokeWidth=1)
+        .encode(
+            y=_segment_axis(),
+            x=alt.X(
+                "share:Q",
+                stack="zero",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%", tickCount=5, title="share of the segment"),
+            ),
+            color=colour,
+            order="order:Q",
+            tooltip=[
+                alt.Tooltip("label:N", title="segment"),
+                alt.Tooltip(f"{field}:N", title=title),
+                alt.Tooltip("text:N", title="share"),
+            ],
+        )
+    )
+    return _sized(chart, len({row["label"] for row in rows}))
+
+
+def number_chart(found: Segments, column: Column) -> Any:
+    """The distribution of a number in every segment, a row of bars each, with its median.
+
+    Intervals are shown equally wide: of values that range widely they are those of logarithms.
+    """
+    edges = column.edges or []
+    bars: Rows = []
+    middles: Rows = []
+    names: list[list[str]] = []
+    for number_, name, profile in groups(found):
+        own = profile_of(profile, column.name)
+        if not isinstance(own, NumberProfile) or own.distribution is None:
+            continue
+        label = f"all {found.noun}" if number_ == "all" else f"{number_}: {name}"
+        base, highest = len(names) + 0.95, max(own.distribution) or 1.0
+        for i, share in enumerate(own.distribution):
+            if share > 0:
+                bars.append(
+                    {
+                        "label": label,
+                        "from": i,
+                        "to": i + 1,
+                        "base": base,
+                        "top": base - 0.85 * share / highest,
+                        "share": percent(share),
+                        "interval": _interval(column, edges, i),
+                    }
+                )
+        if own.quantiles is not None:
+            median = own.quantiles.p50
+            middles.append(
+                {
+                    "label": label,
+                    "base": base,
+                    "top": base - 0.85,
+                    "middle": float(np.interp(median, edges, range(len(edges)))),
+                    "median": _in_units(column, median),
+                }
+            )
+        names.append(label.split(", "))
+    segment = alt.Tooltip("label:N", title="segment")
+    x_scale = alt.Scale(domain=[0, len(edges) - 1], nice=False)
+    y = alt.Y(
+        "base:Q",
+        scale=alt.Scale(domain=[0, len(names)], reverse=True, nice=False),
+        axis=_rows_axis(names),
+    )
+    shown = (
+        alt.Chart(alt.Data(values=bars))
+        .mark_rect(color="var(--s3)", stroke="var(--paper)", strokeWidth=0.5)
+        .encode(
+            x=alt.X("from:Q", scale=x_scale, axis=_edges_axis(column, edges)),
+            x2="to:Q",
+            y=y,
+            y2="top:Q",
+            tooltip=[segment, alt.Tooltip("interval:N"), alt.Tooltip("share:N")],
+        )
+    )
+    medians = (
+        alt.Chart(alt.Data(values=middles))
+        .mark_rule(color="var(--accent)", strokeWidth=2)
+        .encode(x=alt.X("middle:Q"), y=y, y2="top:Q", tooltip=[segment, alt.Tooltip("median:N")])
+    )
+    return _sized(alt.layer(shown, medians), len(names))
+
+
+def _of_whole_numbers(edges: Sequence[float]) -> bool:
+    """Whether every interval is one whole number, with it in the middle."""
+    return all(b - a == 1 for a, b in pairwise(edges)) and edges[0] % 1 == 0.5
+
+
+def _interval(column: Column, edges: Sequence[float], i: int) -> str:
+    if _of_whole_numbers(edges):
+        return f"{edges[i] + 0.5:,.0f}"
+    return f"{_in_units(column, edges[i])} to {_in_units(column, edges[i + 1])}"
+
+
+def _edges_axis(column: Column, edges: Sequence[float]) -> alt.Axis:
+    """An axis of the intervals' numbers, with the values that they stand for."""
+    last = len(edges) - 1
+    if _of_whole_numbers(edges):
+        step = max(1, round(last / 6))
+        texts = {i + 0.5: f"{edges[i] + 0.5:,.0f}" for i in range(0, last, step)}
+    else:
+        ticks = sorted({round(i * last / 4) for i in range(5)})
+        values = [edges[i] for i in ticks]
+        said = [day_of(v) for v in values] if column.kind == "date" else numbers(values, 0.0)
+        texts = dict(zip(ticks, said, strict=True))
+    return alt.Axis(
+        values=list(texts), labelExpr=_by_value(texts), title=column_title(column), grid=False
+    )
+
+
+def _rows_axis(names: Sequence[list[str]]) -> alt.Axis:
+    """Names of rows in their middle, on an axis of numbers."""
+    texts = {i + 0.5: lines for i, lines in enumerate(names)}
+    return alt.Axis(
+        values=list(texts),
+        labelExpr=_by_value(texts),
+        title=None,
+        grid=False,
+        ticks=False,
+        domain=False,
+        labelLineHeight=_LINE,
+        labelOffset=_centred("length({})".format(_by_value(texts, "[]"))),
+    )
+
+
+def _by_value(texts: Mapping[Any, Any], otherwise: str = "''") -> str:
+    """An expression for the texts of an axis; JSON is what expressions take for a text."""
+    return (
+        "".join(f"datum.value == {value} ? {json.dumps(text)} : " for value, text in texts.items())
+        + otherwise
+    )
+
+
+def _centred(lines: str) -> Any:
+    """Labels of several lines moved up, so that their middle is at the tick."""
+    tests = [{"test": f"{lines} == {n}", "value": -_LINE * (n - 1) / 2} for n in (2, 3, 4)]
+    return {"condition": tests, "value": 0}
+
+
+def outliers_chart(found: Segments) -> Any:
+    own = [] if found.outliers is None else found.outliers.segments
+    names = dict(zip([one.segment for one in found.segments], _labels(found), strict=True))
+    rows = [
+        {
+            "label": names.get(one.segment, number_of(one.segment)),
+            "share": one.share,
+            "text": percent(one.share),
+            "outliers": f"{one.rows:,}",
+        }
+        for one in own
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(color="var(--accent)", height=18)
+        .encode(
+            y=_segment_axis(),
+            x=alt.X("share:Q", axis=alt.Axis(format="%", tickCount=5, title="share of outliers")),
+            tooltip=[
+                alt.Tooltip("label:N", title="segment"),
+                alt.Tooltip("outliers:N"),
+                alt.Tooltip("text:N", title="share"),
+            ],
+        )
+    )
+    return _sized(chart, len(rows))
+
+
+def choice_chart(considered: Sequence[dict[str, Any]], measure: str, title: str) -> Any:
+    """What was considered, by number of segments; the first is what was taken."""
+    rows = [
+        {
+            "k": one["k"],
+            "value": one[measure],
+            "structure": str(one.get("covarianceType", "")),
+            "what": "taken" if i == 0 else "considered",
+            "text": number(one[measure], 0.0),
+            "why": str(one.get("why") or ""),
+        }
+        for i, one in enumerate(considered)
+        if one.get(measure) is not None and one.get("k") is not None
+    ]
+    # Drawn last, so that nothing hides it.
+    rows.reverse()
+    kinds = ["taken", "considered"]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_point(filled=True, opacity=0.85)
+        .encode(
+            x=alt.X("k:O", axis=alt.Axis(title="segments", labelAngle=0)),
+            y=alt.Y(
+                "value:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=title, tickCount=5)
+            ),
+            color=alt.Color(
+                "what:N",
+                title=None,
+                scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--s2)"]),
+            ),
+            shape=alt.Shape("what:N", scale=alt.Scale(domain=kinds, range=["diamond", "circle"])),
+            size=alt.Size("what:O", scale=alt.Scale(domain=kinds, range=[220, 50]), legend=None),
+            tooltip=[
+                alt.Tooltip("k:O", title="segments"),
+                alt.Tooltip("text:N", title=title),
+                alt.Tooltip("structure:N"),
+                alt.Tooltip("why:N"),
+            ],
+        )
+    )
+    return _sized(chart, 1, 260, 60)
+
+
+def passes_chart(found: Segments) -> Any:
+    """The mean log-likelihood of every pass."""
+    passes = [] if found.fit is None else found.fit.passes
+    rows: Rows = [
+        {
+            "pass": one.number,
+            "value": one.mean_log_likelihood,
+            "kind": one.kind,
+            "text": str(one.mean_log_likelihood),
+        }
+        for one in passes
+        if one.mean_log_likelihood is not None
+    ]
+    values = [row["value"] for row in rows]
+    # What is smaller is the last digits of sums, and no rise or fall.
+    spare = max(0.05 * (max(values) - min(values)), _NO_GAIN)
+    domain = [min(values) - spare, max(values) + spare]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(color="var(--accent)", point={"fill": "var(--accent)", "size": 60})
+        .encode(
+            x=alt.X("pass:O", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(
+                "value:Q",
+                scale=alt.Scale(domain=domain, nice=False),
+                axis=alt.Axis(title="mean log-likelihood", tickCount=4, format=",.3f"),
+            ),
+            tooltip=[
+                alt.Tooltip("pass:O"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("text:N", title="mean log-likelihood"),
+            ],
+        )
+    )
+    return _sized(chart, 1, 200, 90)

@@ -1,0 +1,495 @@
+"""The page: its numbers are those of segments.json, it asks for nothing, names end no script."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.report import page
+from gmm_spark.report.segments import Segments
+from gmm_spark.report.text import percent
+
+pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+pytest.importorskip("jinja2")
+
+# Names that end a script, a tag, an attribute or a text of an expression.
+EVIL = "<script>alert(1)</script>"
+VALUES = ["</script><b>x</b>", 'it\'s "so", & so', "${x} {{ 7 * 7 }}"]
+NAMES = ["new, <i>high</i> bill", 'long-standing, "low" bill', "average"]
+CHARTS = 14  # 3 of outcomes and value, 2 of profiles, 4 of columns, 5 of the rest
+HEAT = "Means in standard units, less those of all"
+EDGES = {"tenure": [0.0, 10.0, 25.0, 70.0], "calls": [-0.5, 0.5, 1.5, 2.5], "since": [1e4, 2e4]}
+
+
+def found(segments: int = 3) -> Segments:
+    """A segmentation of figures drawn at random: two hold the same number by no chance."""
+    draw = np.random.default_rng(7)
+
+    def share() -> float:
+        return float(draw.uniform(0.01, 0.99))
+
+    def profile(with_units: bool) -> list[dict[str, Any]]:
+        numbers = [
+            {
+                "kind": "date" if name == "since" else "count" if name == "calls" else "number",
+                "column": name,
+                "known": share() * 1000,
+                "missing": share(),
+                "mean": share() * edges[-1],
+                "standard_deviation": share() * edges[-1],
+                "quantiles": {
+                    key: float(value)
+                    for key, value in zip(
+                        ["p05", "p25", "p50", "p75", "p95"],
+                        np.sort(draw.uniform(edges[0], edges[-1], 5)),
+                        strict=True,
+                    )
+                },
+                "standard_units": float(draw.normal()) if with_units else None,
+                "distribution": draw.dirichlet(np.ones(len(edges) - 1)).tolist(),
+            }
+            for name, edges in EDGES.items()
+        ]
+        values = draw.dirichlet(np.ones(4)).tolist()
+        category = {
+            "kind": "category",
+            "column": EVIL,
+            "known": share() * 1000,
+            "missing": 0.0,
+            "values": [{"value": v, "share": s} for v, s in zip(VALUES, values, strict=False)],
+            "other": values[3],
+        }
+        return [*numbers, category]
+
+    def outcome(name: str, scale: float) -> dict[str, Any]:
+        low, value, high = np.sort(draw.uniform(0.01, 0.99, 3)) * scale
+        return {
+            "outcome": name,
+            "rows": int(draw.integers(100, 1000)),
+            "estimate": "BCH",
+            "value": value,
+            "standard_error": share(),
+            "low": low,
+            "high": high,
+            "lift": share() * 3,
+            "posterior": share() * scale,
+            "posterior_low": 0.0,
+            "posterior_high": 1.0,
+            "raw": share() * scale,
+        }
+
+    listed = [
+        {
+            "segment": number,
+            "name": NAMES[number],
+            "name_parts": [],
+            "words": f"{NAMES[number]}: 1,234 customers (12.3 %); left 45.6 % (40.0 to 50.0)",
+            "size": share() * 1000,
+            "share": share(),
+            "rows": int(draw.integers(100, 1000)),
+            "profile": profile(True),
+            "sets_apart": [
+                {"column": "tenure", "effect": share(), "standardised": share(),
+                 "segment": share() * 70, "rest": share() * 70, "words": "tenure"},
+                {"column": EVIL, "value": VALUES[0], "effect": -share(), "segment": share(),
+                 "rest": share(), "words": "category"},
+            ],
+            "outcomes": [outcome("left", 1.0), outcome("spent", 500.0)],
+            "value": {
+                key: share() * (1 if "share" in key else 10000)
+                for key in ["total", "share", "mean", "at_risk", "at_risk_low", "at_risk_high",
+                            "at_risk_share"]
+            },
+        }
+        for number in range(segments)
+    ]  # fmt: skip
+    considered = [
+        {"k": k, "components": k + 1, "covarianceType": "full", "covarianceFloor": None,
+         "mutualInformation": share(), "columnInformation": share(),
+         "stability": None if k == 3 else share(), "why": EVIL}
+        for k in (3, 2, 4)
+    ]  # fmt: skip
+    return Segments.model_validate(
+        {
+            "version": "1.0",
+            "made_by": "gmm_spark 0.1.0",
+            "noun": "customers",
+            "rows": {"total": 5432, "with_segment": 5321, "without_segment": 111, "weight": 5321},
+            "columns": [
+                {"name": name, "words": name, "in_model": True, "describes_a_person": False,
+                 "kind": {"since": "date", "calls": "count"}.get(name, "number"), "edges": edges}
+                for name, edges in EDGES.items()
+            ]
+            + [{"name": EVIL, "words": "script alert 1 script", "kind": "category",
+                "in_model": True, "describes_a_person": False}],
+            "not_described": {"<b>id</b>": "an identifier"},
+            "outcomes": [
+                {"name": "left", "words": "left", "kind": "rate", "value": 0.271, "missing": 3},
+                {"name": "spent", "words": "spent", "kind": "mean", "value": 234.5, "missing": 0},
+            ],
+            "value": {"column": "bill", "total": 98765.4, "missing": 0, "outcome": "left",
+                      "at_risk": 23456.7},
+            "segments": listed,
+            "whole": {"profile": profile(False)},
+            "membership": {
+                "edges": [0.0, 0.5, 0.9, 1.0],
+                "segments": [
+                    {"segment": number, "rows": int(draw.integers(100, 1000)),
+                     "mean_probability": share(), "shares": draw.dirichlet(np.ones(3)).tolist(),
+                     "probabilities": draw.dirichlet(np.ones(segments)).tolist()}
+                    for number in range(segments)
+                ],
+            },
+            "outliers": {
+                "threshold": -12.3, "rows": 55, "share": 0.0103,
+                "segments": [{"segment": number, "rows": int(draw.integers(1, 40)),
+                              "share": share()} for number in range(segments)],
+            },
+            "quantiles": "exact",
+            "choice": {
+                "segments": segments, "components": 4, "structure": "full", "why": "the best",
+                "considered": considered,
+                "alternatives": [{"k": 3, "difference": share()}],
+                "outcome_information": {"outcome": "left", "bits": share(), "spread": share(),
+                                        "rows": 2660},
+            },
+            "fit": {
+                "log_likelihood": -54321.6, "mean_log_likelihood": -10.2, "aic": 1.1e5,
+                "bic": 1.2e5, "icl": 1.3e5, "converged": True, "reason": "converged",
+                "rows": 5321, "warnings": ["k_at_edge: <u>the best</u> k is the last"],
+                "passes": [{"number": i, "kind": "em", "mean_log_likelihood": -11 + share(),
+                            "gain": share(), "seconds": None} for i in range(3)],
+            },
+            "preparation": [{"name": EVIL, "role": "category", "reason": "text",
+                             "treatment": "as it is", "new_value": "(other)", "null": "null",
+                             "out_of_range": None}],
+            "notes": ["<u>no segment</u> is named by age"],
+        }
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: tables by caption, texts, scripts, attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[tuple[str, float | None]]]] = {}
+        self.scripts: list[tuple[str | None, str]] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self._open: list[str] = []
+        self._caption = ""
+        self._value: float | None = None
+        self._cell: list[str] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        given = dict(attrs)
+        if tag not in ("meta", "path", "rect", "line"):
+            self._open.append(tag)
+        if tag == "caption":
+            self._caption = ""
+        elif tag == "tr":
+            self.tables.setdefault(self._caption, []).append([])
+        elif tag in ("td", "th"):
+            value = given.get("data-value")
+            self._value, self._cell = None if value is None else float(value), []
+        elif tag == "script":
+            self.scripts.append((given.get("type"), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self._cell is not None:
+            self.tables[self._caption][-1].append(("".join(self._cell), self._value))
+            self._cell = None
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        inside = self._open[-1] if self._open else ""
+        if inside == "script":
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = (kind, text + data)
+        elif inside == "caption":
+            self._caption += data
+        elif self._cell is not None:
+            self._cell.append(data)
+        elif inside != "style" and "svg" not in self._open:
+            self.words.append(data)
+
+    def values(self, caption: str) -> list[list[float | None]]:
+        return [[value for _, value in row] for row in self.tables[caption][1:]]
+
+    def column(self, caption: str, head: str) -> list[float | None]:
+        place = [text for text, _ in self.tables[caption][0]].index(head)
+        return [row[place] for row in self.values(caption)]
+
+
+@pytest.fixture(scope="module")
+def segments() -> Segments:
+    return found()
+
+
+@pytest.fixture(scope="module")
+def html(segments: Segments) -> str:
+    return page.page_of(segments)
+
+
+@pytest.fixture(scope="module")
+def read(html: str) -> Page:
+    return Page(html)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from leaves(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from leaves(one)
+    else:
+        yield value
+
+
+def shown_number(text: str) -> float | None:
+    """The number that a text of a cell says; None where it is a bound or a date."""
+    if not re.fullmatch(r"[-+]?[\d,]+(\.\d+)?(e[-+]\d+)?( %)?", text):
+        return None
+    plain = float(text.removesuffix(" %").replace(",", ""))
+    return plain / 100 if text.endswith("%") else plain
+
+
+def test_every_number_of_the_tables_is_in_segments_json(read: Page, segments: Segments) -> None:
+    known = {
+        float(value)
+        for value in leaves(json.loads(segments.to_json()))
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    cells = [cell for rows in read.tables.values() for row in rows for cell in row]
+    valued = [(text, value) for text, value in cells if value is not None]
+    assert len(valued) > 250
+    assert [value for _, value in valued if value not in known] == []
+    # A figure without its value would pass unseen; the numbers of segments are heads and labels.
+    body = [cell for rows in read.tables.values() for row in rows[1:] for cell in row]
+    bare = {text for text, value in body if value is None and shown_number(text) is not None}
+    assert bare == {str(one.segment) for one in segments.segments}
+    for text, value in valued:
+        said = shown_number(text)
+        if said is not None:
+            decimals = len(text.removesuffix(" %").partition(".")[2])
+            unit = 10.0**-decimals / (100 if text.endswith("%") else 1)
+            assert abs(said - value) <= 0.5 * unit + 1e-9 * abs(value) or "e" in text, text
+
+
+def test_the_tables_have_their_numbers_in_place(read: Page, segments: Segments) -> None:
+    own = segments.segments
+    for i, (name, head) in enumerate([("left", "rate"), ("spent", "mean")]):
+        caption = f"{name} by segment"
+        outcomes = [one.outcomes[i] for one in own]
+        assert read.column(caption, head) == [o.value for o in outcomes]
+        assert read.column(caption, "95 % from") == [o.low for o in outcomes]
+        assert read.column(caption, "to") == [o.high for o in outcomes]
+        assert read.column(caption, "lift") == [o.lift for o in outcomes]
+    money = [one.value for one in own if one.value is not None]
+    assert read.column("bill by segment", "at risk") == [one.at_risk for one in money]
+    for one in own:
+        rows = read.values(f"What sets apart {one.segment}: {one.name}")
+        assert [row[1:4] for row in rows] == [[d.effect, d.segment, d.rest] for d in one.sets_apart]
+    for name in EDGES:
+        profiles = [
+            next(p for p in of.profile if p.column == name) for of in [*own, segments.whole]
+        ]
+        assert read.column(f"{name} by segment", "mean") == [p.mean for p in profiles]
+        assert read.column(f"{name} by segment", "median") == [p.quantiles.p50 for p in profiles]
+        shares = read.values(f"{name}: share of every segment in every interval")
+        assert [list(column) for column in zip(*shares, strict=True)][2:] == [
+            p.distribution for p in profiles
+        ]
+        units = {row[0][0]: [v for _, v in row[1:]] for row in read.tables[HEAT][1:]}
+        assert units[name] == [p.standard_units for p in profiles[:-1]]
+    title = f"script alert 1 script ({EVIL}): share of every value by segment"
+    category = [of.profile[-1] for of in [*own, segments.whole]]
+    assert [row[1:] for row in read.values(title)] == [
+        *([p.values[i].share for p in category] for i in range(3)),
+        [p.other for p in category],
+    ]
+    sure = segments.membership.segments
+    assert [row[-3:] for row in read.values("How sure it is")] == [one.shares for one in sure]
+    assert [row[2:] for row in read.values("Mean probabilities of all segments")] == [
+        one.probabilities for one in sure
+    ]
+    assert read.column("Outliers by segment", "outliers") == [
+        one.rows for one in segments.outliers.segments
+    ]
+    considered = segments.choice.considered
+    assert read.column("What was considered, the best first", "bits of the outcome") == [
+        one["mutualInformation"] for one in considered
+    ]
+    assert read.column("Passes over the table", "mean log-likelihood") == [
+        one.mean_log_likelihood for one in segments.fit.passes
+    ]
+    fit = segments.fit
+    assert read.column("Criteria", "value")[2:] == [fit.aic, fit.bic, fit.icl]
+
+
+def test_the_first_screen_says_what_was_found(read: Page, segments: Segments) -> None:
+    words = " ".join(" ".join(read.words).split())
+    assert "5,321 customers in 3 segments" in words
+    for one in segments.segments:
+        assert one.name in words
+        said = one.words.removeprefix(f"{one.name}: ")
+        assert all(part in words for part in said.split("; "))
+    rates = {one.outcomes[0].value: one.name for one in segments.segments}
+    most, least = max(rates), min(rates)
+    assert (
+        f"Left is 27.1 % of all customers: {percent(most)} in “{rates[most]}”, the most, and "
+        f"{percent(least)} in “{rates[least]}”."
+    ) in words
+    assert "23,457 of 98,765 bill are at risk." in words
+    assert "111 customers have gaps that were skipped" in words
+
+
+def test_charts_have_the_numbers_of_their_tables(read: Page, segments: Segments) -> None:
+    charts = [json.loads(text) for kind, text in read.scripts if kind == "application/json"]
+    assert len(charts) == read.tags.count("svg") == CHARTS
+    known = set(leaves(json.loads(segments.to_json())))
+    for chart in charts:
+        parts = [chart, *chart.get("layer", [])]
+        rows = [row for part in parts for row in part.get("data", {}).get("values", [])]
+        assert rows
+        # Beside these is where something is drawn: tops of bars, places of ticks.
+        shown = [row[key] for row in rows for key in ("value", "low", "high", "unit") if key in row]
+        assert [v for v in shown if isinstance(v, float) and v not in known] == []
+
+
+def test_nothing_is_asked_for_from_anywhere(html: str, read: Page) -> None:
+    content = [v for tag, name, v in read.attributes if (tag, name) == ("meta", "content")]
+    assert any(v and v.startswith("default-src 'none'") and "http" not in v for v in content)
+    for tag, name, value in read.attributes:
+        if name in ("href", "src", "srcset", "xlink:href", "action", "data", "poster"):
+            assert value is not None
+            assert value.startswith("#"), (tag, name, value)
+        assert not name.startswith("on"), (tag, name)
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert "url(http" not in own
+    assert "@import" not in own
+    assert {"link", "iframe", "img", "object", "embed"}.isdisjoint(read.tags)
+
+
+def test_names_end_no_tag_and_no_script(read: Page, html: str) -> None:
+    assert {"b", "i", "u"} & set(read.tags) <= {"b"}
+    assert "x" not in [word.strip() for word in read.words]
+    # One for each chart, the bundle, the page's own.
+    assert len(read.scripts) == read.tags.count("svg") + 2
+    assert not any(text.startswith("alert") for _, text in read.scripts)
+    assert EVIL not in html
+    cells = {cell for rows in read.tables.values() for row in rows for cell, _ in row}
+    assert any(EVIL in cell for cell in cells)
+    # No template is made of a value.
+    assert VALUES[2] in cells
+
+
+def test_without_a_script_each_chart_is_a_picture(html: str, read: Page) -> None:
+    chart = r'<div class="chart" role="img" aria-label="[^"]+">(.*?)</div>'
+    pictures = re.findall(chart, html, re.DOTALL)
+    assert len(pictures) == CHARTS
+    texts = []
+    for picture in pictures:
+        tree = ElementTree.fromstring(picture)
+        texts += ["".join(one.itertext()) for one in tree.iter("{http://www.w3.org/2000/svg}text")]
+    # Labels cut at their width begin with the name.
+    assert any("<i>high</i> bill" in text for text in texts)
+    # Each figure has its table after the picture, in the file itself.
+    for figure in html.split("<figure>")[1:]:
+        if 'class="chart"' in figure:
+            assert figure.index("<svg") < figure.index("<table>")
+    assert "var(--accent)" in "".join(pictures)
+
+
+def test_the_page_is_small_and_the_same_each_time(html: str, segments: Segments) -> None:
+    assert len(html.encode()) < 3_000_000
+    assert page.page_of(segments) == html
+
+
+def test_a_page_of_the_least_there_can_be(segments: Segments) -> None:
+    bare = segments.model_copy(
+        update={
+            "outcomes": [],
+            "value": None,
+            "outliers": None,
+            "choice": None,
+            "fit": None,
+            "preparation": None,
+            "notes": [],
+            "not_described": {},
+            "segments": [
+                one.model_copy(update={"outcomes": [], "value": None, "sets_apart": []})
+                for one in segments.segments
+            ],
+        }
+    )
+    read = Page(page.page_of(bare))
+    assert "How mixed the customers are" in " ".join(read.words)
+    assert "What happens in the segments" not in " ".join(read.words)
+
+
+def test_nothing_known_is_no_number(segments: Segments) -> None:
+    """Segments without rows: null wherever there is nothing to compute a figure from."""
+    text = segments.to_json()
+    content = json.loads(text)
+    empty = content["segments"][0]
+    for one in empty["outcomes"]:
+        one.update(dict.fromkeys(["value", "low", "high", "lift", "posterior", "raw"]))
+    for one in empty["profile"]:
+        if one["kind"] == "category":
+            one.update(missing=None, other=None)
+            for value in one["values"]:
+                value["share"] = None
+        else:
+            one.update(dict.fromkeys(
+                ["missing", "mean", "standard_deviation", "quantiles", "standard_units",
+                 "distribution"]
+            ))  # fmt: skip
+    content["membership"]["segments"][0].update(
+        mean_probability=None, shares=[], probabilities=[None] * 3
+    )
+    empty["value"].update(dict.fromkeys(["at_risk", "at_risk_low", "at_risk_high", "share"]))
+    for one in content["fit"]["passes"]:
+        one["mean_log_likelihood"] = None
+    found = page.page_of(Segments.model_validate(content))
+    for word in ("None", "nan", "NaN"):
+        assert not any(word in text for text in Page(found).words)
+        cells = [c for rows in Page(found).tables.values() for row in rows for c, _ in row]
+        assert word not in cells
+
+
+def test_what_is_missing_is_said(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda name: None if name == "vl_convert" else name)
+    assert page.missing_packages() == ["vl-convert-python"]
+    with pytest.raises(ConfigurationError, match=r"vl-convert-python.*pip install 'gmm_spark\[re"):
+        page.page_of(segments)
+
+
+def test_the_module_needs_no_extra() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('altair', 'jinja2', 'vl_convert'): sys.modules[name] = None\n"
+        "import gmm_spark.report.page, gmm_spark.report.page_tables\n"
+    )
+    root = Path(page.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)
