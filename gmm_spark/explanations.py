@@ -8,10 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from gmm_spark.engine.explanations import BatchExplaining
-from gmm_spark.engine.pandas_udfs import is_carried
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.output_columns import refuse_taken
-from gmm_spark.scoring import batch_scoring, numbered_fields
+from gmm_spark.scoring import batch_scoring, check_carried, numbered_fields
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
@@ -26,12 +25,7 @@ def explained(
         raise ConfigurationError(
             "explain tells the segment of a row from the runner-up, and this model has one segment"
         )
-    for field in dataset.schema:
-        if not is_carried(field.dataType):
-            raise ConfigurationError(
-                f"column {field.name!r} has type {field.dataType.simpleString()}, which cannot go "
-                "through the Python workers and back; drop it before explain"
-            )
+    check_carried(dataset, "explain")
     added = [
         T.StructField("segment", T.IntegerType()),
         T.StructField("runner_up", T.IntegerType()),

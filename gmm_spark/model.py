@@ -26,7 +26,7 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.explanations import explained
 from gmm_spark.given_parameters import assembled
-from gmm_spark.imputation import imputed
+from gmm_spark.imputation import imputed, predicted
 from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.families.categorical import split_tables
@@ -374,6 +374,51 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         check_data(dataset, (DataFrame, ParquetTable), "impute")
         draws, seed = whole("draws", draws), whole("seed", seed)
         return imputed(self, _as_frame(dataset, "impute"), draws, seed)
+
+    def predictColumns(
+        self,
+        dataset: DataFrame | ParquetTable,
+        targets: str | Sequence[str],
+        given: str | Sequence[str] | None = None,
+    ) -> DataFrame:
+        """The rows of `dataset` with what the mixture expects of some of its columns given others:
+        mixture regression, from the distribution that `impute` fills gaps from.
+
+        Given a component, a number is a linear regression on those given; which component it is,
+        what is given says in probabilities, so that the mean over components is a curve. The
+        targets need not be in the data, and are not looked at.
+
+        Of a number or a count is added
+
+        <target>_mean, <target>_sd : double, its conditional mean and standard deviation
+
+        and of a category
+
+        <target>_value : string, its most probable value, "(other)" among them
+        <target>_probability : double, of that value
+        <target>_probabilities : array<double>, of all values, in their order in `categories`
+
+        Noise says nothing of the targets. Gaps in what is given are as `missing` says: an error,
+        nulls, or integrated out.
+
+        Parameters
+        ----------
+        dataset : rows with the columns that are given; streams too
+        targets : columns of the model
+        given : columns of the model, none of them a target; None for all others, and of an empty
+            list the prediction is the mixture's own mean
+
+        Raises ConfigurationError where a target is given too, the model has no such column or none
+        by name, or an output column exists, InputDataError where what is given is missing or has
+        another type.
+        """
+        check_data(dataset, (DataFrame, ParquetTable), "predictColumns")
+        return predicted(
+            self,
+            _as_frame(dataset, "predictColumns"),
+            [targets] if isinstance(targets, str) else list(targets),
+            [given] if isinstance(given, str) else given if given is None else list(given),
+        )
 
     def explain(
         self, dataset: DataFrame | ParquetTable, *, top: int = 3, asTable: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,16 +112,33 @@ def row_columns(model: GaussianMixtureModel, names: list[str]) -> list[str]:
     return [*names, *(name for columns in model._family_columns() for name in columns.names)]
 
 
+def check_carried(dataset: DataFrame, who: str) -> None:
+    """Raise where a column cannot go through Python."""
+    for field in dataset.schema:
+        if not is_carried(field.dataType):
+            raise ConfigurationError(
+                f"column {field.name!r} has type {field.dataType.simpleString()}, which cannot go "
+                f"through the Python workers and back; drop it before {who}"
+            )
+
+
 def check_inputs(
-    model: GaussianMixtureModel, dataset: DataFrame | TableFiles, names: list[str]
+    model: GaussianMixtureModel,
+    dataset: DataFrame | TableFiles,
+    names: list[str],
+    only: Sequence[str] | None = None,
 ) -> None:
-    """Raise where the data lack an input column, or have it with another type."""
+    """Raise where the data lack an input column (of all, or of those in `only`), or have it with
+    another type."""
     if len(names) != model.numFeatures:
         raise ConfigurationError(
             f"inputCols names {len(names)} columns, the model was fitted on {model.numFeatures}"
         )
     families = model._family_columns()
     numbers, categories = [*names, *numbers_of(families)], told_apart(families)
+    if only is not None:
+        numbers = [name for name in numbers if name in only]
+        categories = [name for name in categories if name in only]
     read = [*numbers, *categories]
     if isinstance(dataset, TableFiles):
         _expect_made(model, dataset.schema.names, read)

@@ -5,20 +5,22 @@ Runs on executors: imports numpy and pyarrow alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyspark import TaskContext
 
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.columns import as_text, batch_columns
-from gmm_spark.engine.scoring import central
+from gmm_spark.engine.scoring import Gaps, central
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.families import FamilyColumns, told_apart
 from gmm_spark.mixture.imputation import Imputer
+from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.usable import extremes, refusal, unusable
 
@@ -96,6 +98,82 @@ class BatchImputing:
                 ) from None
         arrays += more
         return pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
+
+
+@dataclass(frozen=True)
+class BatchPredicting:
+    """Adds what a mixture expects of some columns given others to batches of rows, for
+    `mapInArrow`: of a number mean and standard deviation, of a category the most probable value,
+    its probability, and the probabilities of all.
+
+    `columns` are the names of what is in a batch, where they may be numbered; `names` are those of
+    a block's rows. `gaps` says what becomes of rows that lack some of what is given.
+    """
+
+    parameters: Parameters
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    families: tuple[FamilyColumns, ...]
+    targets: tuple[str, ...]
+    given: tuple[str, ...]
+    gaps: Gaps
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        imputer = Imputer(self.parameters, central(self.parameters))
+        roles = Roles(self.names[: self.parameters.d], columns=self.families)
+        places = [self.names.index(name) for name in self.given]
+        encoders = {
+            number: roles.encoders[place]
+            for number, place in enumerate(places)
+            if place in roles.encoders
+        }
+        categories = {one.name: one for own in self.families for one in own.categories}
+        for batch in batches:
+            named = batch.rename_columns(list(self.columns))
+            block = np.full((len(self.names), batch.num_rows), np.nan)
+            block[places], _ = batch_columns(named, self.given, encoders)
+            wrong = unusable(block, *extremes(block), roles.of_families)
+            if wrong:
+                raise InputDataError(refusal(wrong, self.names, batch.num_rows))
+            skipped = self._skipped(np.isnan(block[places]))
+            filled, deviations = imputer.expected(block)
+            added: list[pa.Array] = []
+            for target in self.targets:
+                place = self.names.index(target)
+                if target in categories:
+                    chances = imputer.probabilities(block, place)
+                    added += _predicted(chances, categories[target].levels, skipped)
+                else:
+                    added += [pa.array(row[place], mask=skipped) for row in (filled, deviations)]
+            arrays = [*batch.columns, *added]
+            yield pa.RecordBatch.from_arrays(arrays, [str(i) for i in range(len(arrays))])
+
+    def _skipped(self, missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which rows are skipped, (m,), by where something given is missing, (given, m)."""
+        incomplete = missing.any(axis=0)
+        if self.gaps == "marginalize":
+            return np.zeros_like(incomplete)
+        if self.gaps == "error" and incomplete.any():
+            name = self.given[int(np.flatnonzero(missing.any(axis=1))[0])]
+            raise InputDataError(
+                f"{np.count_nonzero(incomplete)} of {incomplete.size} rows have a gap, or a value "
+                f"the model has not seen, in a given column (the first in column {name!r}); "
+                "set missing='marginalize' to predict by what is known, or 'skip' for nulls"
+            )
+        return np.asarray(incomplete)
+
+
+def _predicted(chances: Array, levels: Sequence[str], skipped: NDArray[np.bool_]) -> list[pa.Array]:
+    """The most probable level, its probability, and all of them, (levels, m), row by row."""
+    size, m = chances.shape
+    level = chances.argmax(axis=0)
+    offsets = pa.array(np.arange(0, (m + 1) * size, size, dtype=np.int32))
+    every = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(chances.T).ravel()))
+    return [
+        pa.array(levels, pa.string()).take(pa.array(level, mask=skipped)),
+        pa.array(chances[level, np.arange(m)], mask=skipped),
+        pc.if_else(pa.array(skipped), None, every) if skipped.any() else every,
+    ]
 
 
 def _no_such(texts: pa.Array, like: pa.Array) -> str:

@@ -80,6 +80,15 @@ class Imputer:
             deviations[cells] = np.sqrt(np.maximum(variance, 0.0)) * self._by.scale[missing, None]
         return filled, deviations
 
+    def probabilities(self, block: Array, column: int) -> Array:
+        """Probabilities of the levels of a category, (levels, m), given what is known of the rows
+        of a block; `column` is its place there."""
+        for (family, rows_of_block), values in self._families:
+            if rows_of_block.start <= column < rows_of_block.stop:
+                own = column - rows_of_block.start
+                return family.chances(values, own, self._responsibilities(block))
+        raise ValueError(f"column {column} is no category")
+
     def drawn(self, block: Array, rng: np.random.Generator) -> Array:
         """Rows with what is missing drawn from its distribution, of the shape of `block`."""
         filled = np.array(block)

@@ -125,6 +125,12 @@ def impute(s: Session) -> Any:
 
 
 @step
+def predict_columns(s: Session) -> Any:
+    found = s.model.predictColumns(s.frame.select("x"), "y")
+    return [found.columns, found.where("y_sd > 0").count()]
+
+
+@step
 def explain(s: Session) -> Any:
     lines = s.model.explain(s.frame.select("x", "y"), asTable=True)
     columns = s.model.explain(ParquetTable(s.path("table"), columns=["x", "y"]), top=1)

@@ -184,10 +184,13 @@ class Categorical(Family):
         self, parameters: Array, column: int, responsibilities: Array
     ) -> tuple[Array, Array]:
         """The most probable level, and its probability."""
-        table = split_tables(parameters, self.levels)[column]
-        chances = table.T @ responsibilities
+        chances = self.chances(parameters, column, responsibilities)
         level = chances.argmax(axis=0)
         return level.astype(float), chances[level, np.arange(level.size)]
+
+    def chances(self, parameters: Array, column: int, responsibilities: Array) -> Array:
+        table = split_tables(parameters, self.levels)[column]
+        return np.asarray(table.T @ responsibilities)
 
     def drawn(
         self,

@@ -196,6 +196,11 @@ class Family(ABC):
         """What is put in for a missing value of a column, (n,), and how sure that is, (n,), given
         the probabilities of the components (k, n)."""
 
+    def chances(self, parameters: Array, column: int, responsibilities: Array) -> Array:
+        """The probabilities of the values of a column, (levels, n), given those of the components
+        (k, n), of a family whose values are told apart."""
+        raise NotImplementedError
+
     @abstractmethod
     def drawn(
         self,
