@@ -175,6 +175,12 @@ def _money(found: Segments) -> str:
     return "" if found.value is None else readable(found.value.column)
 
 
+def _outcome(found: Segments) -> str:
+    """The outcome that money is at risk by, in words."""
+    name = "" if found.value is None else found.value.outcome
+    return next((one.words for one in found.outcomes if one.name == name), name or "")
+
+
 def _first(pair: tuple[Any, Any]) -> Any:
     return pair[0]
 
@@ -223,7 +229,7 @@ def _outcomes(found: Segments) -> Section | None:
                 _capital(
                     f"{_money(found)} at risk" if is_at_risk else f"{_money(found)} by segment"
                 ),
-                f"The {_money(found)} of a segment times its rate of {found.value.outcome}: "
+                f"The {_money(found)} of a segment times its rate of {_outcome(found)}: "
                 "what is lost where its members leave at that rate, whatever their value."
                 if is_at_risk
                 else f"The {_money(found)} of every segment.",
@@ -366,7 +372,7 @@ def _distributions(found: Segments) -> Section | None:
         )
     words = [
         "Column by column; those that tell segments apart most, first.",
-        f"Figures of quantiles: {found.quantiles}.",
+        f"How quantiles and distributions were found: {found.quantiles}.",
     ]
     return Section("distributions", "Distributions", words, figures) if figures else None
 
@@ -421,10 +427,7 @@ def _measure(considered: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
     for key, title in [
         ("mutualInformation", "bits of the outcome"),
         ("columnInformation", "bits of the columns"),
-        ("heldout", "held-out rows"),
-        ("bic", "BIC"),
-        ("icl", "ICL"),
-        ("aic", "AIC"),
+        ("criterion", "criterion"),
     ]:
         if any(isinstance(one.get(key), float) and one.get("k") for one in considered):
             return key, title
@@ -452,12 +455,13 @@ def _choice(found: Segments) -> Section | None:
     )
     measure = _measure(choice.considered)
     picture = _picture(_charts().choice_chart(choice.considered, *measure)) if measure else None
+    better = "Higher" if measure and measure[1].startswith("bits") else "Lower"
     figure = Figure(
         "What was considered",
         "Every division that was tried, by its number of segments; the diamond is the one taken.",
-        "Higher says more of the outcome, or of the columns; of AIC, BIC and ICL lower is better. "
-        "Points close to one another are as good as equal. Why each was not taken is in the table.",
-        "If another number of segments suits you better and its point is about as high, ask for "
+        f"{better} is better; points close to one another are as good as equal. Why each was not "
+        "taken is in the table.",
+        "If another number of segments suits you better and its point is about as good, ask for "
         "that number.",
         picture,
         own,

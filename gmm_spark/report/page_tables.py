@@ -149,7 +149,8 @@ def value_table(found: Segments, title: str) -> Table | None:
             "to": figures([one.at_risk_high for one in own]),
             "share of all at risk": shares([one.at_risk_share for one in own]),
         }
-    return of_columns(f"{title} by segment", columns)
+    what = "in all" if found.value.outcome is None else "and what is at risk"
+    return of_columns(f"{title} {what}", columns)
 
 
 def differences_table(found: Segments, segment: Segment, most: int) -> Table:

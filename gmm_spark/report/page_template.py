@@ -50,7 +50,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: 1r
   gap: .8rem; padding: 0; margin: 1rem 0; list-style: none; }
 .cards > li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .7rem .9rem; break-inside: avoid; }
-.cards h3 { margin: 0 0 .3rem; }
+.cards h2 { font-size: 1.05rem; margin: 0 0 .3rem; padding: 0; border: 0; }
 .cards ul { margin: 0; padding-left: 1.1rem; }
 .notes { border-left: 4px solid var(--accent); padding-left: .8rem; }
 figure { margin: 0 0 1.2rem; }
@@ -158,6 +158,7 @@ SCRIPT = """
     chart.drawn = width;
     var script = chart.parentNode.querySelector("script[type='application/json']");
     var place = document.createElement("div");
+    place.setAttribute("aria-hidden", "true");
     vegaEmbed(place, fitted(script.textContent, width), {
       actions: false, renderer: "svg", ast: true, defaultStyle: false, mode: "vega-lite"
     }).then(function () {
@@ -180,7 +181,7 @@ SCRIPT = """
 
 _MACROS = """
 {% macro table_of(table, is_titled) %}
-<div class="table" tabindex="0" role="region" aria-label="{{ table.caption }}">
+<div class="table" tabindex="0" role="group" aria-label="{{ table.caption }}">
 <table>
 <caption{% if is_titled %} class="unseen"{% endif %}>{{ table.caption }}</caption>
 <thead><tr>
@@ -213,7 +214,7 @@ _MACROS = """
 </figcaption>
 {% if figure.picture %}
 <div class="chart" role="img" aria-label="{{ figure.title }}. {{ figure.shows }} Its numbers are in
- the table below.">{{ figure.picture.svg|safe }}</div>
+ the table below."><div aria-hidden="true">{{ figure.picture.svg|safe }}</div></div>
 <script type="application/json">{{ figure.picture.specification|safe }}</script>
 {% endif %}
 {% for table in figure.tables %}
@@ -242,7 +243,7 @@ _BODY = """
 <ol class="cards" aria-label="The segments">
 {% for segment, said in cards %}
 <li>
-<h3><span class="soft">{{ number_of(segment.segment) }}</span> {{ segment.name }}</h3>
+<h2><span class="soft">{{ number_of(segment.segment) }}</span> {{ segment.name }}</h2>
 <ul>
 {% for line in said %}
 <li>{{ line }}</li>

@@ -306,7 +306,7 @@ def test_the_tables_have_their_numbers_in_place(read: Page, segments: Segments) 
         assert read.column(caption, "to") == [o.high for o in outcomes]
         assert read.column(caption, "lift") == [o.lift for o in outcomes]
     money = [one.value for one in own if one.value is not None]
-    assert read.column("bill by segment", "at risk") == [one.at_risk for one in money]
+    assert read.column("bill and what is at risk", "at risk") == [one.at_risk for one in money]
     for one in own:
         rows = read.values(f"What sets apart {one.segment}: {one.name}")
         assert [row[1:4] for row in rows] == [[d.effect, d.segment, d.rest] for d in one.sets_apart]
@@ -345,6 +345,12 @@ def test_the_tables_have_their_numbers_in_place(read: Page, segments: Segments) 
     ]
     fit = segments.fit
     assert read.column("Criteria", "value")[2:] == [fit.aic, fit.bic, fit.icl]
+
+
+def test_no_two_tables_have_one_caption(html: str) -> None:
+    captions = re.findall(r"<caption[^>]*>(.*?)</caption>", html)
+    assert len(captions) > 15
+    assert len(set(captions)) == len(captions)
 
 
 def test_the_first_screen_says_what_was_found(read: Page, segments: Segments) -> None:
@@ -405,7 +411,7 @@ def test_names_end_no_tag_and_no_script(read: Page, html: str) -> None:
 
 
 def test_without_a_script_each_chart_is_a_picture(html: str, read: Page) -> None:
-    chart = r'<div class="chart" role="img" aria-label="[^"]+">(.*?)</div>'
+    chart = r'<div class="chart" role="img" aria-label="[^"]+"><div aria-hidden="true">(.*?)</div>'
     pictures = re.findall(chart, html, re.DOTALL)
     assert len(pictures) == CHARTS
     texts = []
@@ -446,6 +452,23 @@ def test_a_page_of_the_least_there_can_be(segments: Segments) -> None:
     read = Page(page.page_of(bare))
     assert "How mixed the customers are" in " ".join(read.words)
     assert "What happens in the segments" not in " ".join(read.words)
+
+
+def test_of_a_search_by_a_criterion_lower_is_better(segments: Segments) -> None:
+    content = json.loads(segments.to_json())
+    content["choice"].update(
+        considered=[
+            {"k": k, "covarianceType": "full", "criterion": 1e4 + k, "why": None} for k in (3, 4, 5)
+        ],
+        why="the lowest BIC",
+        outcome_information=None,
+    )
+    read = Page(page.page_of(Segments.model_validate(content)))
+    words = " ".join(" ".join(read.words).split())
+    assert "Lower is better; points close" in words
+    assert "Why these: the lowest BIC." in words
+    (chart,) = (text for _, text in read.scripts if '"considered"' in text and '"k":5' in text)
+    assert '"value":10005.0' in chart
 
 
 def test_nothing_known_is_no_number(segments: Segments) -> None:
