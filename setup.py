@@ -47,6 +47,8 @@ setup(
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
             "pandas-stubs",
+            # Of it the driver alone: the browser is the system's chromium.
+            "playwright>=1.49",
             "pyspark[connect]",
             "pytest>=8",
             "pytest-xdist>=3.7",
