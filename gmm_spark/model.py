@@ -26,6 +26,7 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.explanations import explained
 from gmm_spark.given_parameters import assembled
+from gmm_spark.handover import to_mllib, to_sklearn
 from gmm_spark.imputation import imputed, predicted
 from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
@@ -552,6 +553,32 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         or the model was saved by a release that did not keep where the noise's box lies.
         """
         return drawn_rows(self, whole("n", n), whole("seed", seed))
+
+    def toSklearn(self) -> Any:
+        """This mixture as a fitted `sklearn.mixture.GaussianMixture`: `predict_proba` and
+        `score_samples` are what `transform` says.
+
+        Its covariance_type is full, tied, diag or spherical: of the structures that scikit-learn
+        has not the next wider one, which scores the same and would be fitted with more freedom.
+        Columns stand in the order of `inputCols`, which are its feature_names_in_. It takes no
+        gaps, and has no outlierThreshold.
+
+        Raises ConfigurationError where the model has categories, counts, noise or merged
+        components, or scikit-learn is not installed.
+        """
+        return to_sklearn(self)
+
+    def toMLlib(self) -> Any:
+        """This mixture as a `pyspark.ml.clustering.GaussianMixtureModel`, whose covariances are all
+        full, for `featuresCol`, a vector of the columns in the order of `inputCols`.
+
+        It says what `transform` says near the components. MLlib adds 2e-16 to every density, so
+        that far from all of them its probabilities come to be alike.
+
+        Raises ConfigurationError where the model has categories, counts, noise or merged
+        components, and on Spark Connect.
+        """
+        return to_mllib(self)
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
         # What the fit found: in the params of a search, which CrossValidator hands to `transform`

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -423,3 +424,33 @@ def _by_hadoop(spark: Any, path: str) -> tuple[Any, Any]:
     hadoop_path = spark._jvm.org.apache.hadoop.fs.Path(path)
     configuration = spark._jsparkSession.sessionState().newHadoopConf()
     return hadoop_path.getFileSystem(configuration), hadoop_path
+
+
+# MLlib, whose models live in the JVM.
+
+
+def mllib_mixture(spark: SparkSession, weights: list[float], means: Any, covariances: Any) -> Any:
+    """MLlib's model of components with these weights (k,), means (k, d) and covariances (k, d, d).
+    ConfigurationError on Spark Connect, which has no way to the JVM."""
+    if _is_connect(spark):
+        raise ConfigurationError(
+            "a model of MLlib is made in the JVM, to which Spark Connect has no way; save this "
+            "model, and load it where the session is a classic one"
+        )
+    from pyspark.ml.clustering import GaussianMixtureModel
+    from pyspark.ml.linalg import DenseMatrix, DenseVector
+
+    jvm: Any = spark._jvm  # type: ignore[attr-defined]
+    new, array = GaussianMixtureModel._new_java_obj, GaussianMixtureModel._new_java_array
+    gaussian = "org.apache.spark.ml.stat.distribution.MultivariateGaussian"
+    gaussians = [
+        new(gaussian, DenseVector(mean), DenseMatrix(mean.size, mean.size, matrix.ravel(order="F")))
+        for mean, matrix in zip(means, covariances, strict=True)
+    ]
+    kind = jvm.org.apache.spark.ml.stat.distribution.MultivariateGaussian
+    made = jvm.org.apache.spark.ml.clustering.GaussianMixtureModel(
+        f"GaussianMixtureModel_{uuid.uuid4().hex[-12:]}",
+        array(weights, jvm.double),
+        array(gaussians, kind),
+    )
+    return GaussianMixtureModel(made)

@@ -24,6 +24,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+from gmm_spark.errors import ConfigurationError
 
 STEPS: dict[str, Callable[[Any], Any]] = {}
 
@@ -135,6 +136,14 @@ def explain(s: Session) -> Any:
     lines = s.model.explain(s.frame.select("x", "y"), asTable=True)
     columns = s.model.explain(ParquetTable(s.path("table"), columns=["x", "y"]), top=1)
     return [lines.count(), columns.columns, columns.where("log_odds > 0").count()]
+
+
+@step
+def handed_over(s: Session) -> Any:
+    try:
+        s.model.toMLlib()
+    except ConfigurationError as error:
+        return [str(error), s.model.toSklearn().n_components]
 
 
 @step

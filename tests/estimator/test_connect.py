@@ -91,6 +91,8 @@ def test_what_is_scored_filled_and_drawn(found) -> None:
     assert found["outcomes"] == [[0, 60, "three-step ML"], [1, 40, "three-step ML"]]
     assert found["impute"] == [["x", "y", "x_sd", "y_sd"], 0, 200]
     assert found["predict_columns"] == [["x", "y_mean", "y_sd"], 100]
+    assert "Spark Connect has no way" in found["handed_over"][0]
+    assert found["handed_over"][1] == 2
     assert found["explain"][0] == 300
     assert found["explain"][1][:6] == ["x", "y", "segment", "runner_up", "log_odds", "base"]
     assert found["explain"][2] == 100
