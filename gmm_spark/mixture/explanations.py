@@ -86,6 +86,7 @@ class Explainer:
         self, parameters: Parameters, by: Standardisation, clusters: Partition | None = None
     ) -> None:
         self._parameters = parameters.standardised(by)
+        self._covariances = self._parameters.dense_covariances()
         self._by = by
         self._kernel = BlockKernel(natural_parameters([self._parameters], by, gaps=True))
         # Complete rows are what there is most of.
@@ -209,7 +210,7 @@ class Explainer:
             yield rows[start:stop], known, self._whitening(known)
 
     def _whitening(self, known: NDArray[np.intp]) -> Array:
-        covariances = self._parameters.dense_covariances()[:, known[:, None], known]
+        covariances = self._covariances[:, known[:, None], known]
         return inverse_factors(covariances, np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)))
 
     def _add_by_column(self, z: Array, signed: Array, near: Array, found: Explanations) -> None:
