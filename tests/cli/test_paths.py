@@ -12,7 +12,9 @@ from tests.cli.conftest import manifest
 SETTINGS = ["--columns", "spend,visits", "--k", 1, "--num_init", 1, "--seed", 1]
 
 
-@pytest.mark.parametrize("name", ["my data [1] {a,b}", "100% #1?*"])
+@pytest.mark.parametrize(
+    "name", ["my data [1] {a,b}", pytest.param("100% #1?*", marks=pytest.mark.long)]
+)
 def test_a_run_in_a_folder_with_an_odd_name(call, spark, customers, tmp_path, name) -> None:
     root = tmp_path / name
     (root / "in").mkdir(parents=True)

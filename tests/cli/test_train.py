@@ -223,7 +223,7 @@ def test_a_catalog_table(call, spark, lake, tmp_path) -> None:
     argv = ["--columns", "spend,visits", "--k", 3, "--output", tmp_path / "out"]
     assert call(train.main, "--input.table", "customers", *argv).code == 0
     assert manifest(tmp_path / "out")["rows"]["used"] == 600
-    assert manifest(tmp_path / "out")["input"] == {"table": "customers", "format": "parquet"}
+    assert manifest(tmp_path / "out")["input"] == {"table": "customers"}
     ended = call(train.main, "--input.table", "nosuch", *argv[:-1], tmp_path / "other")
     assert ended.code == 2
     assert ended.problem.startswith("configuration: input.table: found no table nosuch")

@@ -43,7 +43,7 @@ def reference(spark, blurred) -> Any:
     return fitted
 
 
-@pytest.mark.parametrize("partitions", [3, 17])
+@pytest.mark.parametrize("partitions", [3, pytest.param(17, marks=pytest.mark.long)])
 def test_partitions_do_not_matter(spark, blurred, reference, partitions) -> None:
     frame = table(spark, blurred, XY, partitions)
     assert frame.rdd.getNumPartitions() == partitions

@@ -285,7 +285,10 @@ def test_losers_are_given_up_between_passes(large, monkeypatch) -> None:
         ({"k": [3, -2]}, r"^k is \[3, -2\]; it must be"),
         ({"covarianceType": []}, "^covarianceType is empty; name at least one structure$"),
         ({"covarianceType": ["full", "fulll"]}, "fulll"),
-        ({"criterion": "BIC"}, "^criterion is 'BIC'; it must be one of bic, aic, icl, heldout$"),
+        (
+            {"criterion": "BIC"},
+            "^criterion is 'BIC'; it must be one of bic, aic, icl, heldout, segmentation$",
+        ),
         ({"numInit": 0}, "^numInit is 0; it must be at least 1$"),
         ({"acceleration": "fast"}, "^acceleration is 'fast'; it must be one of anderson, none$"),
     ],

@@ -47,11 +47,9 @@ def ours(block: np.ndarray, cells: pd.DataFrame) -> list[tuple[float, float]]:
     return found
 
 
-# Of more than one column they take minutes, of hundreds of fits on one core.
-LONG = [pytest.param(n, marks=pytest.mark.long) for n in ("faithful", "iris", *ELSEWHERE)]
-
-
-@pytest.mark.parametrize("name", ["acidity", *LONG])
+# Hundreds of fits on one core: of more than one column they take minutes.
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["acidity", "faithful", "iris", *ELSEWHERE])
 def test_no_cell_is_below_mclust_and_the_choice_is_as_good(name, shared_data) -> None:
     grid = pd.read_csv(shared_data / "classic_gmm" / "reference" / "mclust_grid.csv")
     grid = grid[grid["dataset"] == name].assign(code=lambda t: t["model"].replace(CODES))

@@ -181,7 +181,14 @@ class TestKernel:
 
 
 class TestFits:
-    @pytest.mark.parametrize(("code", "noise"), [("VVV", True), ("EEE", True), ("VII", False)])
+    @pytest.mark.parametrize(
+        ("code", "noise"),
+        [
+            pytest.param("VVV", True, marks=pytest.mark.long),
+            pytest.param("EEE", True, marks=pytest.mark.long),
+            ("VII", False),
+        ],
+    )
     def test_end_where_the_likelihood_is_flat(self, code: str, noise: bool) -> None:
         truth = parameters_of(code, noise=noise)
         block = rows_of(truth, 80, 0.1)
