@@ -193,7 +193,7 @@ def test_its_manifest(done: Done) -> None:
     assert (found["job"], found["status"], found["run_date"]) == ("churn", "done", "2026-11-01")
     assert found["rows"]["read"] == found["rows"]["with_segment"] == 600
     assert found["metrics"]["names"] == [one.name for one in done.segments.segments]
-    phases = ["reading", "preparation", "choice", "description", "scoring"]
+    phases = ["reading", "preparation", "choice", "description", "scoring", "page"]
     assert list(found["metrics"]["seconds"]) == phases
 
 
