@@ -1,17 +1,19 @@
-"""One job over the blocks of a source: every task returns one row of bytes."""
+"""One job over the blocks of a source, or over a frame: every task returns one row of bytes."""
 
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 
 from gmm_spark.engine.blocks import Block, Roles, TaskProblemError
 from gmm_spark.engine.cluster import Outcome, Partitions, described, run_tasks
-from gmm_spark.errors import FitError
+from gmm_spark.errors import FitError, InputDataError
 
 Work = Callable[[Iterator[Block]], bytes]
 Merge = Callable[[list[bytes]], bytes]
@@ -79,6 +81,37 @@ def run_job(
         if problem:
             raise FitError(problem)
     return [payload for _, _, payload in outcomes]
+
+
+def answer(
+    found: Callable[[Iterable[pa.RecordBatch]], Any], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """What a task finds in its batches, or what is wrong with them, as the row it returns."""
+    try:
+        problem, payload = None, pickle.dumps(found(batches))
+    except (InputDataError, TaskProblemError) as error:
+        problem, payload = str(error), b""
+    yield pa.RecordBatch.from_arrays(
+        [pa.array([problem], pa.string()), pa.array([payload], pa.binary())],
+        ["problem", "payload"],
+    )
+
+
+def answers(
+    rows: DataFrame,
+    work: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    description: str,
+) -> list[Any]:
+    """What the tasks of a frame find, whose work gives an `answer`.
+
+    Raises InputDataError for values that cannot be used, and where a file changed meanwhile.
+    """
+    with described(rows.sparkSession, description):
+        collected = rows.mapInArrow(work, "problem string, payload binary").collect()
+    for row in collected:
+        if row["problem"]:
+            raise InputDataError(row["problem"])
+    return [pickle.loads(bytes(row["payload"])) for row in collected]
 
 
 def _groups_per_level(count: int, payload_bytes: int, depth: int) -> list[int]:

@@ -5,7 +5,6 @@ Runs on executors: imports numpy and pyarrow alone.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,17 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
-from gmm_spark.engine.blocks import TaskProblemError
-from gmm_spark.engine.cluster import described
 from gmm_spark.engine.columns import batch_columns
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
+from gmm_spark.engine.jobs import answer, answers
 from gmm_spark.engine.row_groups import RowGroupReader
 from gmm_spark.engine.scoring import SKIPPED, BatchScoring, Scores
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.outcomes import OutcomeSums
 
-_SCHEMA = "problem string, payload binary"
 # Rows that variances are estimated from: of the standard errors they cost half a percent.
 SAMPLE_ROWS = 20_000
 # What one task sends of them.
@@ -122,14 +119,7 @@ class OutcomeWork:
     reader: RowGroupReader | None = None
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        try:
-            problem, payload = None, pickle.dumps(self.found(batches))
-        except (InputDataError, TaskProblemError) as error:
-            problem, payload = str(error), b""
-        yield pa.RecordBatch.from_arrays(
-            [pa.array([problem], pa.string()), pa.array([payload], pa.binary())],
-            ["problem", "payload"],
-        )
+        return answer(self.found, batches)
 
     def found(self, batches: Iterable[pa.RecordBatch]) -> FoundOutcomes:
         """What is found in all the batches. InputDataError for values that cannot be used."""
@@ -221,10 +211,5 @@ def found_outcomes(rows: DataFrame, work: OutcomeWork) -> FoundOutcomes:
 
     Raises InputDataError for values that cannot be used, and where a file changed meanwhile.
     """
-    with described(rows.sparkSession, "outcomes of the segments"):
-        answers = rows.mapInArrow(work, _SCHEMA).collect()
-    for answer in answers:
-        if answer["problem"]:
-            raise InputDataError(answer["problem"])
-    parts = [pickle.loads(bytes(answer["payload"])) for answer in answers]
+    parts = answers(rows, work, "outcomes of the segments")
     return merged(parts or [work.nothing()], SAMPLE_ROWS)

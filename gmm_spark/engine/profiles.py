@@ -5,7 +5,6 @@ Runs on executors: imports numpy and pyarrow alone.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,18 +15,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
-from gmm_spark.engine.blocks import TaskProblemError
-from gmm_spark.engine.cluster import described, num_partitions, parallelism
+from gmm_spark.engine.cluster import num_partitions, parallelism
 from gmm_spark.engine.columns import numbers
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes, salted
+from gmm_spark.engine.jobs import answer, answers
 from gmm_spark.engine.outcomes import SAMPLE_ROWS as OUTCOME_ROWS
 from gmm_spark.engine.outcomes import FoundOutcomes, OutcomeWork, sent_rows
 from gmm_spark.engine.outcomes import merged as merged_outcomes
 from gmm_spark.engine.scoring import NOISE
-from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 
-_SCHEMA = "problem string, payload binary"
 # Rows that quantiles and effects are found from; of fewer rows they are exact.
 SAMPLE_ROWS = 50_000
 _SAMPLE_BYTES = 48 << 20
@@ -273,14 +270,7 @@ class ProfileWork:
     sent: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        try:
-            problem, payload = None, pickle.dumps(self.found(batches))
-        except (InputDataError, TaskProblemError) as error:
-            problem, payload = str(error), b""
-        yield pa.RecordBatch.from_arrays(
-            [pa.array([problem], pa.string()), pa.array([payload], pa.binary())],
-            ["problem", "payload"],
-        )
+        return answer(self.found, batches)
 
     def found(self, batches: Iterable[pa.RecordBatch]) -> FoundProfiles:
         """What is found in all the batches. InputDataError for values that cannot be used."""
@@ -406,11 +396,6 @@ def found_profiles(rows: DataFrame, work: ProfileWork) -> FoundProfiles:
         rows=replace(work.rows, sent=sent_rows(len(work.rows.scoring.columns), tasks)),
         sent=min(most, max(_LEAST_SENT, int(1.2 * most / tasks))),
     )
-    with described(spark, "profiles of the segments"):
-        answers = rows.mapInArrow(work, _SCHEMA).collect()
-    for answer in answers:
-        if answer["problem"]:
-            raise InputDataError(answer["problem"])
-    parts = [pickle.loads(bytes(answer["payload"])) for answer in answers]
+    parts = answers(rows, work, "profiles of the segments")
     found = merged([work.nothing(), *parts], most, OUTCOME_ROWS)
     return replace(found, sample=found.sample.ordered())

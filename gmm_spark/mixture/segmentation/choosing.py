@@ -337,6 +337,18 @@ def _knee(values: dict[int, float]) -> int:
     return max(values, key=lambda k: (values[k] - slope * (k - 1), -k))
 
 
+def _best_of_each_number(
+    found: Sequence[Judged], value: Callable[[Judged], float]
+) -> dict[int, Judged]:
+    """Of every number of segments the division of the highest value, the first of equals."""
+    best: dict[int, Judged] = {}
+    for one in found:
+        k = one.proposal.k
+        if k not in best or value(one) > value(best[k]):
+            best[k] = one
+    return best
+
+
 class _ByColumns:
     """Divisions compared by what they say of the columns."""
 
@@ -351,11 +363,7 @@ class _ByColumns:
 
     def number(self, usable: Sequence[Judged]) -> tuple[int, str]:
         """How many segments, and why not another number of them."""
-        best: dict[int, Judged] = {}
-        for one in usable:
-            k = one.proposal.k
-            if k not in best or self.value(one) > self.value(best[k]):
-                best[k] = one
+        best = _best_of_each_number(usable, self.value)
         k = _knee({k: one.figures.information for k, one in best.items()})
         return k, f"from {k} segments on, one more adds less than one does on average"
 
@@ -431,11 +439,7 @@ class _ByOutcome:
         return one.figures.mutual_information or 0.0
 
     def number(self, usable: Sequence[Judged]) -> tuple[int, str]:
-        best: dict[int, Judged] = {}
-        for one in usable:
-            k = one.proposal.k
-            if k not in best or self.value(one) > self.value(best[k]):
-                best[k] = one
+        best = _best_of_each_number(usable, self.value)
         most = max(best.values(), key=self.value)
         slack = max(standard_error(self._pointwise(most)), _SLACK * self.value(most))
         k = min(k for k, one in best.items() if self.value(most) - self.value(one) <= slack)
