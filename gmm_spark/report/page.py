@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def _charts() -> ModuleType:
     return page_charts
 
 
-@cache
+@lru_cache(maxsize=1)
 def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, without anything to fetch."""
     import vl_convert
