@@ -1,10 +1,11 @@
-"""A model in words: the table of its segments, and one line."""
+"""A model in words: the table of its segments, and one line; an estimator as a line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pyspark.ml.param import Params
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
@@ -15,6 +16,7 @@ from gmm_spark.mixture.merging import pooled
 from gmm_spark.summary import few
 
 if TYPE_CHECKING:
+    from gmm_spark.estimator import MixtureEstimator
     from gmm_spark.model import GaussianMixtureModel
 
 
@@ -121,3 +123,23 @@ def line(model: GaussianMixtureModel) -> str:
     if model.parameters.noise is not None:
         said.append(f"noiseWeight={model.noiseWeight:.4g}")
     return ", ".join(said)
+
+
+def settings_line(estimator: MixtureEstimator) -> str:
+    """An estimator as its uid and the Params that are set."""
+    said = [f"{type(estimator).__name__}: uid={estimator.uid}"]
+    for setting in estimator._settings:
+        if estimator.isSet(setting.name):
+            said.append(f"{setting.name}={param_text(estimator.getOrDefault(setting.name))}")
+    return ", ".join(said)
+
+
+def param_text(value: Any) -> str:
+    """The value of a Param in a few words, however large it is."""
+    if isinstance(value, Params):  # an initial model
+        return f"{type(value).__name__} (uid={value.uid})"
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return f"numbers of shape {np.shape(value)}"
+    if isinstance(value, list):
+        return few(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

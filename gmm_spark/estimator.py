@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.advice import headlines
 from gmm_spark.data import Open, refuse_wide
+from gmm_spark.description import settings_line
 from gmm_spark.engine.inputs import check_data
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.source import check_source, open_source
@@ -168,6 +169,18 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
         for line in headlines(model.summary.warnings):
             logger.warning(line)
         return model._with_predictions(dataset) if isinstance(dataset, DataFrame) else model
+
+    # `str` is the uid, as MLlib's, whose `repr` is no more.
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    def __repr__(self) -> str:
+        return settings_line(self)
+
+    def _repr_html_(self) -> str:
+        from gmm_spark.report.notebook import estimator_html
+
+        return estimator_html(self)
 
     def write(self) -> EstimatorWriter:
         """Returns a writer; `write().overwrite().save(path)` replaces what is there."""

@@ -300,6 +300,11 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def __repr__(self) -> str:
         return line(self)
 
+    def _repr_html_(self) -> str:
+        from gmm_spark.report.notebook import model_html
+
+        return model_html(self)
+
     @property
     def hasSummary(self) -> bool:
         """Whether the model knows the fit it came from; a saved model takes it along, which

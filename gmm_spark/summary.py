@@ -156,6 +156,11 @@ class GaussianMixtureSummary:
             )
         return f"GaussianMixtureSummary: {', '.join(said)}"
 
+    def _repr_html_(self) -> str:
+        from gmm_spark.report.notebook import summary_html
+
+        return summary_html(self)
+
     @property
     def predictions(self) -> DataFrame:
         """The training data with the model's output columns; not kept on save, nor where the

@@ -54,6 +54,7 @@ def test_a_loaded_model_describes_itself_as_it_did(spark, given, model, tmp_path
         assert loaded.describe().dtypes == one.describe().dtypes
         assert loaded.describe().collect() == one.describe().collect()
         assert str(loaded) == str(one)
+        assert loaded._repr_html_() == one._repr_html_()
 
 
 def test_sizes_are_the_rows_that_are_predicted(model, frame) -> None:
