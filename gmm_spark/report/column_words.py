@@ -339,6 +339,11 @@ def is_flag(values: Collection[str]) -> bool:
     return 0 < len(there) <= 2 and there <= _YES | _NO
 
 
+def is_yes(value: str) -> bool:
+    """Whether one of the values of such a column is its yes."""
+    return value.strip().lower() in _YES
+
+
 def flag_words(name: str, yes: bool) -> str:
     """What is said of yes and no: with online security, no online security."""
     words = readable(name).split()

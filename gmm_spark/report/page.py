@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.report import page_tables as tables
-from gmm_spark.report.column_words import readable
+from gmm_spark.report.column_words import is_flag, is_yes, readable
 from gmm_spark.report.page_tables import Table
 from gmm_spark.report.page_template import TEMPLATE
 from gmm_spark.report.segment_words import choice_words
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 # More columns have no chart of their own, only their tables; so many are open at first.
 _CHARTS, _OPEN = 12, 3
-# Rows of the two heat maps, differences of a segment.
-_HEAT_ROWS, _DIFFERENCES = 32, 8
+# Rows of the two heat maps, differences of a segment, and of these on the first screen.
+_HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
+# An effect that a name is made of.
+_MEDIUM = 0.33
 # Said where packages are missing.
 INSTALL = "it needs {}, not installed here: pip install 'gmm_spark[report]'"
 # The Vega-Lite of the script and the pictures: charts of an older Altair are of it too.
@@ -60,12 +62,26 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """A part of the page; `key` is what the numbers in its charts stand for."""
 
     id: str
     title: str
     words: list[str]
     figures: list[Figure]
+    key: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A segment on the first screen: its first outcome, as lengths in % of the longest bar with
+    that of all, the lines of its figures, and what it is like beside the others."""
+
+    number: str
+    name: str
+    lines: list[str]
+    outcome: str | None
+    bar: tuple[float, float] | None
+    differences: list[str]
 
 
 def missing_packages() -> list[str]:
@@ -88,11 +104,11 @@ def page_of(segments: Segments) -> str:
     )
     text: str = environment.from_string(TEMPLATE).render(
         found=segments,
-        cards=[_card(one) for one in segments.segments],
+        cards=(cards := _cards(segments)),
+        has_bars=any(card.bar for card in cards),
         lead=_lead(segments),
         sections=_sections(segments),
         bundle=_bundle(),
-        number_of=tables.number_of,
     )
     return text
 
@@ -131,10 +147,55 @@ def _picture(chart: Any) -> Picture:
     return Picture(text.replace("<", "\\u003c"), svg)
 
 
-def _card(segment: Segment) -> tuple[Segment, list[str]]:
-    """A segment, and what its line says of it beside the name."""
-    said = segment.words.removeprefix(segment.name).removeprefix(": ")
-    return segment, said.split("; ")
+def _cards(found: Segments) -> list[Card]:
+    """The segments as the first screen shows them."""
+    first = next(iter(found.outcomes), None)
+    figures = [] if first is None else [one.outcomes[0].value for one in found.segments]
+    known = [value for value in figures if value is not None]
+    whole = None if first is None else first.value
+    longest = max([*known, whole or 0.0], default=0.0)
+    has_bars = whole is not None and longest > 0 and min([*known, whole]) >= 0
+    cards = []
+    for i, one in enumerate(found.segments):
+        lines = _figures(one)
+        said = None
+        if first is not None:
+            said = next((line for line in lines if line.startswith(f"{first.words} ")), None)
+        value = figures[i] if figures else None
+        cards.append(
+            Card(
+                number=tables.number_of(one.segment),
+                name=one.name,
+                lines=[line for line in lines if line != said],
+                outcome=said,
+                bar=(100 * value / longest, 100 * (whole or 0.0) / longest)
+                if has_bars and said is not None and value is not None
+                else None,
+                differences=_first_differences(one),
+            )
+        )
+    return cards
+
+
+def _figures(segment: Segment) -> list[str]:
+    """What the line of a segment says beside its name."""
+    return segment.words.removeprefix(segment.name).removeprefix(": ").split("; ")
+
+
+def _first_differences(segment: Segment) -> list[str]:
+    """What sets a segment apart most, a column once; not where a few large values turn the means
+    the other way."""
+    columns: dict[str, str] = {}
+    for first, *same in tables.told_once(segment.sets_apart):
+        is_so = (
+            first.segment is not None
+            and first.rest is not None
+            and first.effect * (first.segment - first.rest) > 0
+            and abs(first.effect) >= _MEDIUM
+        )
+        if is_so and columns.keys().isdisjoint(one.column for one in [first, *same]):
+            columns[first.column] = first.words
+    return list(columns.values())[:_FIRST]
 
 
 def _lead(found: Segments) -> list[str]:
@@ -157,7 +218,15 @@ def _lead(found: Segments) -> list[str]:
     money = found.value
     if money is not None and money.at_risk is not None:
         at_risk, total = [c.text for c in tables.figures([money.at_risk, money.total], 1.0)]
-        said.append(f"{at_risk} of {total} {_money(found)} are at risk.")
+        sentence = f"At risk: {at_risk} of {total} {_money(found)}"
+        shared = [(one.value.at_risk_share, one) for one in real if one.value is not None]
+        worst = max(((s, one) for s, one in shared if s is not None), key=_first, default=None)
+        if worst is not None and len(real) > 1:
+            sentence += f"; {tables.percent(worst[0])} of that in “{worst[1].name}”"
+        said.append(f"{sentence}.")
+    if not said and len(real) > 1:
+        largest = max(real, key=lambda one: one.rows)
+        said.append(f"The largest is “{largest.name}”: {_figures(largest)[0]}.")
     if found.rows.without_segment:
         said.append(
             f"{found.rows.without_segment:,} {found.noun} have gaps that were skipped, and no "
@@ -215,8 +284,8 @@ def _outcomes(found: Segments) -> Section | None:
                 "The point is the estimate; the bar is its 95 % interval: made in this way, it "
                 "holds the true figure 95 times of 100. Segments whose bars do not overlap differ.",
                 "Begin where the figure is far from the line and the bar is short. A bar across "
-                "the line: no reason to treat that segment otherwise than all. Where segments "
-                "overlap and the figure as counted, in the table, is far off, act by the latter.",
+                "the line: no reason to treat that segment otherwise than all. Where the figure as "
+                "counted, in the table, is far off, act by that one.",
                 _picture(_charts().outcome_chart(found, i)),
                 [tables.outcome_table(found, i)],
             )
@@ -260,7 +329,7 @@ def _differences(found: Segments) -> Section:
     ]
     words = [
         "What each segment has more of (+) or less of (-) than all others, the largest effects "
-        "first.",
+        "first: means of numbers, shares of the values of categories.",
         "An effect of +1 says that everybody in the segment has more than "
         "everybody else, 0 that there is no difference; 0.15 is small, 0.33 medium, 0.47 large. Of "
         "a value of a category it is the difference of the shares.",
@@ -306,7 +375,8 @@ def _profile(found: Segments) -> Section | None:
         figures.append(
             Figure(
                 "Categories, shares in %",
-                "How much of every segment has a value, and how much of all.",
+                "How much of every segment has a value, and how much of all. A row that would "
+                "say the same as one above is in the table alone.",
                 "The stronger the colour, the more. Compare a cell with the one under “all”: where "
                 "they are the same, the value says nothing of that segment.",
                 "A value that nearly all of a segment has, and few others, finds its members "
@@ -315,32 +385,49 @@ def _profile(found: Segments) -> Section | None:
                 [tables.shares_table(found, [one for one in columns if one.kind == "category"])],
             )
         )
-    words = [
-        "0, 1, ... are: "
-        + "; ".join(f"{tables.number_of(one.segment)} {one.name}" for one in found.segments)
-        + "."
-    ]
-    return Section("profile", "What the segments are like", words, figures) if figures else None
+    key = [(tables.number_of(one.segment), one.name) for one in found.segments]
+    return Section("profile", "What the segments are like", [], figures, key) if figures else None
 
 
 def _values(found: Segments, columns: Sequence[Column]) -> list[tuple[Column, str]]:
     """The values of categories that have a row of the heat map."""
-    listed = []
+    listed, shown = [], set()
     for column in columns:
         own = tables.profile_of(found.whole.profile, column.name)
         if isinstance(own, CategoryProfile):
             values = [one.value for one in own.values]
-            # Of two the one says what the other does.
+            # Of two the one says what the other does: of yes and no, yes.
             if len(values) == 2 and not own.other:
-                values = values[1:]
-            listed += [(column, value) for value in values[: _charts().MOST_VALUES]]
+                values = [v for v in values if is_flag(values) and is_yes(v)] or values[1:]
+            for value in values[: _charts().MOST_VALUES]:
+                row = tables.shares_of(found, column.name, value)
+                if row not in shown:
+                    shown.add(row)
+                    listed.append((column, value))
     return listed[:_HEAT_ROWS]
 
 
+# Of a number, and of a category.
+_READ_COLUMN = (
+    "High bars are frequent values. The intervals are the same in all rows; the first and last "
+    "take what lies beyond. The heights compare within a row.",
+    "Compare the lengths of one colour down the bars.",
+)
+_ACT_ON_COLUMN = (
+    "Choose a limit, say for an offer, where the bars of one segment end and those of the others "
+    "begin; where they overlap, no limit parts them.",
+    "Where two segments look the same, this column does not tell them apart.",
+)
+
+
 def _distributions(found: Segments) -> Section | None:
-    figures = []
+    figures: list[Figure] = []
+    explained: set[bool] = set()
     for i, column in enumerate(_by_effect(found)):
         is_category = column.kind == "category"
+        # What is said of the first chart of numbers, and of categories, holds for the others.
+        is_first = is_category not in explained
+        explained.add(is_category)
         own = (
             [tables.category_table(found, column)]
             if is_category
@@ -357,14 +444,8 @@ def _distributions(found: Segments) -> Section | None:
                 if is_category
                 else "How many of each segment have how much; the line is the median: half have no "
                 "more.",
-                "Compare the lengths of one colour down the bars."
-                if is_category
-                else "High bars are frequent values. The intervals are the same in all rows; the "
-                "first and last take what lies beyond. The heights compare within a row.",
-                "Where two segments look the same, this column does not tell them apart."
-                if is_category
-                else "Choose a limit, say for an offer, where the bars of one segment end and "
-                "those of the others begin; where they overlap, no limit parts them.",
+                _READ_COLUMN[is_category] if is_first else "",
+                _ACT_ON_COLUMN[is_category] if is_first else "",
                 _picture(chart(found, column)) if has_picture else None,
                 own,
                 folded=i >= _OPEN,

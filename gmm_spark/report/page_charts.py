@@ -7,6 +7,7 @@ interpolated are cut into steps for that.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,10 +31,10 @@ from gmm_spark.report.segments import (
     Outcome,
     Segments,
 )
-from gmm_spark.report.text import number, numbers, percent
+from gmm_spark.report.text import number, percent
 
 # Pixels of a picture that is not fitted to a screen, and what its labels at the left take of it.
-_WIDE, _LABELS, _LONG_LABELS = 700, 195, 250
+_WIDE, _LABELS, _LONG_LABELS = 700, 195, 280
 _ROW, _LINE = 46, 13
 # More values of a category than there are colours are counted with the others.
 MOST_VALUES = 7
@@ -78,6 +79,8 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
             "orient": "bottom",
             "columns": 3,
             "labelLimit": 200,
+            # The palest are hardly seen on paper.
+            "symbolStrokeColor": "var(--soft)",
         },
     }
     return found
@@ -160,7 +163,8 @@ def value_chart(found: Segments) -> Any:
 
 def _estimates(rows: Rows, title: str, form: str, tooltip: list[str], bars: bool = False) -> Any:
     base = alt.Chart(alt.Data(values=rows)).encode(y=_segment_axis())
-    axis = alt.Axis(format=form, tickCount=5, title=title)
+    zero = "datum.value == 0 ? '0' : datum.label"
+    axis = alt.Axis(format=form, tickCount=5, title=title, labelExpr=zero)
     x = alt.X("value:Q", scale=alt.Scale(zero=True), axis=axis)
     shown = [alt.Tooltip("label:N", title="segment"), *(alt.Tooltip(f"{t}:N") for t in tooltip)]
     layers = []
@@ -206,7 +210,7 @@ def heat_chart(found: Segments, columns: Sequence[Column]) -> Any:
                         "all": _in_units(column, whole.mean),
                     }
                 )
-    return _heat(rows, _UNITS, _DIVERGING, ["mean", "all"], "abs(datum.unit) > 0.9")
+    return _heat(rows, _UNITS, _DIVERGING, ["mean", "all"], "abs(datum.unit) >= 1.5")
 
 
 def _in_units(column: Column, value: float | None) -> str:
@@ -462,13 +466,56 @@ def _edges_axis(column: Column, edges: Sequence[float]) -> alt.Axis:
         step = max(1, round(last / 6))
         texts = {i + 0.5: f"{edges[i] + 0.5:,.0f}" for i in range(0, last, step)}
     else:
-        ticks = sorted({round(i * last / 4) for i in range(5)})
-        values = [edges[i] for i in ticks]
-        said = [day_of(v) for v in values] if column.kind == "date" else numbers(values, 0.0)
-        texts = dict(zip(ticks, said, strict=True))
+        if column.kind == "date":
+            values = [edges[i] for i in sorted({round(i * last / 4) for i in range(5)})]
+            said = [day_of(value) for value in values]
+        else:
+            values = ticks(edges)
+            said = short(values)
+        places = [float(place) for place in np.interp(values, edges, range(len(edges)))]
+        texts = dict(zip(places, said, strict=True))
     return alt.Axis(
-        values=list(texts), labelExpr=_by_value(texts), title=column_title(column), grid=False
+        values=list(texts),
+        labelExpr=_by_value(texts),
+        labelSeparation=6,
+        title=column_title(column),
+        grid=False,
     )
+
+
+_ROUNDED = (round, math.floor, math.ceil)
+
+
+def ticks(edges: Sequence[float]) -> list[float]:
+    """Round values of an axis of intervals: in even steps, or where intervals are not equally
+    wide (those of logarithms) each near where an even step would be."""
+    low, high, last = edges[0], edges[-1], len(edges) - 1
+    if not high > low:
+        return [low]
+    if np.allclose(np.diff(edges), (high - low) / last, rtol=1e-6):
+        size = 10.0 ** math.floor(math.log10((high - low) / 8))
+        step = next(m * size for m in (1, 2, 2.5, 5, 10) if (high - low) / (m * size) <= 8)
+        return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    found = []
+    for place in np.linspace(0, last, 5):
+        value = float(np.interp(place, range(len(edges)), edges))
+        size = 10.0 ** math.floor(math.log10(abs(value))) if value else 1.0
+        near = [f(value / unit) * unit for unit in (size, size / 10) for f in _ROUNDED]
+        places = np.interp(near, edges, range(len(edges)))
+        found += [
+            v
+            for v, at in zip(near, places, strict=True)
+            if low <= v <= high and abs(at - place) <= 0.06 * last
+        ][:1] or [value]
+    return sorted(set(found))
+
+
+def short(values: Sequence[float]) -> list[str]:
+    """Round values without the zeros that say nothing."""
+    largest = max(map(abs, values), default=0.0)
+    if largest and not 1e-3 <= largest < 1e6:
+        return [f"{value:.3g}" for value in values]
+    return [f"{value:,.6f}".rstrip("0").rstrip(".") for value in values]
 
 
 def _rows_axis(names: Sequence[list[str]]) -> alt.Axis:
@@ -556,7 +603,7 @@ def choice_chart(considered: Sequence[dict[str, Any]], measure: str, title: str)
             color=alt.Color(
                 "what:N",
                 title=None,
-                scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--s2)"]),
+                scale=alt.Scale(domain=kinds, range=["var(--accent)", "var(--s4)"]),
             ),
             shape=alt.Shape("what:N", scale=alt.Scale(domain=kinds, range=["diamond", "circle"])),
             size=alt.Size("what:O", scale=alt.Scale(domain=kinds, range=[220, 50]), legend=None),

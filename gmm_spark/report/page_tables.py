@@ -13,6 +13,7 @@ from gmm_spark.engine.scoring import NOISE
 from gmm_spark.report.segments import (
     CategoryProfile,
     Column,
+    Difference,
     NumberProfile,
     Outcome,
     Profile,
@@ -153,11 +154,23 @@ def value_table(found: Segments, title: str) -> Table | None:
     return of_columns(f"{title} {what}", columns)
 
 
+def told_once(differences: Sequence[Difference]) -> list[list[Difference]]:
+    """Differences, and with each those of other columns that say the same of the same rows: who
+    has no internet service has none of what comes with it."""
+    groups: dict[tuple[Any, ...], list[Difference]] = {}
+    for place, one in enumerate(differences):
+        shares = [None if s is None else round(s, 9) for s in (one.segment, one.rest)]
+        same = (place,) if one.value is None else (one.value, *shares)
+        groups.setdefault(same, []).append(one)
+    return list(groups.values())
+
+
 def differences_table(found: Segments, segment: Segment, most: int) -> Table:
     """What sets a segment apart, the largest effects first."""
     words = {column.name: column_title(column) for column in found.columns}
-    shown = segment.sets_apart[:most]
-    what = [words.get(one.column, one.column) for one in shown]
+    told = told_once(segment.sets_apart)[:most]
+    shown = [first for first, *_ in told]
+    what = [", ".join(words.get(one.column, one.column) for one in same) for same in told]
     what = [
         text if one.value is None else f"{text}: {one.value}"
         for text, one in zip(what, shown, strict=True)
@@ -172,17 +185,29 @@ def differences_table(found: Segments, segment: Segment, most: int) -> Table:
     columns = {
         "what": texts(what),
         "effect": [Cell(signed(one.effect), one.effect) for one in shown],
-        "mean or share in the segment": inside,
+        "in the segment": inside,
         "in all others": outside,
-        "in standard deviations": [
-            Cell(signed(one.standardised), one.standardised) for one in shown
-        ],
     }
+    if any(one.standardised is not None for one in shown):
+        columns["standard deviations apart"] = [
+            Cell(signed(one.standardised), one.standardised) for one in shown
+        ]
     return of_columns(f"What sets apart {number_of(segment.segment)}: {segment.name}", columns)
 
 
 def profile_of(profile: Sequence[Profile], column: str) -> Profile:
     return next(one for one in profile if one.column == column)
+
+
+def shares_of(found: Segments, column: str, value: str) -> tuple[float | None, ...]:
+    """The share of a value in every segment, rounded to what can be told apart."""
+    row = []
+    for one in found.segments:
+        own = profile_of(one.profile, column)
+        values = own.values if isinstance(own, CategoryProfile) else []
+        share = next((known.share for known in values if known.value == value), None)
+        row.append(None if share is None else round(share, 9))
+    return tuple(row)
 
 
 def groups(found: Segments) -> list[tuple[str, str, Sequence[Profile]]]:

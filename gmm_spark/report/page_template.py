@@ -18,7 +18,7 @@ STYLE = """
   :root {
     --paper: #15181c; --card: #1e2329; --ink: #e8eaed; --soft: #a7b0ba; --line: #3a424b;
     --accent: #ffb074; --link: #8ec5f4;
-    --d0: #8ec5f4; --d1: #4f8fc4; --d2: #2b4a66; --d3: #2a2f36; --d4: #5e3a2e; --d5: #c4683f;
+    --d0: #8ec5f4; --d1: #35709f; --d2: #2b4a66; --d3: #2a2f36; --d4: #5e3a2e; --d5: #a3502c;
     --d6: #ffa27a; --strong: #15181c; --weak: #e8eaed;
     --s0: #232a32; --s1: #27384a; --s2: #2f4f6f; --s3: #3d6d9b; --s4: #6aa3d4; --s5: #93c2ea;
     --s6: #c3e0f8;
@@ -29,7 +29,7 @@ STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  margin: 0 auto; padding: 1rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
   overflow-wrap: break-word;
 }
@@ -46,13 +46,21 @@ a { color: var(--link); }
 .skip:focus { position: static; }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: 1rem 0;
   list-style: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr));
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
   gap: .8rem; padding: 0; margin: 1rem 0; list-style: none; }
 .cards > li { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .7rem .9rem; break-inside: avoid; }
 .cards h2 { font-size: 1.05rem; margin: 0 0 .3rem; padding: 0; border: 0; }
-.cards ul { margin: 0; padding-left: 1.1rem; }
-.notes { border-left: 4px solid var(--accent); padding-left: .8rem; }
+.cards ul { margin: .3rem 0; padding: 0; list-style: none; }
+.cards .outcome { font-weight: 600; margin: .4rem 0 0; }
+.bar { position: relative; height: .6rem; margin: .2rem 0 .4rem; background: var(--line);
+  border-radius: .15rem; }
+.bar span { display: block; height: 100%; background: var(--accent); border-radius: .15rem; }
+.bar b { position: absolute; top: -.2rem; bottom: -.2rem; width: 2px; background: var(--ink); }
+.cards .unlike { font-size: .875rem; border-top: 1px solid var(--line); padding-top: .3rem; }
+.notes, .key { border-left: 4px solid var(--line); padding-left: .8rem; margin: .6rem 0; }
+.key { list-style: none; columns: 21rem; }
+.key li { break-inside: avoid; }
 figure { margin: 0 0 1.2rem; }
 figcaption p { font-size: .95rem; }
 figcaption b { font-weight: 600; }
@@ -70,12 +78,27 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align
   vertical-align: top; }
 thead th { vertical-align: bottom; font-weight: 600; }
 th[scope=row].words { min-width: 8rem; }
-th[scope=row], td.words, th.words { text-align: left; font-weight: normal; }
+th[scope=row], td.words, th.words { text-align: left; }
+tbody th, td.words { font-weight: normal; }
 td.words { min-width: 9rem; max-width: 26rem; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: 0;
   text-align: inherit; cursor: pointer; text-decoration: underline dotted; }
 th[aria-sort=ascending] button::after { content: " \\2191"; content: " \\2191" / ""; }
 th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" / ""; }
+/* What is said of a chart stands beside it where there is room. */
+@media screen and (min-width: 64rem) {
+  figure:has(> .chart) { display: grid; grid-template-columns: 20rem minmax(0, 1fr);
+    column-gap: 1.5rem; }
+  figure:has(> .chart) > * { grid-column: 1 / -1; }
+  figure:has(> .chart) > figcaption { grid-column: 1; }
+  figure > .chart { grid-column: 2; }
+  figure:has(> .chart) h3 { margin-top: .4rem; }
+}
+@media screen and (max-width: 30rem) {
+  table { font-size: .85rem; }
+  th, td { padding: .25rem .35rem; }
+  th[scope=row].words { min-width: 6.5rem; }
+}
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 #vg-tooltip-element.vg-tooltip { background: var(--card); color: var(--ink);
   border: 1px solid var(--line); font: 13px/1.4 system-ui, sans-serif; max-width: 20rem; }
@@ -94,16 +117,20 @@ th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" 
     --c6: #b8ab1c;
   }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  body { max-width: none; padding: 0; font-size: 11pt; }
+  html, body { font-size: 10pt; }
+  body { max-width: none; padding: 0; }
+  .cards { grid-template-columns: 1fr 1fr; }
   nav, .skip, details:not([open]) { display: none; }
   .chart, .table { overflow: visible; }
+  .chart { max-width: 155mm; }
+  th button { text-decoration: none; }
   table { font-size: 8pt; }
   th, td { padding: .1rem .3rem; }
   td.words { min-width: 0; }
-  h2, h3, summary, figcaption, figcaption p { break-after: avoid; }
+  h2, h3, summary, section > p, figcaption, figcaption p { break-after: avoid; }
   .chart, figcaption, details.column { break-inside: avoid; }
   .chart svg { max-height: 225mm; }
-  tr { break-inside: avoid; }
+  tr, .table { break-inside: avoid; }
 }
 """
 
@@ -231,35 +258,51 @@ _MACROS = """
 """
 
 _BODY = """
-<a class="skip" href="#outcomes">Past the summary</a>
+<a class="skip" href="#{{ sections[0].id }}">Past the summary</a>
 <header>
 <h1>{{ "{:,}".format(found.rows.with_segment) }} {{ found.noun }} in
  {{ cards|length }} segments</h1>
 {% for line in lead %}
-<p>{{ line }}</p>
+<p>{{ line|replace(" %", "\u00a0%") }}</p>
 {% endfor %}
 </header>
 <main>
 <ol class="cards" aria-label="The segments">
-{% for segment, said in cards %}
+{% for card in cards %}
 <li>
-<h2><span class="soft">{{ number_of(segment.segment) }}</span> {{ segment.name }}</h2>
+<h2><span class="soft">{{ card.number }}</span> {{ card.name }}</h2>
+{% if card.outcome %}
+<p class="outcome">{{ card.outcome|replace(" %", "\u00a0%") }}</p>
+{% endif %}
+{% if card.bar %}
+<div class="bar" aria-hidden="true"><span
+ style="width: {{ "%.1f"|format(card.bar[0]) }}%"></span><b
+ style="left: {{ "%.1f"|format(card.bar[1]) }}%"></b></div>
+{% endif %}
 <ul>
-{% for line in said %}
-<li>{{ line }}</li>
+{% for line in card.lines %}
+<li>{{ line|replace(" %", "\u00a0%") }}</li>
 {% endfor %}
 </ul>
+{% if card.differences %}
+<ul class="unlike" aria-label="Unlike the others">
+{% for line in card.differences %}
+<li>{{ line|replace(" %", "\u00a0%") }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 </li>
 {% endfor %}
 </ol>
 {% if found.outcomes %}
-<p class="soft">In brackets: 95 % intervals. “Times the average” is the lift: the figure of the
- segment by that of all.</p>
+<p class="soft">In brackets: where the true figure is, in 95 of 100 cases. “Times the average”: the
+ figure of the segment divided by that of all
+ {{ found.noun }}{% if has_bars %}, which is the upright line across the bars{% endif %}.</p>
 {% endif %}
 {% if found.notes %}
 <div class="notes">
 {% for note in found.notes %}
-<p>{{ note }}</p>
+<p>{{ note[:1]|upper }}{{ note[1:] }}.</p>
 {% endfor %}
 </div>
 {% endif %}
@@ -274,6 +317,13 @@ _BODY = """
 {% for line in section.words %}
 <p>{{ line }}</p>
 {% endfor %}
+{% if section.key %}
+<ol class="key" aria-label="The segments by number">
+{% for number, name in section.key %}
+<li><b>{{ number }}</b> {{ name }}</li>
+{% endfor %}
+</ol>
+{% endif %}
 {% for figure in section.figures %}
 {% if figure.folded is none %}
 {{ figure_of(figure, True) }}

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.report import page
+from gmm_spark.report import page, page_tables
 from gmm_spark.report.segments import Segments
 from gmm_spark.report.text import percent
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
 pytest.importorskip("jinja2")
+
+from gmm_spark.report import page_charts
 
 # Names that end a script, a tag, an attribute or a text of an expression.
 EVIL = "<script>alert(1)</script>"
@@ -366,7 +368,9 @@ def test_the_first_screen_says_what_was_found(read: Page, segments: Segments) ->
         f"Left is 27.1 % of all customers: {percent(most)} in “{rates[most]}”, the most, and "
         f"{percent(least)} in “{rates[least]}”."
     ) in words
-    assert "23,457 of 98,765 bill are at risk." in words
+    shares = {one.value.at_risk_share: one.name for one in segments.segments if one.value}
+    most = max(share for share in shares if share is not None)
+    assert f"At risk: 23,457 of 98,765 bill; {percent(most)} of that in “{shares[most]}”." in words
     assert "111 customers have gaps that were skipped" in words
 
 
@@ -516,3 +520,54 @@ def test_the_module_needs_no_extra() -> None:
     )
     root = Path(page.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)
+
+
+def test_columns_that_say_the_same_are_told_once(segments: Segments) -> None:
+    """Who has no internet service has none of what comes with it: one line, not one a service."""
+    one = segments.segments[0]
+    number, value = one.sets_apart
+    again = value.model_copy(update={"column": "backup"})
+    other = value.model_copy(update={"column": "phone", "rest": 0.123})
+    told = page_tables.told_once([number, value, again, other])
+    assert told == [[number], [value, again], [other]]
+    table = page_tables.differences_table(
+        segments, one.model_copy(update={"sets_apart": [number, value, again, other]}), 8
+    )
+    assert [row[0].text for row in table.rows][1].endswith(f"({EVIL}), backup: {VALUES[0]}")
+
+
+def test_the_first_screen_has_no_mean_against_its_effect(segments: Segments) -> None:
+    """Most of a segment spends more, a few others so much that the means say less."""
+    one, other, *rest = segments.segments
+    number = one.sets_apart[0].model_copy(update={"effect": 0.8, "segment": 10.0, "rest": 20.0})
+    said = number.model_copy(update={"segment": 30.0, "words": "tenure 30, elsewhere 20"})
+    read = Page(
+        page.page_of(
+            segments.model_copy(
+                update={
+                    "segments": [
+                        one.model_copy(update={"sets_apart": [number]}),
+                        other.model_copy(update={"sets_apart": [said]}),
+                        *(s.model_copy(update={"sets_apart": []}) for s in rest),
+                    ]
+                }
+            )
+        )
+    )
+    words = [w for w in read.words if w.startswith("tenure")]
+    assert [w for w in words if "elsewhere" in w] == ["tenure 30, elsewhere 20"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "ticks"),
+    [
+        (np.linspace(1, 72, 25), ["10", "20", "30", "40", "50", "60", "70"]),
+        (np.linspace(-0.5, 0.5, 21), ["-0.4", "-0.2", "0", "0.2", "0.4"]),
+        (np.expm1(np.linspace(0, np.log1p(36_000), 25)), ["0", "10", "200", "3,000", "30,000"]),
+        ([3.0, 3.0], ["3"]),
+    ],
+)
+def test_axes_have_round_numbers_within_their_edges(edges: Any, ticks: list[str]) -> None:
+    found = page_charts.ticks(list(edges))
+    assert page_charts.short(found) == ticks
+    assert min(edges) <= found[0] <= found[-1] <= max(edges)
