@@ -11,6 +11,8 @@ README = ROOT / "README.md"
 
 # Charts are of the Altair that they are tested with; 3.10 has an older one than 3.11 and newer.
 REPORT = ["altair>=5.5,<6.4", "jinja2>=3.1", "vl-convert-python>=1.9,<1.10"]
+# A put on the condition that nothing is there, which pyarrow has not.
+OBJECT_STORE = ["obstore>=0.5"]
 
 setup(
     name="gmm_spark",
@@ -36,8 +38,10 @@ setup(
         "PyYAML>=6",
     ],
     extras_require={
+        "object-store": OBJECT_STORE,
         "report": REPORT,
         "dev": [
+            *OBJECT_STORE,
             *REPORT,
             "build",
             "chispa",

@@ -44,6 +44,11 @@ class FitError(GmmError, RuntimeError):
     """A fit cannot go on, for instance because the table changed under it."""
 
 
+class PublishError(GmmError, RuntimeError):
+    """A result was not published: another run was first, or a rule of the gate speaks against
+    it. What is published stays as it was."""
+
+
 @contextmanager
 def refusals(of: str = "") -> Iterator[None]:
     """What the mathematics refuses, as errors of this package; a decorator too. `of` is said

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gmm_spark import __version__
+from gmm_spark.cli import versions
 from gmm_spark.config import JOBS
 from gmm_spark.config.messages import suggestion
 from gmm_spark.errors import ConfigurationError
@@ -17,9 +18,11 @@ _HELP = """usage: {prog} JOB --config FILE [--KEY VALUE ...]
 {jobs}
 
 {prog} JOB --help lists the settings of a job.
+{prog} versions PATH lists the versions that were published there, and changes which one counts.
 {prog} --version says which release this is.
 Exit codes: 0 done, 1 unexpected, 2 a setting is wrong, 3 the data or the model cannot be used,
-4 did not converge, where that is to fail."""
+4 did not converge, where that is to fail, 5 written but not published."""
+_VERSIONS = "versions"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "gmm-spark") -> int:
@@ -35,10 +38,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "gmm-spark") -> int:
     if name in JOBS:
         job = import_module(f"gmm_spark.cli.{name}")
         return int(job.main(words[1:], f"{prog} {name}"))
+    if name == _VERSIONS:
+        return versions.main(words[1:], f"{prog} {name}")
     if not words:
         print(_help(prog), file=sys.stderr)
         return CONFIGURATION
-    return say(ConfigurationError(f"{name}: unknown job{suggestion(name, JOBS)}"))
+    return say(ConfigurationError(f"{name}: unknown job{suggestion(name, [*JOBS, _VERSIONS])}"))
 
 
 def _help(prog: str) -> str:

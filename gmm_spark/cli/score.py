@@ -49,15 +49,13 @@ _LONGEST = 100
 
 def score(run: Run[ScoreSettings]) -> str:
     settings = run.settings
-    model = load_model(run.spark, "model", settings.model)
+    model = load_model(run.spark, "model", settings.model, run.record)
     steps, frame = _opened(run, model)
     scored = _scored(run, model, frame, _kept(run, model, frame))
     _expect_outcomes(settings, scored, frame)
 
-    replaces_partitions = (
-        settings.mode == "overwrite"
-        and bool(settings.partition_by)
-        and files.exists(run.output.uri)
+    replaces_partitions = settings.replaces_partitions and (
+        files.exists(run.output.uri) or not files.can_rename(run.output.uri)
     )
     with traced(run.spark, settings.input, lambda: steps):
         run.warn(_unread(frame, steps[-1][1]))
@@ -379,7 +377,7 @@ def check(run: Run[ScoreSettings]) -> str:
     _, frame = _opened(run, model)
     scored = _scored(run, model, frame, _kept(run, model, frame))
     _expect_outcomes(settings, scored, frame)
-    if settings.partition_by and files.exists(run.output.uri):
+    if settings.replaces_partitions and files.exists(run.output.uri):
         tables.check_partitioned(scored, run.output.uri, settings.partition_by)
     what = tables.describe(settings.input)
     return f"{what} would be scored with {len(model.clusters)} segments"
@@ -393,6 +391,7 @@ JOB = Job(
     how="mode: overwrite",
     work=score,
     check=check,
+    in_place=lambda settings: settings.replaces_partitions,
 )
 
 

@@ -76,6 +76,17 @@ class JobSettings(BaseModel):
     )
     output: Text = Field(description="directory or URI everything is written under")
     run_date: Label | None = Field(None, description="recorded in the manifest; never computed")
+    keep_versions: int | None = Field(
+        None,
+        ge=1,
+        description="a run adds a version under output, which becomes visible in one step, and "
+        "replaces none; so many are kept, the newest, and those that an alias names",
+    )
+    publish_as: Literal["champion", "challenger"] | None = Field(
+        None,
+        description="alias of the version: champion, which readers take where nothing else is "
+        "said, or challenger",
+    )
     dry_run: bool = Field(
         False,
         description="check settings, paths, columns and the model, and end; nothing is fitted, "
@@ -84,6 +95,15 @@ class JobSettings(BaseModel):
 
     # Of the merged sources: null on the command line takes back what the file says.
     _nulls = model_validator(mode="before")(_without_nulls)
+
+    @model_validator(mode="after")
+    def _versions(self) -> JobSettings:
+        if self.publish_as is not None and self.keep_versions is None:
+            raise ValueError(
+                "publish_as: found no keep_versions; expected how many versions are kept, an alias "
+                "is of one"
+            )
+        return self
 
 
 # The settings of a fit that jobs have.
@@ -182,7 +202,10 @@ class TransactionSettings(JobSettings):
 class ScoreSettings(TransactionSettings):
     """Score every row of a table with a model; write Parquet and manifest.json under `output`."""
 
-    model: Text = Field(description="path of the model, <output>/model of the train job")
+    model: Text = Field(
+        description="path of the model, <output>/model of the train job; or where versions are, "
+        "<output>, for the champion, with @challenger or @7 for another version"
+    )
     keep_columns: list[Text] | None = Field(
         None, description="columns of the table that are written too; all when left out"
     )
@@ -205,6 +228,11 @@ class ScoreSettings(TransactionSettings):
         default_factory=list,
         description="outcomes whose mean or rate a segment is printed; expressions with a name too",
     )
+
+    @property
+    def replaces_partitions(self) -> bool:
+        """Whether the partitions that have rows are replaced where they are."""
+        return self.mode == "overwrite" and bool(self.partition_by) and self.keep_versions is None
 
     @model_validator(mode="after")
     def _consistent(self) -> ScoreSettings:

@@ -7,7 +7,7 @@
 | 2 | configuration: a setting or a path is wrong; also a refused overwrite |
 | 3 | input: the table, or the model file, cannot be used |
 | 4 | the fit did not converge, and the settings ask to fail then |
-| 5 | publishing refused (reserved) |
+| 5 | written but not published: the gate refused it, or another run published meanwhile |
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from pyspark.errors import PySparkException
 
 from gmm_spark.config import in_keys
 from gmm_spark.engine.table_files import FiltersError
-from gmm_spark.errors import ConfigurationError, FitError, GmmError, InputDataError, ModelFileError
+from gmm_spark.errors import (
+    ConfigurationError,
+    FitError,
+    GmmError,
+    InputDataError,
+    ModelFileError,
+    PublishError,
+)
 from gmm_spark.storage import problems, tracing
 
 logger = logging.getLogger(__name__)
 
-DONE, UNEXPECTED, CONFIGURATION, INPUT, NOT_CONVERGED = range(5)
+DONE, UNEXPECTED, CONFIGURATION, INPUT, NOT_CONVERGED, NOT_PUBLISHED = range(6)
 
 
 class NotConvergedError(FitError):
@@ -46,6 +53,8 @@ def as_ours(error: BaseException) -> BaseException:
 def code_of(error: BaseException) -> int:
     if isinstance(error, NotConvergedError):
         return NOT_CONVERGED
+    if isinstance(error, PublishError):
+        return NOT_PUBLISHED
     if isinstance(error, ConfigurationError):
         return CONFIGURATION
     if isinstance(error, (InputDataError, ModelFileError, FitError)):
@@ -55,6 +64,7 @@ def code_of(error: BaseException) -> int:
 
 _PREFIXES = {
     NotConvergedError: "not converged",
+    PublishError: "not published",
     ConfigurationError: "configuration",
     InputDataError: "input",
     ModelFileError: "model",

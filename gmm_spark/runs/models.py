@@ -1,21 +1,31 @@
-"""Models by path, with the setting that named them in the message."""
+"""Models by path or by version, with the setting that named them in the message."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from gmm_spark.engine.addresses import address
+from gmm_spark.engine.addresses import address, escaped
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.storage import files
+from gmm_spark.storage import files, publish_log
+from gmm_spark.storage.publish_log import CHAMPION
 
 if TYPE_CHECKING:
     from gmm_spark import GaussianMixtureModel
 
+logger = logging.getLogger(__name__)
 
-def load_model(spark: SparkSession, key: str, path: str) -> GaussianMixtureModel:
-    """The model at `path`.
+
+def load_model(
+    spark: SparkSession, key: str, path: str, record: Callable[..., None] = lambda **facts: None
+) -> GaussianMixtureModel:
+    """The model at `path`, or the version of it that `path` names.
+
+    Of a directory of versions it is the champion, or with "@challenger" or "@7" behind it another
+    one, after its files were compared with what was published. `record` is told which it is.
 
     Raises ConfigurationError naming the setting `key` when there is nothing at `path`, and
     ModelFileError when what is there is no model of ours.
@@ -24,16 +34,46 @@ def load_model(spark: SparkSession, key: str, path: str) -> GaussianMixtureModel
 
     path = files.qualified(spark, path)
     if files.reachable(path):
+        path = _of_version(key, path, record) or path
         where = address(path)
         found = where.found()
         if len(found) != 1:
             several = f"{len(found)} paths, from {found[0]} to {found[-1]}," if found else "nothing"
             raise ConfigurationError(
                 f"{key}: found {several} at {path}; expected a model, <output>/model of the train "
-                "job"
+                "job, or <output> where versions are kept"
             )
         path = path if found == [where.path] else where.uri(found[0])
         inner = files.join(path, "model")
         if files.exists(inner) and not files.exists(files.join(path, "metadata")):
             path = inner
     return GaussianMixtureModel.load(path)
+
+
+def read_scores(spark: SparkSession, path: str, version: str | int = CHAMPION) -> DataFrame:
+    """The scores of a version under `path`, as they were published: all of them, of one run.
+
+    Raises ConfigurationError where there is no such version, ModelFileError where its files are
+    not as they were published.
+    """
+    path = files.qualified(spark, path)
+    found = publish_log.checked(path, publish_log.find(path, version))
+    return spark.read.parquet(escaped(files.join(found, "scores")))
+
+
+def _of_version(key: str, path: str, record: Callable[..., None]) -> str | None:
+    """Where the version is that a path names; None where it names none."""
+    root, at, name = path.rpartition("@")
+    if not at or "/" in name or files.exists(path):
+        root, name = path, CHAMPION
+    if not publish_log.is_there(root):
+        return None
+    try:
+        version = publish_log.find(root, name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{key}: {error}") from None
+    uri = publish_log.checked(root, version)
+    facts: dict[str, Any] = {"number": version.number, "run_id": version.run_id, "path": uri}
+    record(model_version=facts)
+    logger.info("%s: version %d of %s, run %s", key, version.number, root, version.run_id)
+    return uri

@@ -12,13 +12,15 @@ from typing import Any, Generic, TypeVar
 from pyspark.sql import SparkSession
 
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
-from gmm_spark.errors import ConfigurationError, GmmError
+from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
-from gmm_spark.runs.exit_codes import DONE, UNEXPECTED, as_ours, code_of, reason_of, say
+from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import library_log
 from gmm_spark.runs.session import failed_tasks_unlogged, session_of_a_run
 from gmm_spark.storage import files
 from gmm_spark.storage.output import Output
+from gmm_spark.storage.publish_log import CHAMPION
+from gmm_spark.storage.versioned_output import VersionedOutput
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,11 @@ class Run(Generic[Settings]):
     spark: SparkSession
     output: Output
     facts: dict[str, Any] = field(default_factory=dict)
+    refusal: str | None = None
+
+    def refuse(self, reason: str) -> None:
+        """Have what was written kept, and not published."""
+        self.refusal = reason
 
     def record(self, **facts: Any) -> None:
         """Keep facts for the manifest; it has them even if the job fails later."""
@@ -54,7 +61,8 @@ class Job(Generic[Settings]):
     `work` writes to `run.output.temporary`, and of what is `beside` the result to
     `run.output.temporary_of(name)`, and returns the text to print: what it has written is
     published when it returns. `check` raises what can be known without that, and says what would
-    be done; `overwrite` says whether an earlier result may be replaced, `how` what would allow it.
+    be done; `overwrite` says whether an earlier result may be replaced, `how` what would allow it,
+    `in_place` whether Spark replaces a part of it where it is, `alias` what a version is to be.
     """
 
     name: str
@@ -65,6 +73,8 @@ class Job(Generic[Settings]):
     work: Callable[[Run[Settings]], str]
     check: Callable[[Run[Settings]], str]
     beside: tuple[str, ...] = ()
+    in_place: Callable[[Settings], bool] = lambda settings: False
+    alias: Callable[[Settings], str] = lambda settings: settings.publish_as or CHAMPION
 
 
 def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
@@ -86,7 +96,7 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
         try:
             directory = files.qualified(spark, settings.output)
             run_id = uuid.uuid4().hex[:12]
-            output = Output(directory, job.result, run_id, job.beside)
+            output = _output(job, settings, directory, run_id)
             if settings.input.path is not None:
                 output.expect_outside(files.qualified(spark, settings.input.path))
             if settings.dry_run:
@@ -104,33 +114,74 @@ def _dry(job: Job[Settings], run: Run[Settings]) -> int:
         text = job.check(run)
     except (Exception, KeyboardInterrupt) as error:
         return say(as_ours(error))
-    there = ", which is there and would be replaced" if files.exists(run.output.uri) else ""
+    where = run.output.uri
+    if files.exists(where):
+        where += ", which is there and would be replaced"
+    if isinstance(run.output, VersionedOutput):
+        where = f"a version under {run.output.directory}, as {run.output.alias}"
     print(
-        f"Dry run: {text}\nNothing was written; {job.name} writes {run.output.uri}{there}",
+        f"Dry run: {text}\nNothing was written; {job.name} writes {where}",
         flush=True,
     )
     return DONE
 
 
+def _output(job: Job[Settings], settings: Settings, directory: str, run_id: str) -> Output:
+    """Where the result goes: in place of the earlier one, or as one more version."""
+    if settings.keep_versions is None:
+        in_place = job.in_place(settings)
+        return Output(directory, job.result, run_id, job.beside, in_place=in_place)
+    return VersionedOutput(
+        directory,
+        job.result,
+        run_id,
+        job.beside,
+        keep=settings.keep_versions,
+        alias=job.alias(settings),
+        run_date=settings.run_date,
+    )
+
+
 def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
     started = _now()
     logger.info("%s: started, run %s", job.name, run.output.run_id)
-    text, failure = "", None
     try:
         text = job.work(run)
-        run.output.publish()
+        refused = None if run.refusal is None else PublishError(run.refusal)
+        uri = run.output.publish(_manifest(job, run, started, refused), run.refusal)
     except (Exception, KeyboardInterrupt) as error:
         failure = as_ours(error)
-        code = code_of(failure)
-    else:
-        code = DONE
+        run.output.clean()
+        try:
+            run.output.write_failed_manifest(_manifest(job, run, started, failure))
+        except Exception as unwritten:
+            logger.warning("the manifest could not be written: %s", unwritten)
+        return say(failure)
     run.output.clean()
+    written = [*run.output.published, ("manifest", uri)]
+    width = max(len(name) for name, _ in written) + 1
+    lines = [f"  {name:<{width}}{where}" for name, where in written]
+    print("\n".join([text, "", "Written", *lines]), flush=True)
+    if refused is not None:
+        return say(refused)
+    logger.info("%s: done in %.1f s", job.name, (_now() - started).total_seconds())
+    return DONE
+
+
+def _manifest(
+    job: Job[Settings],
+    run: Run[Settings],
+    started: datetime.datetime,
+    failure: BaseException | None,
+) -> dict[str, Any]:
+    """What the manifest says of a run that is done, or of one that failed or was refused."""
     finished = _now()
     settings = without_secrets(run.settings)
+    status = "done" if failure is None else "failed" if run.refusal is None else "refused"
     content = {
         "job": job.name,
-        "status": "failed" if failure else "done",
-        "exit_code": code,
+        "status": status,
+        "exit_code": DONE if failure is None else code_of(failure),
         "reason": reason_of(failure) if failure else None,
         "run_id": run.output.run_id,
         "run_date": run.settings.run_date,
@@ -142,22 +193,8 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
         "versions": manifest.versions(run.spark),
         **run.facts,
     }
-    try:
-        uri = run.output.write_manifest(manifest.plain(content))
-    except Exception as error:
-        if failure is None:
-            failure = error
-            code = UNEXPECTED
-        else:
-            logger.warning("the manifest could not be written: %s", error)
-    if failure is not None:
-        return say(failure, code)
-    written = [*run.output.published, ("manifest", uri)]
-    width = max(len(name) for name, _ in written) + 1
-    lines = [f"  {name:<{width}}{where}" for name, where in written]
-    print("\n".join([text, "", "Written", *lines]), flush=True)
-    logger.info("%s: done in %.1f s", job.name, content["seconds"])
-    return DONE
+    found: dict[str, Any] = manifest.plain(content)
+    return found
 
 
 def _now() -> datetime.datetime:

@@ -7,13 +7,15 @@ import os
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.addresses import address, has_scheme
 from gmm_spark.engine.cluster import default_filesystem
 from gmm_spark.errors import ConfigurationError
+
+# File systems as pyarrow calls them: of a disk, and HDFS.
+_RENAMING = "local", "hdfs"
 
 
 def qualified(spark: SparkSession, path: str) -> str:
@@ -96,33 +98,56 @@ def delete(uri: str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Rename a file or directory; object stores, which cannot, copy and delete."""
+    """Rename a file or directory of a store that can (`can_rename`), over a file that is there."""
     system, path = filesystem(source)
     _, to = filesystem(target)
-    try:
-        system.move(path, to)
-    except (pa.ArrowNotImplementedError, OSError):
-        if isinstance(system, fs.LocalFileSystem):
-            raise
-        fs.copy_files(path, to, source_filesystem=system, destination_filesystem=system)
-        delete(source)
+    system.move(path, to)
+
+
+def can_rename(uri: str) -> bool:
+    """Whether the store renames a directory in one step: object stores would copy file by file."""
+    system, _ = filesystem(uri)
+    return str(system.type_name) in _RENAMING
 
 
 def read_text(uri: str) -> str:
+    return read_bytes(uri).decode("utf-8")
+
+
+def read_bytes(uri: str) -> bytes:
     system, path = filesystem(uri)
-    with system.open_input_stream(path) as stream:
-        return bytes(stream.read()).decode("utf-8")
+    with system.open_input_stream(path, compression=None) as stream:
+        return bytes(stream.read())
 
 
 def write_text(uri: str, text: str) -> None:
-    """Write a file whole or not at all, where the store can rename."""
+    """Write a file whole or not at all."""
+    if not can_rename(uri):  # an object is there when all of it is
+        _write(uri, text)
+        return
     temporary = join(uri.rsplit("/", 1)[0], f"_{PurePosixPath(uri).name}.tmp")
-    system, path = filesystem(temporary)
     try:
-        with system.open_output_stream(path) as stream:
-            stream.write(text.encode("utf-8"))
+        _write(temporary, text)
         move(temporary, uri)
     except BaseException:
         with contextlib.suppress(OSError):
             delete(temporary)
         raise
+
+
+def _write(uri: str, text: str) -> None:
+    system, path = filesystem(uri)
+    with system.open_output_stream(path, compression=None) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def contents(uri: str) -> dict[str, int]:
+    """Every file below a directory, by its path from there, and its size in bytes."""
+    system, path = filesystem(uri)
+    root = path.rstrip("/") + "/"
+    entries = system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+    return {
+        str(entry.path).removeprefix(root): int(entry.size)
+        for entry in sorted(entries, key=lambda entry: str(entry.path))
+        if entry.type == fs.FileType.File
+    }

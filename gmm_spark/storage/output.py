@@ -1,8 +1,8 @@
 """The directory a run writes its result to: refused, replaced or filled, never half filled.
 
-What readers see changes here alone: `Output.publish` makes a finished result visible, and where a
-result is a partitioned table, `replace_partitions` and `clear_partition` do it for a part of it. No
-other module moves or deletes results.
+What readers see changes here and in `publish_log` alone: `Output.publish` makes a finished result
+visible, and where a result is a partitioned table, `replace_partitions` and `clear_partition` do it
+for a part of it. No other module moves or deletes results.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from pyspark.sql import DataFrame
 
+from gmm_spark.engine.addresses import without_userinfo
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.storage import files, tables
 
@@ -37,6 +38,8 @@ class Output:
     name: str
     run_id: str
     beside: Sequence[str] = ()
+    # Spark replaces the partitions of a table where they are.
+    in_place: bool = False
     _is_visible: bool = field(default=False, init=False)
 
     @property
@@ -55,8 +58,13 @@ class Output:
     @property
     def published(self) -> list[tuple[str, str]]:
         """The results that are there: the name of each, and where it is."""
-        every = [(name, files.join(self.directory, name)) for name in (*self.beside, self.name)]
+        every = [(name, files.join(self.results, name)) for name in (*self.beside, self.name)]
         return [(name, uri) for name, uri in every if name == self.name or files.exists(uri)]
+
+    @property
+    def results(self) -> str:
+        """The directory in which results are once they are published."""
+        return self.directory
 
     @property
     def _workspace(self) -> str:
@@ -90,10 +98,20 @@ class Output:
             raise ConfigurationError(
                 f"output: found a file at {self.directory}; expected a directory"
             )
+        self._check_store()
         if not overwrite and (others := self._not_of_a_failed_run()):
             raise ConfigurationError(
                 f"output: found {', '.join(others[:3])}{' ...' if others[3:] else ''} in "
                 f"{self.directory}; expected nothing there, or {how}"
+            )
+
+    def _check_store(self) -> None:
+        if not self.in_place and not files.can_rename(self.directory):
+            raise ConfigurationError(
+                f"output: the store of {without_userinfo(self.directory)} cannot rename a "
+                "directory, so that a result would be seen half written; expected keep_versions, "
+                "by which a result is a version that becomes visible in one step (of scores, or "
+                "partition_by with mode: overwrite, by which Spark replaces partitions)"
             )
 
     def _not_of_a_failed_run(self) -> list[str]:
@@ -111,12 +129,20 @@ class Output:
         except (OSError, ValueError, AttributeError):
             return None
 
-    def publish(self) -> None:
+    def publish(self, manifest: dict[str, Any], refused: str | None = None) -> str:
         """Make a finished result visible: what was written to `temporary`, in place of what was
-        there. Of one whose partitions were replaced, all is visible already.
+        there; and write the manifest, returning where. Of a result whose partitions were
+        replaced, all is visible already.
         """
-        if self._is_visible:
-            return
+        assert refused is None, "a result without versions has no gate"
+        if not self._is_visible:
+            self._move_results()
+        uri = files.join(self.directory, MANIFEST)
+        self._write_manifest(uri, manifest)
+        files.delete(files.join(self.directory, FAILED_MANIFEST))
+        return uri
+
+    def _move_results(self) -> None:
         moved: list[tuple[str, str]] = []
         try:
             # The result itself last: where it is, everything is.
@@ -139,7 +165,8 @@ class Output:
 
         Raises ConfigurationError where the table that is there has other columns or partitions.
         """
-        tables.check_partitioned(frame, self.uri, partition_by)
+        if files.exists(self.uri):
+            tables.check_partitioned(frame, self.uri, partition_by)
         self._is_visible = True
         (
             frame.write.mode("overwrite")
@@ -165,15 +192,15 @@ class Output:
         with contextlib.suppress(OSError, ConfigurationError):
             files.delete(self._workspace)
 
-    def write_manifest(self, content: dict[str, Any]) -> str:
-        """Write the manifest beside the result; returns where.
+    def write_failed_manifest(self, manifest: dict[str, Any]) -> str:
+        """Write the manifest of a run that failed; returns where.
 
-        An earlier whole result keeps its own manifest when this run failed.
+        An earlier whole result keeps its own manifest.
         """
-        failed = content["status"] == "failed"
-        name = FAILED_MANIFEST if failed and files.exists(self.uri) else MANIFEST
+        name = FAILED_MANIFEST if files.exists(self.uri) else MANIFEST
         uri = files.join(self.directory, name)
-        files.write_text(uri, json.dumps(content, indent=2, allow_nan=False) + "\n")
-        if not failed:
-            files.delete(files.join(self.directory, FAILED_MANIFEST))
+        self._write_manifest(uri, manifest)
         return uri
+
+    def _write_manifest(self, uri: str, manifest: dict[str, Any]) -> None:
+        files.write_text(uri, json.dumps(manifest, indent=2, allow_nan=False) + "\n")

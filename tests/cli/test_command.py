@@ -71,7 +71,7 @@ def test_a_job_is_an_entry_and_a_module_of_its_name(name) -> None:
     job = import_module(f"gmm_spark.cli.{name}").JOB
     assert (job.name, job.settings) == (name, JOBS[name])
     files = (Path(gmm_spark.__file__).parent / "cli").glob("*.py")
-    assert {path.stem for path in files} == {"__init__", "main", *JOBS}
+    assert {path.stem for path in files} == {"__init__", "main", "versions", *JOBS}
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -525,6 +525,8 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
     transactions = {"customer", "time", "amount", "quantity", "basket", "churn_after_days"}
     goes = {"vector_column": r"(categorical|count)_columns:"}
     goes |= dict.fromkeys(transactions, r"(id|outcome):")
+    comes = dict.fromkeys(transactions, r"# (customer|time):")
+    comes["publish_as"] = r"# keep_versions:"
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
     shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
     known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
@@ -544,7 +546,7 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
                 changed[i] = line.replace("# ", "", 1) if key == "partition_by" else ""
             elif key == "outcome_column" and line.startswith("criterion:"):
                 changed[i] = "criterion: segmentation"
-            elif key in transactions and re.match(r"# (customer|time):", line):
+            elif re.match(comes.get(key, "$^"), line):
                 changed[i] = line.removeprefix("# ")
             elif re.match(goes.get(key, "$^"), line):
                 changed[i] = ""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gmm_spark.errors import ConfigurationError
-from gmm_spark.storage import files
+from gmm_spark.errors import ConfigurationError, PublishError
+from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.output import Output
+from gmm_spark.storage.versioned_output import VersionedOutput
 
 
 @pytest.fixture
@@ -31,18 +32,18 @@ def test_a_result_is_not_there_before_it_is_published(result: Output) -> None:
     claim(result)
     write(result, "new")
     assert not files.exists(result.uri)
-    result.publish()
+    result.publish({"status": "done"})
     result.clean()
     assert files.read_text(files.join(result.uri, "part")) == "new"
-    assert files.names(result.directory) == ["model"]
+    assert files.names(result.directory) == ["manifest.json", "model"]
 
 
 def test_an_earlier_result_is_refused_and_left_as_it_is(result: Output) -> None:
     test_a_result_is_not_there_before_it_is_published(result)
     later = Output(result.directory, "model", "run2")
-    with pytest.raises(ConfigurationError, match=r"output: found model in .*overwrite: true"):
+    with pytest.raises(ConfigurationError, match=r"output: found .*model in .*overwrite: true"):
         claim(later)
-    assert files.names(result.directory) == ["model"]
+    assert files.names(result.directory) == ["manifest.json", "model"]
 
 
 def test_an_earlier_result_stays_until_the_new_one_is_whole(result: Output) -> None:
@@ -51,10 +52,10 @@ def test_an_earlier_result_stays_until_the_new_one_is_whole(result: Output) -> N
     claim(later, overwrite=True)
     write(later, "newer")
     assert files.read_text(files.join(result.uri, "part")) == "new"
-    later.publish()
+    later.publish({"status": "done"})
     later.clean()
     assert files.read_text(files.join(result.uri, "part")) == "newer"
-    assert files.names(result.directory) == ["model"]
+    assert files.names(result.directory) == ["manifest.json", "model"]
 
 
 def test_an_earlier_result_comes_back_when_there_is_nothing_to_publish(result: Output) -> None:
@@ -62,7 +63,7 @@ def test_an_earlier_result_comes_back_when_there_is_nothing_to_publish(result: O
     later = Output(result.directory, "model", "run2")
     claim(later, overwrite=True)
     with pytest.raises(FileNotFoundError):
-        later.publish()
+        later.publish({"status": "done"})
     assert files.read_text(files.join(result.uri, "part")) == "new"
 
 
@@ -78,10 +79,10 @@ def several(directory: Path, run_id: str, texts: dict[str, str]) -> Output:
 def test_several_results_become_visible_together(tmp_path: Path) -> None:
     first = several(tmp_path, "run1", {"segments.json": "1", "model": "1", "customers": "1"})
     assert [path.name for path in tmp_path.iterdir() if path.name[0] != "_"] == []
-    first.publish()
+    first.publish({"status": "done"})
     assert [name for name, _ in first.published] == ["model", "customers", "segments.json"]
     later = several(tmp_path, "run2", {"segments.json": "2", "model": "2"})
-    later.publish()
+    later.publish({"status": "done"})
     for output in (first, later):
         output.clean()
     # What the later run has not written is not left beside what it has.
@@ -89,14 +90,16 @@ def test_several_results_become_visible_together(tmp_path: Path) -> None:
         ("model", "2"),
         ("segments.json", "2"),
     ]
-    assert files.names(later.directory) == ["model", "segments.json"]
+    assert files.names(later.directory) == ["manifest.json", "model", "segments.json"]
 
 
 def test_of_several_results_all_come_back_when_one_cannot_be_published(tmp_path: Path) -> None:
-    several(tmp_path, "run1", {"segments.json": "1", "model": "1", "customers": "1"}).publish()
+    several(tmp_path, "run1", {"segments.json": "1", "model": "1", "customers": "1"}).publish(
+        {"status": "done"}
+    )
     later = several(tmp_path, "run2", {"model": "2"})
     with pytest.raises(FileNotFoundError):
-        later.publish()
+        later.publish({"status": "done"})
     assert [files.read_text(uri) for _, uri in later.published] == ["1", "1", "1"]
     assert files.read_text(later.temporary_of("model")) == "2"
 
@@ -109,27 +112,31 @@ def test_foreign_files_are_refused_and_survive_an_overwrite(result: Output) -> N
         claim(result)
     claim(result, overwrite=True)
     write(result, "new")
-    result.publish()
+    result.publish({"status": "done"})
     result.clean()
-    assert files.names(result.directory) == ["model", "thesis.txt"]
+    assert files.names(result.directory) == ["manifest.json", "model", "thesis.txt"]
 
 
 def test_a_failed_run_can_be_run_again_without_overwrite(result: Output) -> None:
     claim(result)
     result.clean()
-    uri = result.write_manifest({"status": "failed"})
+    uri = result.write_failed_manifest({"status": "failed"})
     assert uri.endswith("/manifest.json")
     claim(Output(result.directory, "model", "run2"))
 
 
 def test_a_failure_does_not_touch_the_manifest_of_an_earlier_result(result: Output) -> None:
-    test_a_result_is_not_there_before_it_is_published(result)
-    result.write_manifest({"status": "done", "run": 1})
-    uri = result.write_manifest({"status": "failed"})
+    claim(result)
+    write(result, "new")
+    result.publish({"status": "done", "run": 1})
+    uri = result.write_failed_manifest({"status": "failed"})
     assert uri.endswith("/manifest-failed.json")
     manifest = Path(result.directory, "manifest.json")
     assert json.loads(manifest.read_text("utf-8")) == {"status": "done", "run": 1}
-    result.write_manifest({"status": "done", "run": 3})
+    claim(result, overwrite=True)
+    write(result, "newer")
+    result.publish({"status": "done", "run": 3})
+    result.clean()
     assert files.names(result.directory) == ["manifest.json", "model"]
     assert json.loads(manifest.read_text("utf-8"))["run"] == 3
 
@@ -151,9 +158,83 @@ def test_a_store_nobody_knows(tmp_path: Path) -> None:
         claim(Output("nosuch://bucket/out", "model", "run1"))
 
 
+def test_a_store_that_cannot_rename_is_refused_before_anything_is_written(
+    result: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_RENAMING", ())
+    with pytest.raises(ConfigurationError, match=r"cannot rename a directory.* keep_versions"):
+        claim(result)
+    assert not Path(result.directory).exists()
+    # Spark replaces partitions where they are.
+    claim(Output(result.directory, "scores", "run2", in_place=True), overwrite=True)
+
+
+def versioned(directory: Path, run_id: str, text: str, keep: int = 2) -> VersionedOutput:
+    """A run that adds a version, and has written its model."""
+    output = VersionedOutput(str(directory), "model", run_id, keep=keep)
+    claim(output)
+    write(output, text)
+    return output
+
+
+def test_a_version_stays_where_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_RENAMING", ())  # and nothing is moved for it
+
+    def move(source: str, target: str) -> None:
+        raise AssertionError(f"{source} was moved")
+
+    monkeypatch.setattr(files, "move", move)
+    for number in (1, 2, 3):
+        output = versioned(tmp_path, f"run{number}", f"model {number}")
+        if number > 1:
+            assert publish_log.find(str(tmp_path)).number == number - 1
+        where = output.publish({"status": "done", "run": number})
+        output.clean()
+        assert output.published == [("model", f"{tmp_path}/versions/run{number}/model")]
+        assert json.loads(files.read_text(where))["run"] == number
+    uri = publish_log.checked(str(tmp_path), publish_log.find(str(tmp_path)))
+    assert files.read_text(files.join(uri, "model", "part")) == "model 3"
+    assert files.names(files.join(str(tmp_path), "versions")) == ["run2", "run3"]
+
+
+def test_of_a_run_that_fails_no_version_is_left(tmp_path: Path) -> None:
+    versioned(tmp_path, "run1", "model 1").publish({"status": "done"})
+    output = versioned(tmp_path, "run2", "model 2")
+    output.clean()
+    output.write_failed_manifest({"status": "failed"})
+    assert files.names(files.join(str(tmp_path), "versions")) == ["run1"]
+    assert files.names(str(tmp_path)) == ["manifest-failed.json", "published", "versions"]
+    versioned(tmp_path, "run3", "model 3").publish({"status": "done"})
+    assert files.names(str(tmp_path)) == ["published", "versions"]
+
+
+def test_a_run_is_told_where_another_published_meanwhile(tmp_path: Path) -> None:
+    first, second = (versioned(tmp_path, run_id, run_id) for run_id in ("run1", "run2"))
+    first.publish({"status": "done"})
+    with pytest.raises(PublishError, match="another run published"):
+        second.publish({"status": "done"})
+    second.clean()
+    assert files.names(files.join(str(tmp_path), "versions")) == ["run1"]
+
+
+def test_versions_do_not_go_beside_a_result_without(result: Output, tmp_path: Path) -> None:
+    test_a_result_is_not_there_before_it_is_published(result)
+    with pytest.raises(ConfigurationError, match=r"found manifest\.json, model in"):
+        versioned(tmp_path / "out", "run2", "")
+
+
 PACKAGE = Path(files.__file__).parents[1]
 # Where results are moved and deleted, and with what; saving over a model is its user's wish.
-PUBLISHING = {"storage/files.py", "storage/output.py", "engine/cluster.py"}
+PUBLISHING = {
+    "storage/create_only.py",
+    "storage/files.py",
+    "storage/output.py",
+    "storage/publish_log.py",
+    "storage/versioned_output.py",
+    "engine/cluster.py",
+}
 MOVING = {"move", "delete", "rename", "delete_file", "delete_dir", "rmtree", "unlink"}
 
 
@@ -187,7 +268,7 @@ def test_a_table_whose_partitions_were_replaced_needs_no_publishing(spark, tmp_p
     frame.write.partitionBy("part").parquet(output.uri)
     claim(output, overwrite=True)
     output.replace_partitions(spark.createDataFrame([(3, "b")], "x int, part string"), ["part"])
-    output.publish()
+    output.publish({"status": "done"})
     output.clean()
     found = spark.read.parquet(output.uri).orderBy("x").collect()
     assert [tuple(row) for row in found] == [(1, "a"), (3, "b")]

@@ -1,0 +1,68 @@
+"""`gmm-spark versions`: the versions of a result, and which of them readers take."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gmm_spark.errors import ConfigurationError, GmmError
+from gmm_spark.report.text import table
+from gmm_spark.runs.exit_codes import CONFIGURATION, DONE, UNEXPECTED, say
+from gmm_spark.storage import publish_log
+
+ABOUT = "List the versions under a directory; make one the champion, or delete one."
+# What is said of a version that was refused, at most.
+_LONGEST = 80
+
+
+def versions(path: str, change: argparse.Namespace) -> str:
+    """What was asked for, done; the versions there are then, as text."""
+    if not publish_log.is_there(path):
+        raise ConfigurationError(f"path: found no versions under {path}; expected the output of "
+                                 "runs with keep_versions")  # fmt: skip
+    lines = []
+    if change.promote is not None:
+        publish_log.promote(path, change.promote)
+    if change.delete is not None:
+        publish_log.delete_version(path, change.delete)
+    if change.delete_abandoned:
+        left = publish_log.delete_abandoned(path)
+        lines = [f"Deleted what {len(left)} runs had left: {', '.join(left) or 'none'}"]
+    entry = publish_log.read(path)
+    rows = [
+        [
+            str(one.number),
+            ", ".join(entry.names_of(one)),
+            one.run_date or "",
+            one.run_id,
+            "" if one.refused is None else f"refused: {one.refused}"[:_LONGEST],
+        ]
+        for one in reversed(entry.versions)
+    ]
+    shown = table(["version", "alias", "run date", "run", ""], rows)
+    return "\n".join([*lines, *(line.rstrip() for line in shown.splitlines())])
+
+
+def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
+    """List or change versions by these words of a command line; the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=ABOUT, allow_abbrev=False)
+    parser.add_argument("path", help="output of the runs that wrote them")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--promote", type=int, metavar="VERSION", help="make it the champion")
+    one.add_argument("--delete", type=int, metavar="VERSION", help="never the champion")
+    one.add_argument(
+        "--delete_abandoned",
+        action="store_true",
+        help="delete what killed runs have left; no run may be at work there",
+    )
+    try:
+        print(versions((words := parser.parse_args(argv)).path, words), flush=True)
+    except SystemExit as stop:
+        return CONFIGURATION if stop.code else DONE
+    except GmmError as error:
+        return say(error)
+    except OSError as error:
+        print(f"unexpected: {error}", file=sys.stderr, flush=True)
+        return UNEXPECTED
+    return DONE

@@ -1,0 +1,85 @@
+"""The directory of results of which versions are kept: a run adds one, and publishes it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from gmm_spark.errors import ConfigurationError
+from gmm_spark.storage import files, publish_log
+from gmm_spark.storage.output import FAILED_MANIFEST, MANIFEST, Output
+from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
+
+
+@dataclass
+class VersionedOutput(Output):
+    """`<directory>/versions/<run id>/<name>`, written where it stays, and published as one more
+    version by an entry of the publish log.
+
+    keep : so many versions are kept, the newest, and those that an alias names
+    alias : what names this one
+    """
+
+    keep: int = 1
+    alias: str = CHAMPION
+    run_date: str | None = None
+    seen: Entry = field(default_factory=Entry, init=False)
+    version: Version | None = field(default=None, init=False)
+
+    @property
+    def uri(self) -> str:
+        return self.temporary
+
+    @property
+    def results(self) -> str:
+        return self._workspace
+
+    @property
+    def _workspace(self) -> str:
+        return files.join(self.directory, publish_log.directory_of(self.run_id))
+
+    def claim(self, *, overwrite: bool, how: str) -> None:
+        super().claim(overwrite=overwrite, how=how)
+        try:
+            publish_log.check_store(self.directory)
+        except ConfigurationError:
+            self.clean()
+            raise
+
+    def check(self, *, overwrite: bool, how: str) -> None:
+        """Read the log, as the run sees it until it ends; raise as for any output."""
+        super().check(overwrite=overwrite, how=how)
+        self.seen = publish_log.read(self.directory)
+
+    def _check_store(self) -> None:
+        """Nothing is renamed."""
+
+    def _not_of_a_failed_run(self) -> list[str]:
+        of_versions = (*publish_log.DIRECTORIES, FAILED_MANIFEST)
+        return [name for name in super()._not_of_a_failed_run() if name not in of_versions]
+
+    def publish(self, manifest: dict[str, Any], refused: str | None = None) -> str:
+        uri = files.join(self._workspace, MANIFEST)
+        self._write_manifest(uri, manifest)
+        self.version = publish_log.publish(
+            self.directory,
+            self.seen,
+            self.run_id,
+            alias=self.alias,
+            keep=self.keep,
+            run_date=self.run_date,
+            refused=refused,
+        )
+        with contextlib.suppress(OSError):
+            files.delete(files.join(self.directory, FAILED_MANIFEST))
+        return uri
+
+    def clean(self) -> None:
+        if self.version is None:
+            super().clean()
+
+    def write_failed_manifest(self, manifest: dict[str, Any]) -> str:
+        uri = files.join(self.directory, FAILED_MANIFEST)
+        self._write_manifest(uri, manifest)
+        return uri

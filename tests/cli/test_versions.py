@@ -1,0 +1,121 @@
+"""Versions of a model: published by a run, scored by alias and number, listed and changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gmm_spark.cli import main, train, versions
+from gmm_spark.storage import publish_log
+from tests.cli.conftest import Call, manifest, tree
+
+
+@pytest.fixture(scope="module")
+def root(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three versions of a model: the champion is 2, the challenger 3."""
+    root = tmp_path_factory.mktemp("versions") / "segments"
+    for number, alias in enumerate(["champion", "champion", "challenger"], 1):
+        directory = root / publish_log.directory_of(f"run{number}")
+        shutil.copytree(model, directory / "model")
+        seen = publish_log.read(str(root))
+        publish_log.publish(str(root), seen, f"run{number}", alias=alias, keep=9)
+    return root
+
+
+def test_a_run_adds_a_version(call: Call, lake: Path, tmp_path: Path) -> None:
+    argv = ["--input.path", lake / "customers", "--columns", "spend,visits", "--k", 2]
+    argv += ["--output", tmp_path / "out", "--keep_versions", 2, "--run_date", "2026-11-01"]
+    ended = call(train.main, *argv)
+    assert ended.code == 0, ended.err
+    version = publish_log.find(str(tmp_path / "out"))
+    assert (version.number, version.run_date) == (1, "2026-11-01")
+    directory = tmp_path / "out" / version.directory
+    assert f"model    {directory}/model" in ended.out
+    assert manifest(directory)["run_id"] == version.run_id
+    assert sorted(path.name for path in directory.iterdir()) == ["manifest.json", "model"]
+    dry = call(train.main, *argv, "--publish_as", "challenger", "--dry_run")
+    assert f"train writes a version under {tmp_path}/out, as challenger" in dry.out
+    assert publish_log.read(str(tmp_path / "out")).number == 1
+
+
+def test_a_model_is_loaded_by_alias_and_number(root: Path, spark, caplog) -> None:
+    from gmm_spark.errors import ConfigurationError, ModelFileError
+    from gmm_spark.runs.models import load_model
+
+    def number(name: str) -> int:
+        told = {}
+        load_model(spark, "model", f"{root}{name}", lambda **facts: told.update(facts))
+        return told["model_version"]["number"]
+
+    assert [number(name) for name in ("", "@champion", "@challenger", "@1")] == [2, 2, 3, 1]
+    with pytest.raises(ConfigurationError, match=r"model: found no version '9' .* are 1, 2, 3"):
+        load_model(spark, "model", f"{root}@9")
+    metadata = root / "versions" / "run3" / "model" / "metadata"
+    part = next(path for path in metadata.iterdir() if path.name.startswith("part"))
+    text = part.read_text("utf-8")
+    part.write_text(text.replace("3", "2"), "utf-8")
+    try:
+        with pytest.raises(ModelFileError, match=r"version 3 at .* is not as it was published"):
+            load_model(spark, "model", f"{root}@challenger")
+    finally:
+        part.write_text(text, "utf-8")
+
+
+def test_scores_of_a_version_are_read_whole(root: Path, call: Call, lake: Path, spark) -> None:
+    from gmm_spark.cli import score
+    from gmm_spark.runs.models import read_scores
+
+    output = root.parent / "scores"
+    argv = ["--input.path", lake / "customers", "--model", f"{root}@1", "--keep_columns", "spend"]
+    for day in ("2026-11-01", "2026-11-02"):
+        ended = call(score.main, *argv, "--output", output, "--keep_versions", 3, "--run_date", day)
+        assert ended.code == 0, ended.err
+    directory = output / publish_log.find(str(output)).directory
+    assert manifest(directory)["model_version"]["number"] == 1
+    assert read_scores(spark, str(output)).count() == 600
+    assert read_scores(spark, str(output), 1).count() == 600
+
+
+def test_versions_are_listed_and_changed(root: Path, call: Call, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    before = tree(copy)
+    listed = call(main.main, "versions", copy)
+    assert listed.code == 0
+    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [
+        ["3", "challenger", "run3"],
+        ["2", "champion", "run2"],
+        ["1", "run1"],
+    ]
+    assert tree(copy) == before
+    refused = call(main.main, "versions", copy, "--delete", 2)
+    assert refused.code == 2
+    assert refused.problem.startswith("configuration: version 2 is the champion")
+    assert call(main.main, "versions", copy, "--promote", 3).code == 0
+    assert call(main.main, "versions", copy, "--delete", 2).code == 0
+    assert publish_log.find(str(copy)).number == 3
+    assert not (copy / "versions" / "run2").exists()
+    (copy / "versions" / "killed").mkdir()
+    cleaned = call(main.main, "versions", copy, "--delete_abandoned")
+    assert "Deleted what 1 runs had left: killed" in cleaned.out
+    assert sorted(path.name for path in (copy / "versions").iterdir()) == ["run1", "run3"]
+
+
+def test_a_directory_without_versions_is_said(call: Call, tmp_path: Path) -> None:
+    ended = call(versions.main, tmp_path)
+    assert ended.code == 2
+    assert "found no versions under" in ended.problem
+
+
+def test_a_damaged_log_ends_a_run_before_it_begins(call: Call, root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    entry = copy / "published" / "000003.json"
+    entry.write_text(json.dumps({**json.loads(entry.read_text("utf-8")), "number": 7}), "utf-8")
+    argv = ["--input.path", tmp_path / "table", "--columns", "x", "--k", 2]
+    ended = call(train.main, *argv, "--output", copy, "--keep_versions", 2)
+    assert ended.code == 3
+    assert "000003.json of the publish log is damaged" in ended.problem
