@@ -541,6 +541,59 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             self, dataset, [columns] if isinstance(columns, str) else columns, assignment
         )
 
+    def report(
+        self,
+        dataset: DataFrame | ParquetTable,
+        path: str | os.PathLike[str],
+        *,
+        outcomeCol: str | Sequence[str] | None = None,
+        valueCol: str | None = None,
+        idCol: str | None = None,
+        noun: str = "rows",
+        overwrite: bool = False,
+    ) -> str:
+        """Write a page of what this model finds in a table: its segments by name, what they are
+        like and what sets them apart, how mixed they are, how they were found; with charts, as one
+        HTML file that asks for nothing from anywhere.
+
+        The rows are read once, scored and summed up. Segments are described by every number,
+        boolean, text and date of the table, by what the model's vector is made of, and not by
+        labels and weights. It needs the packages of `pip install 'gmm_spark[report]'` on the
+        driver.
+
+        Parameters
+        ----------
+        dataset : rows as `transform` takes them, with what else segments are to be described by
+        path : of the file; a path as `save` takes it, or any address pyarrow can write to
+        outcomeCol : a boolean or number that the model is not of, or several, by which segments
+            are compared: see `outcomes`
+        valueCol : a column of money, which is at risk by the first outcome that is a rate
+        idCol : a column that names a row, and describes nothing
+        noun : what a row is, in plural: customers
+        overwrite : whether to replace a file that is there; without it that is an error
+
+        Returns where the page is.
+
+        Raises ConfigurationError where a package is missing, there is a file already or none can
+        be written, a column is not there or none of what it should be; InputDataError where the
+        rows cannot be scored.
+        """
+        check_data(dataset, (DataFrame, ParquetTable), "report")
+        if isinstance(dataset, DataFrame) and dataset.isStreaming:
+            raise InputDataError("report takes data that are all there, and not a stream")
+        from gmm_spark.report.model_page import write_page
+
+        return write_page(
+            self,
+            _as_frame(dataset, "report"),
+            path,
+            outcomes=[outcomeCol] if isinstance(outcomeCol, str) else list(outcomeCol or ()),
+            value=valueCol,
+            id=idCol,
+            noun=noun,
+            overwrite=overwrite,
+        )
+
     def sample(self, n: int, seed: int | None = 0) -> DataFrame:
         """Rows drawn from the mixture, on the executors.
 

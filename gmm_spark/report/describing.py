@@ -40,6 +40,7 @@ from gmm_spark.report.segments import (
     Value,
     Whole,
 )
+from gmm_spark.report.vector_columns import with_entries
 
 
 def describe_segments(
@@ -61,7 +62,7 @@ def describe_segments(
     Parameters
     ----------
     frame : the rows, with the columns that the model reads and those that segments are described
-        by
+        by; a vector that the model is of is described by its entries
     outcomes : booleans or numbers that the model is not of, see `GaussianMixtureModel.outcomes`;
         value is at risk by the first that is a rate
     value : a column of money
@@ -76,7 +77,10 @@ def describe_segments(
     what `GaussianMixtureModel.outcomes` raises.
     """
     _check(frame, outcomes, value, id)
+    frame, entries = with_entries(model, frame)
     columns, left_out = described_columns(model, frame, outcomes, id, preparation)
+    if entries:
+        left_out.pop(model.getFeaturesCol(), None)
     measured = [name for name, kind in columns.items() if kind != "category"]
     if value is not None and value not in measured:
         measured.append(value)
@@ -88,7 +92,9 @@ def describe_segments(
         raise InputDataError(
             f"none of {found.outcomes.skipped:,} rows has a segment: there is nothing to describe"
         )
-    profiled = Profiled(found, columns, measured, texts, _in_model(model, columns, preparation))
+    profiled = Profiled(
+        found, columns, measured, texts, _in_model(model, columns, preparation, entries)
+    )
     rates = rows_of_outcomes(model, frame, outcomes, found.outcomes)
     numbers = _segment_numbers(model)
     names = _names(profiled, model, describe_people)
@@ -180,9 +186,10 @@ def _in_model(
     model: GaussianMixtureModel,
     columns: Mapping[str, Any],
     preparation: Sequence[Mapping[str, Any]] | None,
+    entries: Sequence[str],
 ) -> dict[str, bool]:
     """Whether segments are made by a column, or by what was made of it."""
-    read = {*(model._input_columns() or [model.getFeaturesCol()])}
+    read = {*(model._input_columns() or [model.getFeaturesCol()]), *entries}
     read |= {name for one in model._family_columns() for name in one.names}
     made = {one["name"] for one in preparation or () if one.get("prepared")}
     texts = model.getInputExpressions()

@@ -89,10 +89,11 @@ def missing_packages() -> list[str]:
     return [package for module, package in _MODULES.items() if find_spec(module) is None]
 
 
-def page_of(segments: Segments) -> str:
+def page_of(segments: Segments, *, of_file: bool = True) -> str:
     """The page of a segmentation as the text of one HTML file, the same for the same segments.
 
-    It asks for nothing from anywhere, and has nothing but what is in `segments`. Raises
+    It asks for nothing from anywhere, and has nothing but what is in `segments`; that these are
+    kept beside it, in segments.json, it says unless `of_file` is false. Raises
     ConfigurationError where the extra `report` is not installed.
     """
     if missing := missing_packages():
@@ -104,6 +105,7 @@ def page_of(segments: Segments) -> str:
     )
     text: str = environment.from_string(TEMPLATE).render(
         found=segments,
+        of_file=of_file,
         cards=(cards := _cards(segments)),
         has_bars=any(card.bar for card in cards),
         lead=_lead(segments),

@@ -337,8 +337,8 @@ _BODY = """
 </section>
 {% endfor %}
 </main>
-<footer class="soft"><p>Made by {{ found.made_by }} of segments.json, which has every number of this
- page.</p></footer>
+<footer class="soft"><p>Made by {{ found.made_by }}
+{%- if of_file %} of segments.json, which has every number of this page{% endif %}.</p></footer>
 """
 
 # Nothing is asked for from anywhere, and the browser is told not to.

@@ -104,6 +104,8 @@ def described_columns(
             left_out[name] = "an outcome"
         elif name == model._columns.weight:
             left_out[name] = "the weight of a row"
+        elif name == model._columns.label_col:
+            left_out[name] = "the labels that the fit was given"
         elif name == id or (preparation is None and _is_identifier(name)):
             left_out[name] = "an identifier"
         elif said.get("role") == "left out":

@@ -298,6 +298,12 @@ def outcomes(s: Session) -> Any:
 
 
 @step
+def report(s: Session) -> Any:
+    path = s.model.report(s.frame, s.path("page.html"))
+    return "100 rows in 2 segments" in " ".join(Path(path).read_text("utf-8").split())
+
+
+@step
 def mllib(s: Session) -> Any:
     """MLlib's model as a start, and MLlib's files."""
     data = s.assembler.transform(s.frame)

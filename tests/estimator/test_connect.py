@@ -55,6 +55,10 @@ def test_no_public_call_fails(found) -> None:
     assert {n: v for n, v in found.items() if isinstance(v, dict) and "error" in v} == {}
 
 
+def test_a_page_is_written(found) -> None:
+    assert found["report"] is True
+
+
 def test_segments_are_chosen(found) -> None:
     clusters, sizes, k, information = found["choose_segments"]
     assert (clusters, sorted(sizes), k) == (2, SIZES, 2)
