@@ -31,7 +31,7 @@ from gmm_spark.mixture.merging import (
 )
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters
-from gmm_spark.mixture.segmentation.candidates import Proposal
+from gmm_spark.mixture.segmentation.candidates import Proposal, refitted_kmeans, singletons
 from gmm_spark.mixture.segmentation.choosing import Choice, Considered, choose, reporting_rows
 from gmm_spark.mixture.segmentation.judging import (
     corrected_information,
@@ -41,7 +41,14 @@ from gmm_spark.mixture.segmentation.judging import (
 from gmm_spark.mixture.spec import Grid, Spec
 from gmm_spark.mixture.structures import Structure
 from gmm_spark.progress import quiet, say, search_on_the_sample
-from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, run_em
+from gmm_spark.training import (
+    FittedMixture,
+    Start,
+    fitted,
+    from_model,
+    outlier_threshold,
+    run_em,
+)
 
 # Steps of EM on the sample, from where a part of it led, at most.
 _SETTLING_STEPS = 300
@@ -78,6 +85,75 @@ def fit_segments(open_source: Open, specs: Sequence[Spec], tried: Grid) -> Fitte
         information = _outcome_information(data, taken)
     say("%d segments taken, the division that %s", taken.proposal.k, choice.chosen.why)
     return replace(found, merging=merging, outcome_information=information)
+
+
+def refit_segments(
+    open_source: Open,
+    spec: Spec,
+    inputs: Sequence[str] | None,
+    *,
+    merging: Merging | None,
+    hard: bool,
+) -> FittedMixture:
+    """The division that `spec.initial_model` makes, fitted anew to the rows: as many components of
+    the same structure, merged into the same clusters, whose numbers stay.
+
+    EM begins from the model. Where it leads to another division, which a refit is not asked for,
+    the parameters stay; k-means goes on as k-means does.
+
+    Parameters
+    ----------
+    inputs : names of the numeric columns; None where they have none
+    merging : of the model's components into clusters; None where each is one
+    hard : the model is k-means as a mixture
+
+    Raises ConfigurationError, InputDataError or FitError as the estimator's `fit` does.
+    """
+    with opened(open_source, [spec]) as data:
+        samples = _Samples(data, spec)
+        sample = data.sample(spec)
+        given = from_model(spec.initial_model, data, sample, spec, inputs)
+        clusters = singletons(given.k) if merging is None else merging.clusters
+        proposal = Proposal(given, clusters, start="the model it was refitted from")
+        if hard:
+            proposal = refitted_kmeans(sample, _division(given, clusters, sample), given.k)
+        taken = _on_all_rows(data, samples, proposal)
+        threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
+        table = [_refit_row(data, taken)]
+        found = fitted(data, taken.start, taken.fit, threshold, table)
+        if merging is not None:
+            scorer = Scorer(found.parameters, spec.missing, data.source.roles.inputs)
+            sizes = MergedRows(data.source, data.scan, scorer).sizes(clusters)
+            merging = replace(merging, sizes=sizes)
+        information = _outcome_information(data, taken)
+    say("%d segments, fitted anew from the model there was", taken.proposal.k)
+    return replace(found, merging=merging, outcome_information=information)
+
+
+def _refit_row(data: Data, taken: _Taken) -> dict[str, Any]:
+    """The one division that was considered, in the form of `_row`."""
+    spec, proposal = taken.start.spec, taken.proposal
+    why = "is the one there was, fitted anew"
+    if taken.kept and not proposal.hard:
+        why = "is the one there was, unchanged: EM from it leads to another one"
+    sizes = np.bincount(taken.division, weights=taken.start.sample.weights, minlength=proposal.k)
+    return {
+        "k": proposal.k,
+        "components": proposal.parameters.k,
+        "covarianceType": spec.structure.name,
+        "covarianceFloor": spec.floor,
+        "origin": "k-means" if proposal.hard else "EM from the model it was refitted from",
+        "mergedBy": None,
+        "numParameters": num_parameters(spec, data.source.roles),
+        "meanLogLikelihood": _finite(taken.fit.log_likelihood / taken.fit.weight),
+        "stability": None,
+        "entropy": None,
+        "smallestShare": float(sizes[: proposal.k].min() / sizes.sum()),
+        "columnInformation": None,
+        "mutualInformation": None,
+        "evaluatedOn": "all rows",
+        "why": why,
+    }
 
 
 @refusals()

@@ -212,7 +212,7 @@ def _starting_candidates(
     """Where EM may begin on all the rows: what is given of a start, or what is found on the sample,
     the best first, then its rivals."""
     if spec.initial_model is not None:
-        return [Candidate(_from_model(spec.initial_model, data, sample, spec, inputs))]
+        return [Candidate(from_model(spec.initial_model, data, sample, spec, inputs))]
     if data.source.roles.label is not None:
         return [Candidate(_from_labels(data, sample, spec))]
     structure, partial = spec.structure_for(sample.d), partial_start(spec)
@@ -258,7 +258,7 @@ def _from_labels(data: Data, sample: Sample, spec: Spec) -> Parameters:
     )
 
 
-def _from_model(
+def from_model(
     model: Any, data: Data, sample: Sample, spec: Spec, inputs: Sequence[str] | None
 ) -> Parameters:
     """The parameters of a model to start from, with or without noise as it is asked for."""

@@ -187,6 +187,19 @@ def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
     return centres, inertia
 
 
+def refitted_kmeans(sample: Sample, labels: Labels, k: int) -> Proposal:
+    """k-means that goes on from a division of the rows into k segments; one that has none begins
+    at the mean of all."""
+    points = Points.of(sample)
+    centres = np.zeros((points.values.shape[0], k))
+    for j in range(k):
+        members = labels == j
+        if members.any():
+            centres[:, j] = points.values[:, members].mean(axis=1)
+    centres, _ = _lloyd(points.values, centres, _KMEANS_STEPS)
+    return kmeans_proposal(sample, points, centres, nearest(points.values, centres))
+
+
 def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labels) -> Proposal:
     """k-means as a mixture whose most probable component is that of the nearest centre, of rows
     without gaps: k-means is classification EM of equal covariances, proportional to the columns'
