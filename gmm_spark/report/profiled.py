@@ -154,14 +154,14 @@ def read_profiles(
     """The numbers, the categories and the outcomes of a frame by segment, in one job. `days` are
     the SQL expressions of columns that are dates to their preparation."""
     read, work = frame_work(model, frame, tuple(outcomes))
-    described = [_as_number(frame, name, days.get(name)) for name in measured]
+    described = [as_number(frame, name, days.get(name)) for name in measured]
     described += [F.expr(text_sql(name)) for name in texts]
     rows = frame.select(*read, *described)
     rows = rows.toDF(*map(str, range(len(rows.columns))))
     return found_profiles(rows, ProfileWork(work, len(measured), len(texts), 0))
 
 
-def _as_number(frame: DataFrame, name: str, days: str | None) -> SparkColumn:
+def as_number(frame: DataFrame, name: str, days: str | None) -> SparkColumn:
     type = frame.schema[name].dataType
     if isinstance(type, T.TimestampType | T.TimestampNTZType):
         return F.unix_micros(quoted(name).cast("timestamp")).cast("double") / 86_400e6
