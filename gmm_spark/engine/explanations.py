@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gmm_spark.engine.columns import as_text, column_named
 from gmm_spark.engine.scoring import NOISE, BatchScoring, central
 from gmm_spark.mixture.explanations import Explainer, Explanations
 from gmm_spark.mixture.families import told_apart
-from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.numerics import Array, largest_of_rows
 from gmm_spark.mixture.usable import extremes
 
 
@@ -83,14 +82,21 @@ class _Texts:
         }
 
     def of(self, column: NDArray[np.intp], row: NDArray[np.intp]) -> pa.Array:
-        """The values of cells (n,), null for gaps."""
-        values = self._block[column, row]
-        texts = pa.array(values, mask=np.isnan(values)).cast(pa.string())
+        """The values of cells (n,), null for gaps; null where a column is -1."""
+        parts, places = [], []
+        is_number = column >= 0
         for place, own in self._categories.items():
-            here = column == place
-            if here.any():
-                texts = pc.if_else(pa.array(here), own.take(pa.array(row)), texts)
-        return texts
+            here = np.flatnonzero(column == place)
+            is_number[here] = False
+            parts.append(own.take(pa.array(row[here])).cast(pa.string()))
+            places.append(here)
+        here = np.flatnonzero(is_number)
+        values = self._block[column[here], row[here]]
+        parts.append(pa.array(values, mask=np.isnan(values)).cast(pa.string()))
+        places.append(here)
+        order = np.full(column.size, -1)
+        order[np.concatenate(places)] = np.arange(sum(map(len, places)))
+        return pa.concat_arrays(parts).take(pa.array(order, mask=order < 0))
 
 
 def _spread(found: Explanations, scored: NDArray[np.bool_]) -> Explanations:
@@ -111,8 +117,8 @@ def _lines(
     width, m = len(names) + 1, scored.size
     place, row = np.tile(np.arange(width) - 1, m), np.repeat(np.arange(m), width)
     is_base = place < 0
-    column = pa.array(names, pa.string()).take(pa.array(place, mask=is_base))
-    value = pc.if_else(pa.array(is_base), None, texts.of(np.maximum(place, 0), row))
+    column = _named(names, place)
+    value = texts.of(place, row)
     contributions = np.concatenate([found.base[None], found.contributions]).T.ravel()
     distances = np.concatenate([np.zeros((1, m)), found.distances]).T.ravel()
     skipped = ~scored[row]
@@ -127,34 +133,37 @@ def _lines(
 def _reasons(contributions: Array, texts: _Texts, names: Sequence[str], top: int) -> list[pa.Array]:
     """Name, value, direction and contribution of so many columns, largest first; null where
     none is left that contributes."""
-    m = contributions.shape[1]
-    row, order = np.arange(m), np.argsort(-np.abs(contributions), axis=0, kind="stable")
-    arrays: list[pa.Array] = []
-    for number in range(top):
-        if number >= len(names):
-            arrays += [pa.nulls(m, kind) for kind in (*[pa.string()] * 3, pa.float64())]
-            continue
-        place = order[number]
-        size = contributions[place, row]
-        none = pa.array(size == 0)
-        direction = pa.array(["against", "for"]).take(pa.array((size > 0).astype(np.int8)))
-        found = [
-            pa.array(names, pa.string()).take(pa.array(place)),
-            texts.of(place, row),
-            direction,
-            pa.array(size),
-        ]
-        arrays += [pc.if_else(none, None, array) for array in found]
-    return arrays
+    m, row = contributions.shape[1], np.arange(contributions.shape[1])
+    sizes, shown = np.abs(contributions, order="C"), min(top, len(names))
+    place, found = np.empty((shown, m), dtype=np.intp), np.empty((shown, m))
+    for number in range(shown):
+        place[number], _ = largest_of_rows(sizes)
+        found[number] = contributions[place[number], row]
+        sizes[place[number], row] = -1.0
+    none = found.ravel() == 0
+    named = np.where(none, -1, place.ravel())
+    arrays = [
+        _named(names, named),
+        texts.of(named, np.tile(row, shown)),
+        _named(("against", "for"), np.where(none, -1, found.ravel() > 0)),
+        pa.array(found.ravel(), mask=none),
+    ]
+    reasons = [array.slice(number * m, m) for number in range(shown) for array in arrays]
+    kinds = (*[pa.string()] * 3, pa.float64())
+    return reasons + [pa.nulls(m, kind) for _ in range(top - shown) for kind in kinds]
+
+
+def _named(names: Sequence[str], places: NDArray[np.intp]) -> pa.Array:
+    """The names at places (n,), null where a place is -1."""
+    return pa.array(names, pa.string()).take(pa.array(places, mask=places < 0))
 
 
 def _distance(distances: Array, scored: NDArray[np.bool_], names: Sequence[str]) -> list[pa.Array]:
     """The distance, the column that has most of it, and how much that is."""
-    row, farthest = np.arange(scored.size), distances.argmax(axis=0)
-    most = distances[farthest, row]
+    farthest, most = largest_of_rows(np.ascontiguousarray(distances))
     none = ~scored | (most <= 0)
     return [
         pa.array(distances.sum(axis=0), mask=~scored),
-        pa.array(names, pa.string()).take(pa.array(farthest, mask=none)),
+        _named(names, np.where(none, -1, farthest)),
         pa.array(most, mask=none),
     ]
