@@ -13,6 +13,8 @@ README = ROOT / "README.md"
 REPORT = ["altair>=5.5,<6.4", "jinja2>=3.1", "vl-convert-python>=1.9,<1.10"]
 # A put on the condition that nothing is there, which pyarrow has not.
 OBJECT_STORE = ["obstore>=0.5"]
+# It is made by what is tested: converters and operator sets change from release to release.
+ONNX = ["onnx>=1.16", "scikit-learn>=1.4", "skl2onnx>=1.18,<1.21"]
 
 setup(
     name="gmm_spark",
@@ -40,8 +42,10 @@ setup(
     extras_require={
         "object-store": OBJECT_STORE,
         "report": REPORT,
+        "onnx": ONNX,
         "dev": [
             *OBJECT_STORE,
+            *ONNX,
             *REPORT,
             "build",
             "chispa",
@@ -50,6 +54,7 @@ setup(
             "jsonschema>=4.18",
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
+            "onnxruntime>=1.20",
             "pandas-stubs",
             # Of it the driver alone: the browser is the system's chromium.
             "playwright>=1.49",

@@ -26,7 +26,7 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.errors import ConfigurationError, InputDataError, refusals
 from gmm_spark.explanations import explained
 from gmm_spark.given_parameters import assembled
-from gmm_spark.handover import to_mllib, to_sklearn
+from gmm_spark.handover import to_mllib, to_onnx, to_sklearn
 from gmm_spark.imputation import imputed, predicted
 from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
@@ -637,6 +637,26 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         components, and on Spark Connect.
         """
         return to_mllib(self)
+
+    def toONNX(self, dtype: str = "float32") -> Any:
+        """This mixture as an `onnx.ModelProto`, made by skl2onnx: `onnx.save(model.toONNX(),
+        "mixture.onnx")` is a file that onnxruntime scores rows by as `transform` does.
+
+        Its input `features` is a tensor (n, columns) of `dtype` in the order of `inputCols`, which
+        its metadata name. Its outputs are `prediction`, int64 (n, 1), `probability`, (n, k), and
+        `log_density`, (n, 1). A row with a NaN has probabilities that are NaN. Every covariance
+        structure is there.
+
+        Parameters
+        ----------
+        dtype : "float32", which every runtime has, probabilities being off by 1e-5 at most on rows
+            drawn from the mixture, which is looked after; or "float64", 1e-9, which onnxruntime has
+
+        Raises ConfigurationError where the model has categories, counts, noise or merged
+        components, or takes gaps (`missing`), float32 is too coarse for it, or skl2onnx is not
+        installed: the extra `onnx`.
+        """
+        return to_onnx(self, dtype)
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
         # What the fit found: in the params of a search, which CrossValidator hands to `transform`
