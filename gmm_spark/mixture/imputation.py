@@ -67,7 +67,7 @@ class Imputer:
                 row = rows_of_block.start + column
                 gaps = np.flatnonzero(np.isnan(block[row]))
                 if gaps.size:
-                    responsibilities = self._responsibilities(block[:, gaps])
+                    responsibilities = self.responsibilities(block[:, gaps])
                     found = family.expected(values, column, responsibilities)
                     filled[row, gaps], deviations[row, gaps] = found
         for rows, missing, means, spreads, responsibilities in self._conditionals(block):
@@ -86,7 +86,7 @@ class Imputer:
         for (family, rows_of_block), values in self._families:
             if rows_of_block.start <= column < rows_of_block.stop:
                 own = column - rows_of_block.start
-                return family.chances(values, own, self._responsibilities(block))
+                return family.chances(values, own, self.responsibilities(block))
         raise ValueError(f"column {column} is no category")
 
     def drawn(self, block: Array, rng: np.random.Generator) -> Array:
@@ -96,7 +96,7 @@ class Imputer:
         chosen = np.zeros(block.shape[1], dtype=np.intp)
         incomplete = np.flatnonzero(np.isnan(block).any(axis=0))
         if incomplete.size:
-            chosen[incomplete] = one_of_each(self._responsibilities(block[:, incomplete]), rng)
+            chosen[incomplete] = one_of_each(self.responsibilities(block[:, incomplete]), rng)
         for (family, rows_of_block), values in self._families:
             for column in range(family.num_columns):
                 row = rows_of_block.start + column
@@ -116,8 +116,8 @@ class Imputer:
     def _restored(self, values: Array, columns: NDArray[np.intp]) -> Array:
         return self._by.centre[columns, None] + self._by.scale[columns, None] * values
 
-    def _responsibilities(self, block: Array) -> Array:
-        """Probabilities of the components, (k, m), given what is known."""
+    def responsibilities(self, block: Array) -> Array:
+        """Probabilities of the components, (k, m), given what is known of rows, the noise apart."""
         z = (block[: self._parameters.d] - self._by.centre[:, None]) / self._by.scale[:, None]
         far = np.flatnonzero((np.abs(z) > FAR).any(axis=0))
         near = block if far.size == 0 else np.delete(block, far, axis=1)
@@ -141,7 +141,7 @@ class Imputer:
             return
         incomplete = incomplete[by_pattern(gaps[:, incomplete])]
         part, gaps = block[:, incomplete], gaps[:, incomplete]
-        joint = self._responsibilities(part)
+        joint = self.responsibilities(part)
         z = (part[: self._parameters.d] - self._by.centre[:, None]) / self._by.scale[:, None]
         changes = np.flatnonzero((gaps[:, 1:] != gaps[:, :-1]).any(axis=0)) + 1
         bounds = [0, *changes.tolist(), gaps.shape[1]]

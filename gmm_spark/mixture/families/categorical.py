@@ -217,6 +217,22 @@ class Categorical(Family):
             found[:, column] = table.argmax(axis=1)
         return found
 
+    def mean_coordinates(self, values: Array) -> Array:
+        found = self.coordinates(values)
+        for part, row in zip(split_tables(found.T, self.levels), values, strict=True):
+            part[np.isnan(row)] = np.nan
+        return found
+
+    def covariances_along(self, parameters: Array, directions: Array) -> Array:
+        r = directions.shape[1]
+        found = np.zeros((len(parameters), r, r))
+        tables = split_tables(parameters, self.levels)
+        for table, along in zip(tables, split_tables(directions.T, self.levels), strict=True):
+            mean = table @ along.T
+            found += np.einsum("kl,rl,sl->krs", table, along, along)
+            found -= mean[:, :, None] * mean[:, None, :]
+        return found
+
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         roots = split_tables(np.sqrt(one * others), self.levels)
         sums = [np.maximum(table.sum(axis=1), np.finfo(float).tiny) for table in roots]

@@ -186,6 +186,12 @@ class Count(Family):
     def modes(self, parameters: Array) -> Array:
         return np.floor(parameters)
 
+    def mean_coordinates(self, values: Array) -> Array:
+        return np.array(values)
+
+    def covariances_along(self, parameters: Array, directions: Array) -> Array:
+        return np.asarray(np.einsum("kc,cr,cs->krs", parameters, directions, directions))
+
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         return np.asarray(-((np.sqrt(one) - np.sqrt(others)) ** 2).sum(axis=1) / 2)
 

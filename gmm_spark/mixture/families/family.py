@@ -222,6 +222,18 @@ class Family(ABC):
     def modes(self, parameters: Array) -> Array:
         """The most probable value of every column, (k, num_columns)."""
 
+    # --- seen along a few directions ------------------------------------------------------
+
+    @abstractmethod
+    def mean_coordinates(self, values: Array) -> Array:
+        """Of values (num_columns, m) the coordinates whose means in a component are its parameters,
+        (num_parameters, m); NaN for what is not known."""
+
+    @abstractmethod
+    def covariances_along(self, parameters: Array, directions: Array) -> Array:
+        """Covariance matrices (k, r, r) of these coordinates in every component, along directions
+        (num_parameters, r)."""
+
     # --- components merged into clusters --------------------------------------------------
 
     @abstractmethod
