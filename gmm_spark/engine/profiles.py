@@ -145,13 +145,16 @@ class Sample:
     """Some of the rows, by the hash of their content: those of at most `reach`.
 
     probability (K, n), weights x probabilities; numbers (d, n); codes (c, n), places among the
-    values of the categories, -1 where there is none
+    values of the categories, -1 where there is none; block (columns, n), as the mixture reads
+    them; outcomes (o, n)
     """
 
     hashes: NDArray[np.uint64]
     probability: Array
     numbers: Array
     codes: NDArray[np.int32]
+    block: Array
+    outcomes: Array
     reach: int = 2**64 - 1
 
     def taken(self, rows: Any) -> Sample:
@@ -161,6 +164,8 @@ class Sample:
             probability=np.ascontiguousarray(self.probability[:, rows]),
             numbers=np.ascontiguousarray(self.numbers[:, rows]),
             codes=np.ascontiguousarray(self.codes[:, rows]),
+            block=np.ascontiguousarray(self.block[:, rows]),
+            outcomes=np.ascontiguousarray(self.outcomes[:, rows]),
         )
 
     def below(self, reach: int) -> Sample:
@@ -178,7 +183,8 @@ class Sample:
 
     def ordered(self) -> Sample:
         """The same in the order of hashes and content, whatever order rows came in."""
-        content = [*self.codes[::-1], *self.probability[::-1], *self.numbers[::-1]]
+        more = [*self.outcomes[::-1], *self.block[::-1]]
+        content = [*more, *self.codes[::-1], *self.probability[::-1], *self.numbers[::-1]]
         return self.taken(np.lexsort([*content, self.hashes]))
 
 
@@ -234,6 +240,8 @@ def merged(parts: Sequence[FoundProfiles], count: int, outcome_rows: int) -> Fou
         np.concatenate([one.probability for one in samples], axis=1),
         np.concatenate([one.numbers for one in samples], axis=1),
         np.concatenate([one.codes for one in samples], axis=1),
+        np.concatenate([one.block for one in samples], axis=1),
+        np.concatenate([one.outcomes for one in samples], axis=1),
         reach,
     )
     return FoundProfiles(
@@ -304,6 +312,8 @@ class ProfileWork:
                 empty,
                 np.zeros((self.numbers, 0)),
                 np.zeros((self.categories, 0), dtype=np.int32),
+                nothing.block,
+                nothing.outcomes,
             ),
             nothing,
         )
@@ -341,7 +351,8 @@ class ProfileWork:
             for i in range(self.categories)
         ]
         codes = np.array([code for _, code in coded], dtype=np.int32).reshape(self.categories, m)
-        sample = Sample(self._hashes(weighted, values), weighted, values, codes)
+        hashes = self._hashes(weighted, values)
+        sample = Sample(hashes, weighted, values, codes, rows.block, rows.outcomes)
         return FoundProfiles(
             np.bincount(prediction, minlength=k).astype(np.int64),
             weighted.sum(axis=1),
@@ -389,7 +400,9 @@ def found_profiles(rows: DataFrame, work: ProfileWork) -> FoundProfiles:
     """
     spark = rows.sparkSession
     tasks = num_partitions(rows) or parallelism(spark)
-    width = work.numbers + work.categories + len(work.nothing().rows) + 1
+    sample = work.nothing().sample
+    read = len(sample.block) + len(sample.outcomes)
+    width = work.numbers + work.categories + read + len(sample.probability) + 1
     most = max(1, min(SAMPLE_ROWS, _SAMPLE_BYTES // (8 * width)))
     work = replace(
         work,

@@ -37,6 +37,8 @@ def profiled(segment, numbers, categories, kinds=None) -> Profiled:
         probability,
         values,
         np.array(codes, dtype=np.int32).reshape(len(categories), n),
+        np.zeros((0, n)),
+        np.zeros((0, n)),
     )
     rows = probability.sum(axis=1)
     all_found = FoundProfiles(
