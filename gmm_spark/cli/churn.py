@@ -192,6 +192,7 @@ def _described(
         id=customers.id,
         preparation=card,
         describe_people=settings.describe_people,
+        points=settings.points,
     )
     if found.fit is None:
         return found

@@ -311,6 +311,11 @@ class ChurnSettings(TransactionSettings):
         description="columns that name or describe a person (age, sex, postcode) may be in the "
         "names of segments",
     )
+    points: bool = Field(
+        True,
+        description="the map of report.html and segments.json has up to 1,500 customers as points, "
+        "without identifiers; --no-points leaves them out",
+    )
     seed: int = Field(0, description="of the samples and the starts")
     output: Text = Field(
         "",

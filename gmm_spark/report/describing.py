@@ -17,9 +17,12 @@ from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.outcomes import rows_of_outcomes
+from gmm_spark.report.against_kmeans import against_kmeans
 from gmm_spark.report.column_words import readable
 from gmm_spark.report.names import OUTLIERS, Phrase, named
 from gmm_spark.report.profiled import Profiled, described_columns, read_profiles
+from gmm_spark.report.sampled_rows import SampledRows
+from gmm_spark.report.segment_map import segment_map
 from gmm_spark.report.segment_words import segment_line
 from gmm_spark.report.segments import (
     VERSION,
@@ -53,6 +56,7 @@ def describe_segments(
     preparation: Sequence[Mapping[str, Any]] | None = None,
     describe_people: bool = False,
     noun: str = "customers",
+    points: bool = True,
 ) -> Segments:
     """What a segmentation found, in figures and in words.
 
@@ -72,6 +76,7 @@ def describe_segments(
         does, but for what expressions of the model have made
     describe_people : whether columns that name or describe a person may be used in names
     noun : what a row is, in plural
+    points : whether the map of the rows has some of them as points, without identifiers
 
     Raises ConfigurationError for a column that is not there or is none of what it should be, and
     what `GaussianMixtureModel.outcomes` raises.
@@ -142,6 +147,12 @@ def describe_segments(
             readable(value or ""),
         )
         segments.append(segment.model_copy(update={"words": said}))
+    sampled = SampledRows.found(found, model.parameters.noise is not None)
+    originals = {
+        made: one["name"] for one in preparation or () for made in one.get("prepared") or ()
+    }
+    pictured, no_map = segment_map(model, sampled, originals, noun, points=points)
+    titles = [one.name for one in segments]
     return Segments(
         version=VERSION,
         made_by=f"gmm_spark {gmm_spark.__version__}",
@@ -164,7 +175,9 @@ def describe_segments(
         choice=_choice(model),
         fit=_fit(model),
         preparation=None if preparation is None else [plain(dict(one)) for one in preparation],
-        notes=_notes(profiled, found, describe_people),
+        map=pictured,
+        kmeans=against_kmeans(model, sampled, titles, outcomes, noun),
+        notes=[*_notes(profiled, found, describe_people), *([no_map] if no_map else [])],
     )
 
 

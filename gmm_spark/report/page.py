@@ -5,7 +5,9 @@ It needs the extra `report` (Altair, vl-convert-python, jinja2); this module is 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,7 +21,7 @@ from gmm_spark.report.column_words import is_flag, is_yes, readable
 from gmm_spark.report.page_tables import Table
 from gmm_spark.report.page_template import TEMPLATE
 from gmm_spark.report.segment_words import choice_words
-from gmm_spark.report.segments import CategoryProfile, Column, Segment, Segments
+from gmm_spark.report.segments import CategoryProfile, Column, Iteration, Segment, Segments
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,6 +60,8 @@ class Figure:
     # Tables that are open, where there is no chart to be looked at instead.
     is_open: bool = False
     folded: bool | None = None
+    # Of a chart with a parameter `iteration`, what is said of each of its values.
+    iterations: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,16 @@ def _picture(chart: Any) -> Picture:
     svg: str = vl_convert.vegalite_to_svg(padded, vl_version=_VEGA_LITE)
     text = json.dumps(specification, separators=(",", ":"), allow_nan=False, sort_keys=True)
     # A text within it ends no script.
-    return Picture(text.replace("<", "\\u003c"), svg)
+    return Picture(text.replace("<", "\\u003c"), _with_own_names(svg, text))
+
+
+def _with_own_names(svg: str, specification: str) -> str:
+    """A picture whose names, by which parts of it are clipped, no other of the page has; and the
+    same each time, which a renderer that counts on does not see to."""
+    own = hashlib.sha256(specification.encode()).hexdigest()[:8]
+    found = dict.fromkeys(re.findall(r'id="(clip\d+)"', svg))
+    names = {name: f"clip-{own}-{number}" for number, name in enumerate(found)}
+    return re.sub(r'(?<=["#])clip\d+(?=[")])', lambda match: names[match[0]], svg)
 
 
 def _cards(found: Segments) -> list[Card]:
@@ -264,11 +277,13 @@ def _sections(found: Segments) -> list[Section]:
     listed = [
         _outcomes(found),
         _differences(found),
+        _map(found),
         _profile(found),
         _distributions(found),
         _membership(found),
         _outliers(found),
         _choice(found),
+        _against_kmeans(found),
         _fit(found),
         _preparation(found),
     ]
@@ -339,6 +354,83 @@ def _differences(found: Segments) -> Section:
         "a question to ask, for that portrait. What goes together need not be a cause.",
     ]
     return Section("differences", "What sets each segment apart", words, figures)
+
+
+def _map(found: Segments) -> Section | None:
+    pictured = found.map
+    if pictured is None:
+        return None
+    moves = len(pictured.iterations) > 1
+    right, up = (one.words for one in pictured.axes)
+    words = [
+        f"To the right, {right}. Upwards, {up}. Steps of 1 are standard deviations within "
+        "segments.",
+    ]
+    if any(one.separation > 0 for one in pictured.axes):
+        words.append(
+            "These are the two directions along which the segments lie farthest apart: they show "
+            f"{tables.percent(pictured.share)} of what lies between them. What overlaps here may "
+            "be apart in the rest."
+        )
+    points = f"Points: {pictured.sampled}." if pictured.points else f"Points: {pictured.sampled}"
+    shows = (
+        f"{points.removesuffix('.')}. An ellipse holds two thirds of a component of the mixture; "
+        "its number is that of the segment it is of."
+    )
+    if moves:
+        shows += f" {pictured.way_words}"
+    figure = Figure(
+        "Where the segments lie",
+        shows,
+        "Segments that lie apart are easily told from one another; where ellipses overlap, "
+        f"{found.noun} between them could be of either. The arrows at the axes say what there is "
+        "more of in a direction."
+        + (
+            " Move the slider, by mouse or arrow keys, to see how EM brings the ellipses from "
+            "their start to the groups."
+            if moves
+            else ""
+        ),
+        "Neighbours can share an offer; a segment far from all others needs its own. Points far "
+        "from every ellipse are worth a look: what are they?",
+        _picture(_charts().map_chart(found)),
+        _present(
+            tables.ellipses_table(found),
+            tables.loadings_table(found),
+            tables.iterations_table(found),
+        ),
+        iterations=[_said_of(one) for one in pictured.iterations] if moves else [],
+    )
+    return Section("map", f"A map of the {found.noun}", words, [figure])
+
+
+def _said_of(iteration: Iteration) -> str:
+    """What is said beside the slider."""
+    said = "the model" if iteration.kind == "model" else f"iteration {iteration.number}"
+    if iteration.kind == "start":
+        said = "the start"
+    if iteration.mean_log_likelihood is not None:
+        said += f": mean log-likelihood {tables.figures([iteration.mean_log_likelihood])[0].text}"
+    return said
+
+
+def _against_kmeans(found: Segments) -> Section | None:
+    own = found.kmeans
+    if own is None:
+        return None
+    figure = Figure(
+        "Segments and clusters of k-means",
+        f"How {own.rows:,} {found.noun} of the segments are shared out among as many clusters that "
+        "k-means makes of the same columns; each cluster stands under the segment that it is most "
+        "like.",
+        "Figures off the diagonal are placed differently. k-means puts everybody with the nearest "
+        "middle: it takes groups for equally wide, round, and certain.",
+        "Where they agree, the segments do not hang on the method. Where they differ, look at the "
+        "outcome: the division that says more of it is the one to act by.",
+        _picture(_charts().kmeans_chart(found)),
+        _present(tables.kmeans_table(found), tables.kmeans_outcomes_table(found)),
+    )
+    return Section("kmeans", "Against k-means", own.words, [figure])
 
 
 def _effect(found: Segments, column: str) -> float:

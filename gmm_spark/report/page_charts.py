@@ -15,6 +15,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from gmm_spark.engine.scoring import NOISE
 from gmm_spark.report.page_tables import (
     column_title,
     day_of,
@@ -44,6 +45,12 @@ _SHARES = [0.1, 0.25, 0.4, 0.6, 0.75, 0.9]
 _DIVERGING = [f"var(--d{i})" for i in range(7)]
 _SEQUENTIAL = [f"var(--s{i})" for i in range(7)]
 _CATEGORIES = [f"var(--c{i})" for i in range(MOST_VALUES)]
+# Of segments that there are no colours left for, colours come again with another shape.
+_SHAPES = ["circle", "square", "triangle-up", "diamond"]
+_MAP_HEIGHT, _MAP_LABELS = 430, 64
+# An ellipse of this many standard deviations holds two thirds of a normal component.
+ELLIPSE = math.sqrt(2 * math.log(3))
+_TURN = 64
 
 Rows = list[dict[str, Any]]
 
@@ -81,6 +88,7 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
             "labelLimit": 200,
             # The palest are hardly seen on paper.
             "symbolStrokeColor": "var(--soft)",
+            **(found.get("usermeta") or {}).get("legend", {}),
         },
     }
     return found
@@ -247,13 +255,15 @@ def _heat(
     tooltip: list[str],
     is_strong: str,
     by: str = "column",
+    title: str = "segment",
+    other: str = "other",
 ) -> Any:
     """Cells by row and segment, coloured by `unit` in steps, with its text."""
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X(
             "segment:N",
             sort=None,
-            axis=alt.Axis(orient="top", labelAngle=0, title="segment", domain=False, ticks=False),
+            axis=alt.Axis(orient="top", labelAngle=0, title=title, domain=False, ticks=False),
         ),
         y=alt.Y(
             f"{by}:N",
@@ -268,7 +278,7 @@ def _heat(
     )
     shown = [
         alt.Tooltip(f"{by}:N", title=by if by == "column" else "segment"),
-        alt.Tooltip("name:N", title="segment" if by == "column" else "other"),
+        alt.Tooltip("name:N", title="segment" if by == "column" else other),
         *(alt.Tooltip(f"{t}:N") for t in tooltip),
     ]
     cells = base.mark_rect(stroke="var(--paper)", strokeWidth=1).encode(color=colour, tooltip=shown)
@@ -281,6 +291,148 @@ def _heat(
     if by == "column":
         return _sized(alt.layer(cells, text), kinds, 24, _LONG_LABELS)
     return _sized(alt.layer(cells, text), kinds)
+
+
+def map_chart(found: Segments, slider: bool = False) -> Any:
+    """Rows in two dimensions, and the ellipses of the components at an iteration of EM.
+
+    The iteration is the parameter `iteration` of the chart, the last one at first. With `slider`
+    the chart has one of its own, for where no page has.
+    """
+    pictured = found.map
+    if pictured is None:
+        raise ValueError("these segments have no map")
+    labels = {one.segment: label for one, label in zip(found.segments, _labels(found), strict=True)}
+    real = [label for segment, label in labels.items() if segment != NOISE]
+    colours = [_CATEGORIES[i % len(_CATEGORIES)] for i in range(len(real))]
+    shapes = [_SHAPES[i // len(_CATEGORIES) % len(_SHAPES)] for i in range(len(real))]
+    if NOISE in labels:
+        real, colours, shapes = (
+            [*real, labels[NOISE]],
+            [*colours, "var(--soft)"],
+            [*shapes, "cross"],
+        )
+    legend = alt.Legend(symbolLimit=0, symbolOpacity=1, symbolSize=90)
+    colour = alt.Color(
+        "segment:N", title=None, scale=alt.Scale(domain=real, range=colours), legend=legend
+    )
+    shape = alt.Shape(
+        "segment:N", title=None, scale=alt.Scale(domain=real, range=shapes), legend=legend
+    )
+    x_axis, y_axis = (
+        alt.Axis(title=_axis_title(one.words), tickCount=5, titleLimit=600) for one in pictured.axes
+    )
+    x_scale, y_scale = (
+        alt.Scale(domain=[one.low, one.high], nice=False, zero=False) for one in pictured.axes
+    )
+    x, y = alt.X("x:Q", scale=x_scale, axis=x_axis), alt.Y("y:Q", scale=y_scale, axis=y_axis)
+    last = len(pictured.iterations) - 1
+    at = alt.param("iteration", value=last)
+    if slider and last:
+        bound = alt.binding_range(min=0, max=last, step=1, name="Iteration ")
+        at = alt.param("iteration", value=last, bind=bound)
+    layers = []
+    if pictured.points:
+        points = [
+            {
+                "x": one.x,
+                "y": one.y,
+                "segment": labels.get(one.segment, number_of(one.segment)),
+                "probability": percent(one.probability),
+            }
+            for one in pictured.points
+        ]
+        layers.append(
+            alt.Chart(alt.Data(values=points))
+            .mark_point(filled=True, size=16, opacity=0.55, clip=True)
+            .encode(x=x, y=y, color=colour, shape=shape,
+                    tooltip=[alt.Tooltip("segment:N"), alt.Tooltip("probability:N")])
+        )  # fmt: skip
+    ellipses = [
+        {
+            "at": place,
+            "component": one.component,
+            "segment": labels.get(one.segment, number_of(one.segment)),
+            "number": number_of(one.segment),
+            "weight": percent(one.weight),
+            **{key: round(getattr(one, key), 4) for key in ("x", "y", "a", "b", "c")},
+        }
+        for place, iteration in enumerate(pictured.iterations)
+        for one in iteration.ellipses
+    ]
+    base = alt.Chart(alt.Data(values=ellipses)).transform_filter("datum.at == iteration")
+    shown = [
+        alt.Tooltip("segment:N"),
+        alt.Tooltip("component:N"),
+        alt.Tooltip("weight:N", title="share of all"),
+    ]
+    # Every ellipse in a rim of the paper's colour, which keeps it apart from its points.
+    turned = base.transform_calculate(t=f"sequence(0, {_TURN + 1})").transform_flatten(["t"])
+    turned = turned.transform_calculate(
+        turn=f"{2 * math.pi / _TURN:.10f} * datum.t",
+        right=f"datum.x + {ELLIPSE:.6f} * datum.a * cos(datum.turn)",
+        up=f"datum.y + {ELLIPSE:.6f} * (datum.b * cos(datum.turn) + datum.c * sin(datum.turn))",
+    ).encode(
+        x=alt.X("right:Q", scale=x_scale, axis=x_axis),
+        y=alt.Y("up:Q", scale=y_scale, axis=y_axis),
+        detail="component:N",
+        order="t:Q",
+    )
+    centred = base.encode(x=x, y=y, text="number:N", tooltip=shown)
+    layers += [
+        turned.mark_line(stroke="var(--paper)", strokeWidth=5, opacity=0.7, clip=True),
+        turned.mark_line(strokeWidth=2.5, clip=True).encode(color=colour, tooltip=shown),
+        centred.mark_text(fontSize=15, fontWeight="bold", stroke="var(--paper)", strokeWidth=4),
+        centred.mark_text(fontSize=15, fontWeight="bold", fill="var(--ink)"),
+    ]
+    # Two columns of names at the most, and room for long ones.
+    chart = _sized(alt.layer(*layers), 1, _MAP_HEIGHT, _MAP_LABELS).add_params(at)
+    return chart.properties(
+        usermeta={"labels": _MAP_LABELS, "legend": {"columns": 2, "labelLimit": 290}}
+    )
+
+
+def _axis_title(words: str) -> list[str]:
+    """What an axis is made of, a line what grows along it and a line what falls."""
+    more, less = (
+        next((part for part in words.split("; ") if part.startswith(word)), "")
+        for word in ("more: ", "less: ")
+    )
+    grows = more.removeprefix("more: ")
+    falls = less.removeprefix("less: ")
+    lines = [f"{grows} →"] if grows else []
+    return [*lines, f"← {falls}"] if falls else lines
+
+
+def kmeans_chart(found: Segments) -> Any:
+    """How the rows of every segment are shared out among the clusters of k-means."""
+    own = found.kmeans
+    rows: Rows = []
+    for label, counts in zip(_labels(found), [] if own is None else own.table, strict=False):
+        total = sum(counts)
+        for cluster, count in enumerate(counts):
+            share = count / total if total else None
+            rows.append(
+                {
+                    "label": label,
+                    "segment": str(cluster),
+                    "name": found.segments[cluster].name,
+                    "unit": share,
+                    "text": "" if not count else f"{count:,}",
+                    "rows": f"{count:,}",
+                    "share of the segment": percent(share),
+                }
+            )
+    return _heat(
+        rows,
+        _SHARES,
+        _SEQUENTIAL,
+        ["rows", "share of the segment"],
+        "datum.unit >= 0.6",
+        by="label",
+        title="cluster of k-means",
+        other="most like",
+    )
 
 
 def mixing_chart(found: Segments) -> Any:

@@ -326,6 +326,85 @@ def mixing_table(found: Segments) -> Table:
     return of_columns("Mean probabilities of all segments", columns)
 
 
+def ellipses_table(found: Segments) -> Table | None:
+    """Where the components lie on the map."""
+    if found.map is None:
+        return None
+    names = {one.segment: one.name for one in found.segments}
+    own = found.map.iterations[-1].ellipses
+    columns = {
+        "component": [Cell(str(one.component), one.component) for one in own],
+        "segment": [Cell(number_of(one.segment), one.segment) for one in own],
+        "name": texts([names.get(one.segment, "") for one in own]),
+        "share of all": shares([one.weight for one in own]),
+        "to the right": [Cell(signed(one.x), one.x) for one in own],
+        "up": [Cell(signed(one.y), one.y) for one in own],
+    }
+    return of_columns("Middles of the ellipses", columns)
+
+
+def loadings_table(found: Segments) -> Table | None:
+    """What the axes of the map go with."""
+    if found.map is None:
+        return None
+    right, up = ({(one.column, one.value): one for one in axis.loadings} for axis in found.map.axes)
+    both = list(dict.fromkeys([*right, *up]))
+    columns = {"what": texts([(right.get(key) or up[key]).words for key in both])}
+    for title, own in (("correlation with the right", right), ("with up", up)):
+        listed = [own[key].correlation if key in own else None for key in both]
+        columns[title] = [Cell(signed(value) or "-", value) for value in listed]
+    return of_columns("What the axes are made of", columns)
+
+
+def iterations_table(found: Segments) -> Table | None:
+    """The iterations of EM that the map shows."""
+    if found.map is None or len(found.map.iterations) < 2:
+        return None
+    own = found.map.iterations
+    columns = {
+        "iteration": [Cell(str(one.number), one.number) for one in own],
+        "kind": texts([one.kind for one in own]),
+        "rows": [
+            Cell("all", None) if one.rows is None else Cell(f"{one.rows:,}", one.rows)
+            for one in own
+        ],
+        "mean log-likelihood": figures([one.mean_log_likelihood for one in own]),
+    }
+    return of_columns("Iterations of EM", columns)
+
+
+def kmeans_table(found: Segments) -> Table | None:
+    """Rows by segment and cluster of k-means."""
+    if found.kmeans is None:
+        return None
+    columns = _named(found.segments)
+    for cluster, counted in enumerate(zip(*found.kmeans.table, strict=True)):
+        columns[f"cluster {cluster}"] = counts(counted)
+    return of_columns(f"{_capital(found.noun)} by segment and cluster of k-means", columns)
+
+
+def kmeans_outcomes_table(found: Segments) -> Table | None:
+    """What both divisions say of outcomes."""
+    own = [] if found.kmeans is None else found.kmeans.outcomes
+    if not own:
+        return None
+    words = {one.name: one.words for one in found.outcomes}
+    columns = {
+        "outcome": texts([words.get(one.outcome, one.outcome) for one in own]),
+        found.noun: counts([one.rows for one in own]),
+        "bits, segments": figures([one.bits for one in own], 0.0),
+        "standard error": figures([one.standard_error for one in own], 0.0),
+        "bits, k-means": figures([one.kmeans_bits for one in own], 0.0),
+        "highest less lowest, segments": figures([one.spread for one in own], 0.0),
+        "highest less lowest, k-means": figures([one.kmeans_spread for one in own], 0.0),
+    }
+    return of_columns("What segments and k-means say of outcomes", columns)
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def outliers_table(found: Segments) -> Table | None:
     if found.outliers is None:
         return None

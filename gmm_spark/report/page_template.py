@@ -66,6 +66,14 @@ figcaption p { font-size: .95rem; }
 figcaption b { font-weight: 600; }
 .chart { margin: .6rem 0; overflow-x: auto; max-width: 44rem; }
 .chart svg { display: block; max-width: 100%; height: auto; }
+.slider { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .8rem; margin: .4rem 0; }
+.slider[hidden] { display: none; }
+.slider label { display: flex; flex: 1 1 16rem; align-items: center; gap: .6rem; max-width: 34rem; }
+.slider input { flex: 1 1 8rem; min-width: 6rem; accent-color: var(--link); height: 1.6rem; }
+.slider button { font: inherit; color: var(--ink); background: var(--card); cursor: pointer;
+  border: 1px solid var(--line); border-radius: .4rem; padding: .15rem .8rem; min-width: 4.6rem; }
+.slider output { flex: 1 1 100%; color: var(--soft); font-size: .95rem;
+  font-variant-numeric: tabular-nums; }
 details { margin: .4rem 0; }
 summary { cursor: pointer; color: var(--link); padding: .25rem 0; }
 details.column { border: 1px solid var(--line); border-radius: .5rem; padding: .3rem .9rem;
@@ -120,7 +128,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" 
   html, body { font-size: 10pt; }
   body { max-width: none; padding: 0; }
   .cards { grid-template-columns: 1fr 1fr; }
-  nav, .skip, details:not([open]) { display: none; }
+  nav, .skip, .slider, details:not([open]) { display: none; }
   .chart, .table { overflow: visible; }
   .chart { max-width: 155mm; }
   th button { text-decoration: none; }
@@ -175,9 +183,44 @@ SCRIPT = """
     var spec = JSON.parse(text);
     var labels = Math.min(spec.usermeta.labels, 0.42 * width);
     spec.config.axis.labelLimit = labels - 16;
-    if (width < 500) { spec.config.legend.columns = 1; }
+    if (width < 500) {
+      spec.config.legend.columns = 1;
+      spec.config.legend.labelLimit = width - 40;
+    }
     spec.width = Math.max(120, Math.min(width, 700) - labels);
     return spec;
+  }
+  // The slider of a chart, and its signal.
+  function steer(chart) {
+    var controls = chart.parentNode.querySelector(".slider");
+    if (!controls) { return; }
+    var input = controls.querySelector("input"), said = JSON.parse(input.dataset.said);
+    function show() {
+      var at = Number(input.value);
+      controls.querySelector("output").textContent = said[at];
+      input.setAttribute("aria-valuetext", said[at]);
+      chart.view.signal("iteration", at).runAsync();
+    }
+    if (controls.hidden) {
+      controls.hidden = false;
+      input.addEventListener("input", function () { stop(); show(); });
+      controls.querySelector("button").addEventListener("click", function () {
+        if (controls.playing) { stop(); return; }
+        if (input.value === input.max) { input.value = 0; show(); }
+        this.textContent = "Stop";
+        controls.playing = setInterval(function () {
+          input.value = Number(input.value) + 1;
+          show();
+          if (input.value === input.max) { stop(); }
+        }, 350);
+      });
+    }
+    function stop() {
+      clearInterval(controls.playing);
+      controls.playing = null;
+      controls.querySelector("button").textContent = "Play";
+    }
+    show();
   }
   function draw(chart) {
     var width = chart.clientWidth;
@@ -188,9 +231,11 @@ SCRIPT = """
     place.setAttribute("aria-hidden", "true");
     vegaEmbed(place, fitted(script.textContent, width), {
       actions: false, renderer: "svg", ast: true, defaultStyle: false, mode: "vega-lite"
-    }).then(function () {
+    }).then(function (made) {
       chart.replaceChildren(place);
       chart.dataset.drawn = "yes";
+      chart.view = made.view;
+      steer(chart);
     }).catch(function (error) { console.error(error); });
   }
   var charts = Array.from(document.querySelectorAll(".chart"));
@@ -242,6 +287,15 @@ _MACROS = """
 {% if figure.picture %}
 <div class="chart" role="img" aria-label="{{ figure.title }}. {{ figure.shows }} Its numbers are in
  the table below."><div aria-hidden="true">{{ figure.picture.svg|safe }}</div></div>
+{% if figure.iterations %}
+<div class="slider" hidden>
+<button type="button">Play</button>
+<label>{{ "Iterations of EM" }} <input type="range" min="0" step="1"
+ max="{{ figure.iterations|length - 1 }}" value="{{ figure.iterations|length - 1 }}"
+ data-said="{{ figure.iterations|tojson|forceescape }}"></label>
+<output>{{ figure.iterations[-1] }}</output>
+</div>
+{% endif %}
 <script type="application/json">{{ figure.picture.specification|safe }}</script>
 {% endif %}
 {% for table in figure.tables %}

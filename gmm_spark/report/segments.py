@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 VERSION: Literal["1.0"] = "1.0"
 # Of points of a picture, so many at most.
 MOST_POINTS = 1500
+# Of iterations of EM, so many at most.
+MOST_ITERATIONS = 25
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Effect = Annotated[float, Field(ge=-1, le=1)]
@@ -300,19 +302,113 @@ class Fit(_Part):
     warnings: list[str]
 
 
+class Loading(_Part):
+    """How much an axis of the map goes with a column, or with a value of a category."""
+
+    column: str = Field(description="A column that the model reads.")
+    value: str | None = Field(default=None, description="Of a category, the value.")
+    words: str
+    correlation: Effect = Field(description="With the axis, over all rows, by the model.")
+
+
+class Axis(_Part):
+    """An axis of the map: a standard deviation within segments is 1, the mean of all rows 0."""
+
+    words: str = Field(description="What grows along it, and what falls.")
+    separation: float = Field(
+        ge=0, description="Variance of the segments' means along it, that within segments being 1."
+    )
+    low: float = Field(description="Where the picture begins; some rows may lie beyond.")
+    high: float
+    loadings: list[Loading] = Field(description="The largest correlations first.")
+
+
+class Ellipse(_Part):
+    """A component on the map: the points `mean + r (a cos t, b cos t + c sin t)` are an ellipse
+    that holds 1 - exp(-r^2 / 2) of a normal component."""
+
+    component: int
+    segment: int = Field(description="That it is of.")
+    weight: Share
+    x: float
+    y: float
+    a: float = Field(ge=0, description="With b and c a factor of the covariance.")
+    b: float
+    c: float = Field(ge=0)
+
+
+class Iteration(_Part):
+    """The mixture after a step of EM."""
+
+    number: int = Field(ge=0, description="0 is the start; some are left out.")
+    kind: str = Field(description="How it came about: start, em, anchored, accelerated, ...")
+    rows: int | None = Field(description="That EM read; null is all.")
+    mean_log_likelihood: float | None = Field(description="Of these rows, in the model's columns.")
+    ellipses: list[Ellipse]
+
+
 class Point(_Part):
     x: float
     y: float
     segment: int
-    probability: Share
+    probability: Share = Field(description="Of the segment.")
 
 
-class Points(_Part):
-    """A sample of the rows in two dimensions, without identifiers."""
+class SegmentMap(_Part):
+    """The rows in the two dimensions along which segments lie farthest apart: Fisher's linear
+    discriminants, by the moments of the mixture."""
 
-    x: str = Field(description="What the first axis is.")
-    y: str
-    points: list[Point] = Field(max_length=MOST_POINTS)
+    axes: list[Axis] = Field(min_length=2, max_length=2)
+    share: Share = Field(description="Of what lies between segments, how much the map shows.")
+    points: list[Point] = Field(
+        max_length=MOST_POINTS,
+        description="A sample of the rows, without identifiers, places to 0.01 and probabilities "
+        "to 0.001; none where that was asked for.",
+    )
+    sampled: str = Field(description="Which rows are points, and whether any are.")
+    iterations: list[Iteration] = Field(
+        min_length=1,
+        max_length=MOST_ITERATIONS,
+        description="Of EM, the last the model itself; one alone where there is no way to show.",
+    )
+    way: Literal["of the fit", "again from a blurred start", "none"] = Field(
+        description="Whose iterations they are: of the fit that found the model, of EM that was "
+        "run again, on a sample, for the picture, or none but the model."
+    )
+    way_words: str = Field(description="The same as sentences.")
+
+
+class KMeansOutcome(_Part):
+    """What both divisions say of an outcome, by the same rows."""
+
+    outcome: str
+    rows: int = Field(description="Whose outcome is known.")
+    bits: float = Field(
+        description="Mutual information of segment and outcome, corrected for chance (Miller "
+        "1955); an outcome of more than ten values is cut into ten parts."
+    )
+    kmeans_bits: float
+    standard_error: float = Field(description="Of `bits`.")
+    spread: float = Field(
+        description="The highest less the lowest rate, or mean, of segments of 1 % of the rows."
+    )
+    kmeans_spread: float
+
+
+class KMeans(_Part):
+    """What k-means makes of the same columns with as many clusters, over a sample of the rows."""
+
+    rows: int
+    clusters: int
+    table: list[list[int]] = Field(
+        description="Rows of each segment, in their order, in each cluster; clusters are paired "
+        "with the segments that they share most rows with, and stand in their order."
+    )
+    moved: Share = Field(description="Of the rows, those in a cluster of another segment.")
+    adjusted_rand_index: float = Field(description="1: the same division, 0: alike by chance.")
+    is_kmeans: bool = Field(description="Whether the segments are those of k-means themselves.")
+    words: list[str] = Field(description="Where they differ, and who is right.")
+    outcomes: list[KMeansOutcome]
 
 
 class Segments(_Part):
@@ -341,7 +437,8 @@ class Segments(_Part):
     preparation: list[dict[str, JsonValue]] | None = Field(
         default=None, description="What was done with every column, and why."
     )
-    points: Points | None = None
+    map: SegmentMap | None = None
+    kmeans: KMeans | None = None
     drift: dict[str, JsonValue] | None = Field(
         default=None, description="What has changed since an earlier run; not filled yet."
     )

@@ -30,7 +30,7 @@ from gmm_spark.report import page_charts
 EVIL = "<script>alert(1)</script>"
 VALUES = ["</script><b>x</b>", 'it\'s "so", & so', "${x} {{ 7 * 7 }}"]
 NAMES = ["new, <i>high</i> bill", 'long-standing, "low" bill', "average"]
-CHARTS = 14  # 3 of outcomes and value, 2 of profiles, 4 of columns, 5 of the rest
+CHARTS = 16  # 3 of outcomes and value, 2 of profiles, 4 of columns, 7 of the rest
 HEAT = "Means in standard units, less those of all"
 EDGES = {"tenure": [0.0, 10.0, 25.0, 70.0], "calls": [-0.5, 0.5, 1.5, 2.5], "since": [1e4, 2e4]}
 
@@ -123,6 +123,46 @@ def found(segments: int = 3) -> Segments:
          "stability": None if k == 3 else share(), "why": EVIL}
         for k in (3, 2, 4)
     ]  # fmt: skip
+
+    def ellipses() -> list[dict[str, Any]]:
+        return [
+            {"component": j, "segment": min(j, segments - 1), "weight": share(),
+             "x": float(draw.normal()), "y": float(draw.normal()), "a": share(),
+             "b": float(draw.normal()), "c": share()}
+            for j in range(segments + 1)
+        ]  # fmt: skip
+
+    pictured = {
+        "axes": [
+            {"words": f"more: {EVIL}, {VALUES[0]}; less: {VALUES[1]}", "separation": share() * 9,
+             "low": -4.0 - axis, "high": 4.0 + axis,
+             "loadings": [{"column": EVIL, "value": VALUES[axis], "words": VALUES[axis],
+                           "correlation": -share()},
+                          {"column": "tenure", "words": "tenure", "correlation": share()}]}
+            for axis in range(2)
+        ],
+        "share": share(),
+        "points": [
+            {"x": float(x), "y": float(y), "segment": i % segments, "probability": share()}
+            for i, (x, y) in enumerate(draw.normal(size=(60, 2)).round(2))
+        ],
+        "sampled": "60 of 5,321 customers, chosen by hashes of their content",
+        "iterations": [
+            {"number": 3 * i, "kind": ["start", "em", "em", "model"][i],
+             "rows": None if i == 3 else 2000, "ellipses": ellipses(),
+             "mean_log_likelihood": None if i == 3 else -14 + i + share()}
+            for i in range(4)
+        ],
+        "way": "again from a blurred start",
+        "way_words": "EM was run again.",
+    }  # fmt: skip
+    kmeans = {
+        "rows": 900, "clusters": segments, "moved": share(), "adjusted_rand_index": share(),
+        "is_kmeans": False, "words": [f"{EVIL} is elsewhere."],
+        "table": draw.integers(1, 300, (segments, segments)).tolist(),
+        "outcomes": [{"outcome": "left", "rows": 880, "bits": share(), "kmeans_bits": share(),
+                      "standard_error": share(), "spread": share(), "kmeans_spread": share()}],
+    }  # fmt: skip
     return Segments.model_validate(
         {
             "version": "1.0",
@@ -177,6 +217,8 @@ def found(segments: int = 3) -> Segments:
             "preparation": [{"name": EVIL, "role": "category", "reason": "text",
                              "treatment": "as it is", "new_value": "(other)", "null": "null",
                              "out_of_range": None}],
+            "map": pictured,
+            "kmeans": kmeans,
             "notes": ["<u>no segment</u> is named by age"],
         }
     )  # fmt: skip
@@ -347,6 +389,27 @@ def test_the_tables_have_their_numbers_in_place(read: Page, segments: Segments) 
     ]
     fit = segments.fit
     assert read.column("Criteria", "value")[2:] == [fit.aic, fit.bic, fit.icl]
+    shown = segments.map.iterations[-1].ellipses
+    assert [row[3:] for row in read.values("Middles of the ellipses")] == [
+        [one.weight, one.x, one.y] for one in shown
+    ]
+    made = read.values("What the axes are made of")
+    right, up = (axis.loadings for axis in segments.map.axes)
+    assert [row[1:] for row in made] == [
+        [right[0].correlation, None],
+        [right[1].correlation, up[1].correlation],
+        [None, up[0].correlation],
+    ]
+    assert read.column("Iterations of EM", "mean log-likelihood") == [
+        one.mean_log_likelihood for one in segments.map.iterations
+    ]
+    table = read.values("Customers by segment and cluster of k-means")
+    assert [row[2:] for row in table] == segments.kmeans.table
+    (said,) = segments.kmeans.outcomes
+    assert read.values("What segments and k-means say of outcomes")[0][1:] == [
+        said.rows, said.bits, said.standard_error, said.kmeans_bits, said.spread,
+        said.kmeans_spread,
+    ]  # fmt: skip
 
 
 def test_no_two_tables_have_one_caption(html: str) -> None:
@@ -378,6 +441,7 @@ def test_charts_have_the_numbers_of_their_tables(read: Page, segments: Segments)
     charts = [json.loads(text) for kind, text in read.scripts if kind == "application/json"]
     assert len(charts) == read.tags.count("svg") == CHARTS
     known = set(leaves(json.loads(segments.to_json())))
+    known |= {count / sum(row) for row in segments.kmeans.table for count in row}
     for chart in charts:
         parts = [chart, *chart.get("layer", [])]
         rows = [row for part in parts for row in part.get("data", {}).get("values", [])]
@@ -385,6 +449,74 @@ def test_charts_have_the_numbers_of_their_tables(read: Page, segments: Segments)
         # Beside these is where something is drawn: tops of bars, places of ticks.
         shown = [row[key] for row in rows for key in ("value", "low", "high", "unit") if key in row]
         assert [v for v in shown if isinstance(v, float) and v not in known] == []
+
+
+def map_of(read: Page) -> dict[str, Any]:
+    (chart,) = (json.loads(text) for _, text in read.scripts if '"iteration"' in text[:200_000]
+                and text.startswith("{"))  # fmt: skip
+    return chart
+
+
+def test_the_map_has_every_iteration_and_begins_with_the_last(
+    read: Page, segments: Segments
+) -> None:
+    chart, last = map_of(read), len(segments.map.iterations) - 1
+    assert chart["params"] == [{"name": "iteration", "value": last}]
+    rows = [layer["data"]["values"] for layer in chart["layer"]]
+    assert [(one["x"], one["y"]) for one in rows[0]] == [(p.x, p.y) for p in segments.map.points]
+    assert rows[1] == rows[2] == rows[3] == rows[4]
+    assert [(one["at"], one["component"], *(one[key] for key in "xyabc")) for one in rows[1]] == [
+        (at, one.component, *(round(getattr(one, key), 4) for key in "xyabc"))
+        for at, iteration in enumerate(segments.map.iterations)
+        for one in iteration.ellipses
+    ]
+    slider = {name: value for tag, name, value in read.attributes if tag == "input"}
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == (
+        "range", "0", str(last), str(last),
+    )  # fmt: skip
+    said = json.loads(slider["data-said"])
+    assert said[0].startswith("the start: mean log-likelihood -1")
+    assert said[1].startswith("iteration 3: mean")
+    assert said[-1] == "the model"
+
+
+def test_the_picture_of_the_map_is_the_model(html: str, segments: Segments) -> None:
+    """Without a script the ellipses are those of the last iteration: points at their edge are
+    where the mixture says."""
+    figure = html.split('id="map"')[1].split("</figure>")[0]
+    tree = ElementTree.fromstring(figure[figure.index("<svg") : figure.index("</svg>") + 6])
+    paths = [
+        one.get("d")
+        for group in tree.iter("{http://www.w3.org/2000/svg}g")
+        if "layer_2_pathgroup" in group.get("class", "")
+        for one in group.iter("{http://www.w3.org/2000/svg}path")
+        if (one.get("d") or "").count("L") > 20
+    ]
+    shown = segments.map.iterations[-1].ellipses
+    assert len(paths) == len(shown)
+    right, up = segments.map.axes
+    width = 700 - 64
+    radius = np.sqrt(2 * np.log(3))  # two thirds of a normal distribution in two dimensions
+    for path, one in zip(paths, shown, strict=True):
+        at = np.array([pair.split(",") for pair in re.findall(r"[-\d.e]+,[-\d.e]+", path)], float)
+        x = right.low + at[:, 0] / width * (right.high - right.low)
+        y = up.high - at[:, 1] / 430 * (up.high - up.low)
+        factor = np.array([[one.a, 0.0], [one.b, one.c]])
+        z = np.linalg.solve(factor, np.array([x - one.x, y - one.y]))
+        np.testing.assert_allclose(np.linalg.norm(z, axis=0), radius, rtol=0.01)
+
+
+def test_a_model_without_iterations_has_no_slider(segments: Segments) -> None:
+    content = json.loads(segments.to_json())
+    content["map"]["iterations"] = content["map"]["iterations"][-1:]
+    content["map"].update(points=[], sampled="no customers, as was asked for")
+    read = Page(page.page_of(Segments.model_validate(content)))
+    assert "input" not in read.tags
+    assert len(map_of(read)["layer"]) == 4
+    words = " ".join(" ".join(read.words).split())
+    assert "no customers, as was asked for" in words
+    assert "EM was run again" not in words
+    assert "Iterations of EM" not in read.tables
 
 
 def test_nothing_is_asked_for_from_anywhere(html: str, read: Page) -> None:
@@ -442,6 +574,8 @@ def test_a_page_of_the_least_there_can_be(segments: Segments) -> None:
             "outcomes": [],
             "value": None,
             "outliers": None,
+            "map": None,
+            "kmeans": None,
             "choice": None,
             "fit": None,
             "preparation": None,
