@@ -47,6 +47,8 @@ setup(
             *OBJECT_STORE,
             *ONNX,
             *REPORT,
+            # It has axe-core 4.12 in it.
+            "axe-playwright-python>=0.1.8,<0.2",
             "build",
             "chispa",
             "hypothesis>=6.100",

@@ -112,6 +112,12 @@ def test_the_page_is_that_of_segments_json(done: Done) -> None:
     assert (done.output / "report.html").read_text("utf-8") == page_of(done.segments)
 
 
+def test_no_customer_is_told_from_what_is_shown(done: Done) -> None:
+    for name in ("report.html", "segments.json"):
+        shown = (done.output / name).read_text("utf-8")
+        assert [one for one in [*done.rows["customer"], *done.rows["note"]] if one in shown] == []
+
+
 def test_a_page_that_cannot_be_made_fails_no_run(
     done: Done, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,7 +28,7 @@ from gmm_spark.report import page_charts
 
 # Names that end a script, a tag, an attribute or a text of an expression.
 EVIL = "<script>alert(1)</script>"
-VALUES = ["</script><b>x</b>", 'it\'s "so", & so', "${x} {{ 7 * 7 }}"]
+VALUES = ["</script><b>x</b>", "it's \"><img src=x onerror=alert(1)>, & so", "${x} {{ 7 * 7 }}"]
 NAMES = ["new, <i>high</i> bill", 'long-standing, "low" bill', "average"]
 CHARTS = 16  # 3 of outcomes and value, 2 of profiles, 4 of columns, 7 of the rest
 HEAT = "Means in standard units, less those of all"
@@ -340,6 +340,26 @@ def test_every_number_of_the_tables_is_in_segments_json(read: Page, segments: Se
             assert abs(said - value) <= 0.5 * unit + 1e-9 * abs(value) or "e" in text, text
 
 
+# Numbers that explain and are none of the table's: of intervals, of probabilities, of effects.
+EXPLAINING = {"0", "1", "0.15", "0.33", "0.47", "80", "95", "100"}
+
+
+def test_every_number_in_words_is_in_segments_json(read: Page, segments: Segments) -> None:
+    """Figures of sentences, as they are or rounded; also those that are within its texts."""
+    content = list(leaves(json.loads(segments.to_json())))
+    known = [float(v) for v in content if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    number = r"[\d,]*\d(?:\.\d+)?"
+    within = {n for v in content if isinstance(v, str) for n in re.findall(number, v)} | EXPLAINING
+    said = re.findall(rf"({number})(\s%)?", " ".join(read.words))
+    assert len(said) > 40
+    for text, sign in said:
+        decimals, value = len(text.partition(".")[2]), float(text.replace(",", ""))
+        scaled = [100 * v for v in known] if sign else known
+        assert text in within or any(
+            abs(abs(v) - value) <= 0.5 * 10.0**-decimals + 1e-9 for v in scaled
+        ), text
+
+
 def test_the_tables_have_their_numbers_in_place(read: Page, segments: Segments) -> None:
     own = segments.segments
     for i, (name, head) in enumerate([("left", "rate"), ("spent", "mean")]):
@@ -566,6 +586,33 @@ def test_without_a_script_each_chart_is_a_picture(html: str, read: Page) -> None
 def test_the_page_is_small_and_the_same_each_time(html: str, segments: Segments) -> None:
     assert len(html.encode()) < 3_000_000
     assert page.page_of(segments) == html
+
+
+# What grows with the number of rows.
+COUNTS = {
+    *("total", "with_segment", "without_segment", "weight", "rows", "size", "known", "missing"),
+    *("at_risk", "at_risk_low", "at_risk_high", "log_likelihood", "aic", "bic", "icl"),
+}
+
+
+def grown(value: Any, times: int, key: str = "") -> Any:
+    """What is found in a table of so many times the rows."""
+    if isinstance(value, dict):
+        return {name: grown(one, times, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [grown(one, times, key) for one in value]
+    is_share = isinstance(value, float) and 0 <= value <= 1
+    return value * times if key in COUNTS and value is not None and not is_share else value
+
+
+def test_a_page_of_ten_million_is_as_large_as_one_of_seven_thousand(
+    segments: Segments, html: str
+) -> None:
+    many = Segments.model_validate(grown(json.loads(segments.to_json()), 10_000_000 // 7_000))
+    assert many.rows.with_segment == 5321 * 1428
+    text = page.page_of(many)
+    assert "7,598,388 customers in" in text
+    assert abs(len(text.encode()) / len(html.encode()) - 1) < 0.1
 
 
 def test_a_page_of_the_least_there_can_be(segments: Segments) -> None:
