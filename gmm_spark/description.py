@@ -41,7 +41,7 @@ def segment_rows(model: GaussianMixtureModel) -> list[dict[str, Any]]:
     if model._merging is not None:
         of = pooled(of, model._merging.clusters)
     means, deviations = of.means.tolist(), np.sqrt(of.variances()).tolist()
-    sizes, noise_size = _sizes(model)
+    sizes, noise_size = cluster_sizes(model)
     unsaid: list[dict[str, Any]] = [{}] * of.k
     sections = {kind.section: unsaid for kind in with_places(of.families)}
     pairs = zip(model._family_columns(), of.family_parameters, strict=True)
@@ -92,7 +92,7 @@ def segments(model: GaussianMixtureModel) -> DataFrame:
     return needed_session().createDataFrame(rows, schema)
 
 
-def _sizes(model: GaussianMixtureModel) -> tuple[list[int | None], int | None]:
+def cluster_sizes(model: GaussianMixtureModel) -> tuple[list[int | None], int | None]:
     """Rows of every segment, and of the noise."""
     if model._merging is not None:
         k, sizes = len(model._merging.clusters), model._merging.sizes or ()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.ml import Model
 from pyspark.ml.linalg import DenseMatrix, DenseVector, Vector, Vectors
@@ -42,6 +42,9 @@ from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.sampling import drawn_rows
 from gmm_spark.scoring import scored_row, transformed, transformed_table
 from gmm_spark.summary import GaussianMixtureSummary
+
+if TYPE_CHECKING:
+    from gmm_spark.report.plots import Plots
 
 
 @with_settings(SETTINGS, sets=[each for each in SETTINGS if each.of_model])
@@ -379,7 +382,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         """
         check_data(dataset, (DataFrame, ParquetTable), "impute")
         draws, seed = whole("draws", draws), whole("seed", seed)
-        return imputed(self, _as_frame(dataset, "impute"), draws, seed)
+        return imputed(self, as_frame(dataset, "impute"), draws, seed)
 
     def predictColumns(
         self,
@@ -421,7 +424,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         check_data(dataset, (DataFrame, ParquetTable), "predictColumns")
         return predicted(
             self,
-            _as_frame(dataset, "predictColumns"),
+            as_frame(dataset, "predictColumns"),
             [targets] if isinstance(targets, str) else list(targets),
             [given] if isinstance(given, str) else given if given is None else list(given),
         )
@@ -480,7 +483,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         column is missing or not numeric.
         """
         check_data(dataset, (DataFrame, ParquetTable), "explain")
-        return explained(self, _as_frame(dataset, "explain"), whole("top", top), asTable)
+        return explained(self, as_frame(dataset, "explain"), whole("top", top), asTable)
 
     def outcomes(
         self,
@@ -585,7 +588,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
         return write_page(
             self,
-            _as_frame(dataset, "report"),
+            as_frame(dataset, "report"),
             path,
             outcomes=[outcomeCol] if isinstance(outcomeCol, str) else list(outcomeCol or ()),
             value=valueCol,
@@ -593,6 +596,14 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             noun=noun,
             overwrite=overwrite,
         )
+
+    @property
+    def plot(self) -> Plots:
+        """Charts for a notebook, of the parameters and the fit: `model.plot.profiles()`,
+        `.weights()`, `.history()`, `.choice()`, as Altair charts."""
+        from gmm_spark.report.plots import Plots
+
+        return Plots(self)
 
     def sample(self, n: int, seed: int | None = 0) -> DataFrame:
         """Rows drawn from the mixture, on the executors.
@@ -710,7 +721,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self
 
 
-def _as_frame(dataset: DataFrame | ParquetTable, who: str) -> DataFrame:
+def as_frame(dataset: DataFrame | ParquetTable, who: str) -> DataFrame:
     """The data as a DataFrame; ConfigurationError for a table with filters."""
     if isinstance(dataset, DataFrame):
         return dataset

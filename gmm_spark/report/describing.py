@@ -172,8 +172,8 @@ def describe_segments(
         membership=membership,
         outliers=_outliers(model, found, numbers),
         quantiles=_how(found),
-        choice=_choice(model),
-        fit=_fit(model),
+        choice=choice_of(model),
+        fit=fit_of(model),
         preparation=None if preparation is None else [plain(dict(one)) for one in preparation],
         map=pictured,
         kmeans=against_kmeans(model, sampled, titles, outcomes, noun),
@@ -353,7 +353,7 @@ def _how(found: FoundProfiles) -> str:
     )
 
 
-def _choice(model: GaussianMixtureModel) -> Choice | None:
+def choice_of(model: GaussianMixtureModel) -> Choice | None:
     if not model.hasSummary or not (model.summary.candidates or model.summary.alternatives):
         return None
     summary = model.summary
@@ -368,7 +368,7 @@ def _choice(model: GaussianMixtureModel) -> Choice | None:
     )
 
 
-def _fit(model: GaussianMixtureModel) -> Fit | None:
+def fit_of(model: GaussianMixtureModel) -> Fit | None:
     if not model.hasSummary:
         return None
     of = model.summary

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # More columns have no chart of their own, only their tables; so many are open at first.
 _CHARTS, _OPEN = 12, 3
 # Rows of the two heat maps, differences of a segment, and of these on the first screen.
-_HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
+HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
 # An effect that a name is made of.
 _MEDIUM = 0.33
 # Said where packages are missing.
@@ -441,16 +441,16 @@ def _effect(found: Segments, column: str) -> float:
     )
 
 
-def _by_effect(found: Segments) -> list[Column]:
+def by_effect(found: Segments) -> list[Column]:
     return sorted(found.columns, key=lambda column: -_effect(found, column.name))
 
 
 def _profile(found: Segments) -> Section | None:
-    columns = _by_effect(found)
+    columns = by_effect(found)
     numbers = [one for one in columns if one.kind != "category"]
     figures = []
     if numbers:
-        shown = numbers[:_HEAT_ROWS]
+        shown = numbers[:HEAT_ROWS]
         figures.append(
             Figure(
                 "Numbers, in standard units",
@@ -464,7 +464,7 @@ def _profile(found: Segments) -> Section | None:
                 [tables.heat_table(found, numbers)],
             )
         )
-    values = _values(found, [one for one in columns if one.kind == "category"])
+    values = shown_values(found, [one for one in columns if one.kind == "category"])
     if values:
         figures.append(
             Figure(
@@ -483,7 +483,7 @@ def _profile(found: Segments) -> Section | None:
     return Section("profile", "What the segments are like", [], figures, key) if figures else None
 
 
-def _values(found: Segments, columns: Sequence[Column]) -> list[tuple[Column, str]]:
+def shown_values(found: Segments, columns: Sequence[Column]) -> list[tuple[Column, str]]:
     """The values of categories that have a row of the heat map."""
     listed, shown = [], set()
     for column in columns:
@@ -498,7 +498,7 @@ def _values(found: Segments, columns: Sequence[Column]) -> list[tuple[Column, st
                 if row not in shown:
                     shown.add(row)
                     listed.append((column, value))
-    return listed[:_HEAT_ROWS]
+    return listed[:HEAT_ROWS]
 
 
 # Of a number, and of a category.
@@ -517,7 +517,7 @@ _ACT_ON_COLUMN = (
 def _distributions(found: Segments) -> Section | None:
     figures: list[Figure] = []
     explained: set[bool] = set()
-    for i, column in enumerate(_by_effect(found)):
+    for i, column in enumerate(by_effect(found)):
         is_category = column.kind == "category"
         # What is said of the first chart of numbers, and of categories, holds for the others.
         is_first = is_category not in explained
@@ -597,7 +597,7 @@ def _outliers(found: Segments) -> Section | None:
     return Section("outliers", "Outliers", [], [figure])
 
 
-def _measure(considered: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
+def measure_of(considered: Sequence[dict[str, Any]]) -> tuple[str, str] | None:
     """What candidates are compared by: the key, and what it is called."""
     for key, title in [
         ("mutualInformation", "bits of the outcome"),
@@ -628,7 +628,7 @@ def _choice(found: Segments) -> Section | None:
         tables.records_table("Other optima that were met", choice.alternatives),
         tables.records_table("By rows that did not choose", [said] if said else []),
     )
-    measure = _measure(choice.considered)
+    measure = measure_of(choice.considered)
     picture = _picture(_charts().choice_chart(choice.considered, *measure)) if measure else None
     better = "Higher" if measure and measure[1].startswith("bits") else "Lower"
     figure = Figure(

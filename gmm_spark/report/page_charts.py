@@ -120,6 +120,14 @@ def _sized(chart: Any, rows: int, height: int = _ROW, labels: int = _LABELS) -> 
     return sized.properties(usermeta={"labels": labels})
 
 
+def above(charts: Sequence[Any]) -> Any:
+    """Heat maps one above the other, each with its own colours."""
+    for chart in charts:
+        chart.usermeta = alt.Undefined
+    together = alt.vconcat(*charts).resolve_scale(color="independent")
+    return together.properties(usermeta={"labels": _LONG_LABELS})
+
+
 def outcome_chart(found: Segments, position: int) -> Any:
     """Estimates and intervals of an outcome, with that of all rows as a line."""
     outcome = found.outcomes[position]
@@ -711,15 +719,29 @@ def outliers_chart(found: Segments) -> Any:
         }
         for one in own
     ]
+    return _share_bars(rows, "share of outliers", "outliers")
+
+
+def weights_chart(found: Segments) -> Any:
+    """The shares of the segments of all."""
+    rows = [
+        {"label": label, "share": one.share, "text": percent(one.share), "rows": f"{one.rows:,}"}
+        for label, one in zip(_labels(found), found.segments, strict=True)
+    ]
+    return _share_bars(rows, "share of all", "rows")
+
+
+def _share_bars(rows: Rows, title: str, counted: str) -> Any:
+    """A bar a segment, with the field `counted` as a tooltip."""
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_bar(color="var(--accent)", height=18)
         .encode(
             y=_segment_axis(),
-            x=alt.X("share:Q", axis=alt.Axis(format="%", tickCount=5, title="share of outliers")),
+            x=alt.X("share:Q", axis=alt.Axis(format="%", tickCount=5, title=title)),
             tooltip=[
                 alt.Tooltip("label:N", title="segment"),
-                alt.Tooltip("outliers:N"),
+                alt.Tooltip(f"{counted}:N"),
                 alt.Tooltip("text:N", title="share"),
             ],
         )

@@ -16,6 +16,7 @@ from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.report import model_page
 from gmm_spark.report.describing import describe_segments
 from tests.report.test_page import EVIL, Page
+from tests.report.test_plots import values
 
 for _name in ("altair", "vl_convert", "jinja2"):
     pytest.importorskip(_name)
@@ -194,3 +195,13 @@ def test_a_vector_is_described_by_its_entries(spark, table) -> None:
     for other in (alone, named):
         own = [[p.mean for p in s.profile] for s in other.segments]
         np.testing.assert_allclose(own, means)
+
+
+def test_profiles_of_rows_are_charts_of_what_is_described(table) -> None:
+    rows = values(mixture().plot.profiles(table))
+    found = describe_segments(mixture(), table)
+    units = {(p.standard_units, s.name) for s in found.segments for p in s.profile[:2]}
+    assert units <= {(row["unit"], row["name"]) for row in rows}
+    assert {"plan: basic", "plan: full"} & {row["column"] for row in rows}
+    with pytest.raises(InputDataError, match=r"plot\.profiles takes a Spark DataFrame"):
+        mixture().plot.profiles([[1.0, 2.0]])
