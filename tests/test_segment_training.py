@@ -232,8 +232,8 @@ def test_noise_is_no_cluster() -> None:
 
 
 def test_clusters_too_small_to_act_on_are_told_of() -> None:
-    rare = np.concatenate([VALUES, 40.0 + np.random.default_rng(4).normal(size=(2, 12))], axis=1)
-    found = segment_arrays(rare, Spec(), grid(k=(2,), min_segment_share=0.45))
+    uneven = np.concatenate([VALUES, 40.0 + np.random.default_rng(4).normal(size=(2, 300))], axis=1)
+    found = segment_arrays(uneven, Spec(), grid(k=(2,), min_segment_share=0.45))
     (said,) = [note for note in found.notes if note.startswith("small_segment: ")]
     assert "less than minSegmentShare (0.45) of the rows, the smallest" in said
 

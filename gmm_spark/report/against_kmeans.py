@@ -62,7 +62,7 @@ def against_kmeans(
             points = Points.of(sample).values
     except InputDataError:
         return None
-    labels = kmeans(points, k, spec.positive_seed)[0][1]
+    labels = kmeans(points, k, spec.positive_seed)[0].labels
     segment = np.where(part.segment == NOISE, k, part.segment)
     labels = _paired(segment, labels, k)
     table = cross_table(segment, labels)

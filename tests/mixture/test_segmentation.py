@@ -16,8 +16,8 @@ from gmm_spark.mixture.families import Categorical, Count
 from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.priors import Priors
 from gmm_spark.mixture.segmentation import Choice, SampleFor, choose, sample_of
-from gmm_spark.mixture.segmentation.candidates import Points, kmeans, kmeans_proposal
-from gmm_spark.mixture.segmentation.choosing import reporting_rows
+from gmm_spark.mixture.segmentation.candidates import Points, kmeans, kmeans_proposals
+from gmm_spark.mixture.segmentation.choosing import _ByOutcome, _judged, reporting_rows
 from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import Structure, structure_named
 
@@ -132,8 +132,9 @@ def test_kmeans_is_a_mixture_whose_most_probable_components_are_the_nearest_cent
     values, _ = groups(seed=8, apart=2.0)
     sample = sample_for_of(values)(structure_named("EEI"), None)
     points = Points.of(sample)
-    (centres, labels), *_ = kmeans(points.values, 4, seed=0)
-    proposal = kmeans_proposal(sample, points, centres, labels)
+    optima = kmeans(points.values, 4, seed=0)
+    centres, labels = optima[0].centres, optima[0].labels
+    proposal, *_ = kmeans_proposals(sample, points, optima)
     found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
     assert_array_equal(found, labels)
     assert_array_equal(
@@ -159,13 +160,60 @@ def test_kmeans_of_categories_and_counts_divides_rows_as_scikit_learn_does():
     by_hand = np.concatenate([numbers, *flags, counted]).T
     points = Points.of(sample)
     np.testing.assert_allclose(points.values.T, by_hand, atol=1e-12)
-    (centres, labels), *others = kmeans(points.values, 5, seed=0)
-    assert others
+    optima = kmeans(points.values, 5, seed=0)
+    centres = optima[0].centres
+    assert len(optima) > 1
     peer = KMeans(5, init=centres.T, n_init=1, max_iter=1).fit(by_hand)
     peer.cluster_centers_ = np.ascontiguousarray(centres.T)
-    proposal = kmeans_proposal(sample, points, centres, labels)
+    proposal, *_ = kmeans_proposals(sample, points, optima)
     found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
     assert_array_equal(found, peer.predict(by_hand))
+
+
+def test_kmeans_ends_where_no_row_changes_as_near_to_its_rows_as_that_of_scikit_learn():
+    """Of rows without groups: many optima are nearly as good, and all of them far away."""
+    points = np.random.default_rng(13).normal(size=(8, 5000))
+    optima = kmeans(points, 7, seed=0)
+    for one in optima:
+        distances = ((points[:, None] - one.centres[:, :, None]) ** 2).sum(axis=0)
+        assert_array_equal(one.labels, distances.argmin(axis=0))
+        assert one.inertia == pytest.approx(distances.min(axis=0).sum())
+        means = [points[:, one.labels == j].mean(axis=1) for j in range(7)]
+        np.testing.assert_allclose(one.centres.T, means, atol=1e-12)
+    inertias = [one.inertia for one in optima]
+    assert inertias == sorted(inertias)
+    peer = KMeans(7, n_init=10, random_state=0).fit(points.T).inertia_
+    assert inertias[0] < 1.001 * peer
+
+
+def test_of_kmeans_optima_that_are_as_good_the_outcome_picks():
+    rng = np.random.default_rng(12)
+    n = 2000
+    sides = rng.integers(2, size=(2, n))
+
+    def peer(noise: float, column: int) -> tuple[float, np.ndarray]:
+        values = 8.0 * sides + rng.normal(size=(2, n)) * [[1.0], [noise]]
+        outcome = (rng.random(n) < np.where(sides[column] == 1, 0.8, 0.2)).astype(float)
+        sample_for = sample_for_of(values)
+        sample = sample_for(structure_named("EEI"), None)
+        points = Points.of(sample)
+        proposals = kmeans_proposals(sample, points, kmeans(points.values, 2, seed=0))
+        assert len(proposals) > 1
+        choosing = _ByOutcome.of(outcome, sample_for)
+        looked_at = _judged(proposals, sample_for, sample)
+        found = choosing.peer(choosing.contenders(looked_at, 0.03))
+        return found.proposal.excess, found.division
+
+    excess, division = peer(noise=1.03, column=1)
+    assert 0 < excess < 0.005
+    assert adjusted_rand_index(division, sides[1]) > 0.95
+    excess, division = peer(noise=1.03, column=0)
+    assert excess == 0
+    assert adjusted_rand_index(division, sides[0]) > 0.95
+    # Another run of k-means would not find it.
+    excess, division = peer(noise=1.5, column=1)
+    assert excess == 0
+    assert adjusted_rand_index(division, sides[0]) > 0.95
 
 
 def test_kmeans_of_categories_that_are_known_of_some_segments_only_stays_nearly_the_same():
@@ -184,10 +232,10 @@ def test_kmeans_of_categories_that_are_known_of_some_segments_only_stays_nearly_
     sample = Sample(values, None, by, columns.floor / by.scale, True, families)
     points = Points.of(sample)
     for k, least in ((3, 0.99), (4, 0.9)):
-        (centres, labels), *_ = kmeans(points.values, k, seed=0)
-        proposal = kmeans_proposal(sample, points, centres, labels)
+        optima = kmeans(points.values, k, seed=0)
+        proposal, *_ = kmeans_proposals(sample, points, optima)
         found = probabilities(proposal.parameters, proposal.clusters, sample).argmax(axis=0)
-        assert adjusted_rand_index(found, labels) > least
+        assert adjusted_rand_index(found, optima[0].labels) > least
 
 
 def test_categories_and_gaps_take_part():

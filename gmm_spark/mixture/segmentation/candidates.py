@@ -51,8 +51,13 @@ SampleFor = Callable[[Structure, float | None], Sample]
 FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384
-# Starts of k-means, those that go on, and steps of Lloyd's algorithm.
-KMEANS_STARTS, KMEANS_OPTIMA, _KMEANS_STEPS = 10, 5, 60
+# Starts of k-means, optima kept, but for those that are nearly the least, and steps of Lloyd's
+# algorithm, at most. What a step gains of the squared values, under which the next ones are left
+# for later: on the first rows, and on more of them.
+KMEANS_STARTS, KMEANS_OPTIMA, _KMEANS_STEPS = 10, 5, 300
+_FIRST_GAIN, _GAIN = 1e-4, 1e-5
+# Another run of k-means may well end in an optimum whose sum is within this share of the least.
+NEARLY_LEAST = 0.005
 # Divisions whose adjusted Rand index is at least this are one.
 SAME_DIVISION = 0.98
 # A share of rows whose category is known that says nothing of the others.
@@ -80,6 +85,7 @@ class Proposal:
     merged_by : how components were merged; None where each is a segment
     hard : the parameters are those of rows that each belong wholly to one segment; EM, which
         shares rows out, would lead away from them
+    excess : of k-means, the share by which its sum of squared distances is above the least found
     """
 
     parameters: Parameters
@@ -88,6 +94,7 @@ class Proposal:
     start: str = "k-means"
     merged_by: MergeCriterion | None = None
     hard: bool = False
+    excess: float = 0.0
 
     @property
     def k(self) -> int:
@@ -147,38 +154,62 @@ def _moments(values: Array) -> tuple[Array, Array]:
     return means, np.sqrt(np.where(squares > 0, squares, 1.0))
 
 
+@dataclass(frozen=True)
+class Optimum:
+    """Where Lloyd's algorithm ended.
+
+    centres : (D, k)
+    labels : (n,) the nearest centre of every row
+    inertia : the sum of squared distances of the rows that it was run on
+    """
+
+    centres: Array
+    labels: Labels
+    inertia: float
+
+
 def kmeans(
     points: Array, k: int, seed: int, starts: int = KMEANS_STARTS, most: int = KMEANS_OPTIMA
-) -> list[tuple[Array, Labels]]:
-    """Centres (D, k) and labels (n,) of the optima of several runs of Lloyd's algorithm from
-    k-means++ seeds on the first rows, so many of the better ones gone on with on more of them; the
-    best first."""
+) -> list[Optimum]:
+    """The different optima that runs of Lloyd's algorithm end in, the least sum of squared
+    distances first: all that are nearly the least, and others up to so many in all.
+
+    Every run starts from greedy k-means++ seeds (`seeds`) and goes on, on the first rows and then
+    on more of them, until a step gains little; those whose optima are kept, until no row changes.
+    """
     first, more = points[:, :ROWS], points[:, :_KMEANS_ROWS]
     found = []
     for index in range(starts):
-        rng = np.random.default_rng([seed, k, index])
-        found.append(_lloyd(first, seeds(first, k, rng), 20))
-    found.sort(key=lambda pair: pair[1])
-    ended = [_lloyd(more, centres, _KMEANS_STEPS) for centres, _ in found[:most]]
-    ended.sort(key=lambda pair: pair[1])
-    optima: list[tuple[Array, Labels]] = []
-    for centres, _ in ended:
-        labels = nearest(points, centres)
-        if all(adjusted_rand_index(labels, of[1]) < SAME_DIVISION for of in optima):
-            optima.append((centres, labels))
-    return optima
-
-
-def _lloyd(points: Array, centres: Array, steps: int) -> tuple[Array, float]:
-    """Centres after so many steps at most, and the sum of squared distances less a constant."""
-    centres = np.array(centres)
-    rows, labels = np.arange(points.shape[1]), None
-    for _ in range(steps):
-        distances = -2 * (centres.T @ points) + (centres**2).sum(axis=0)[:, None]
-        before, labels = labels, distances.argmin(axis=0)
-        inertia = float(distances[labels, rows].sum())
-        if before is not None and (labels == before).all():
+        centres = seeds(first, k, np.random.default_rng([seed, k, index]))
+        for rows, gain in ((first, _FIRST_GAIN), (more, _GAIN)):
+            centres, inertia = _lloyd(rows, centres, gain)
+        found.append((inertia, centres))
+    found.sort(key=lambda pair: pair[0])
+    optima: list[Optimum] = []
+    for inertia, start in found:
+        if len(optima) >= most and (most == 1 or inertia > (1 + NEARLY_LEAST) * found[0][0]):
             break
+        centres, inertia = _lloyd(more, start, 0.0)
+        labels = nearest(points, centres)
+        if all(adjusted_rand_index(labels, of.labels) < SAME_DIVISION for of in optima):
+            optima.append(Optimum(centres, labels, inertia))
+    return sorted(optima, key=lambda of: of.inertia)
+
+
+def _lloyd(points: Array, centres: Array, gain: float) -> tuple[Array, float]:
+    """Centres after steps of Lloyd's algorithm, and the sum of squared distances: until a step
+    gains less than `gain` of the sum over one centre, or no row changes."""
+    centres, rows = np.array(centres), np.arange(points.shape[1])
+    squares = float((points**2).sum())
+    labels, before = None, np.inf
+    for _ in range(_KMEANS_STEPS):
+        distances = (-2 * centres).T @ points
+        distances += (centres**2).sum(axis=0)[:, None]
+        last, labels = labels, distances.argmin(axis=0)
+        inertia = squares + float(distances[labels, rows].sum())
+        if last is not None and ((labels == last).all() or before - inertia < gain * squares):
+            break
+        before = inertia
         members = np.zeros(distances.shape)
         members[labels, rows] = 1.0
         counts = members.sum(axis=1)
@@ -196,11 +227,21 @@ def refitted_kmeans(sample: Sample, labels: Labels, k: int) -> Proposal:
         members = labels == j
         if members.any():
             centres[:, j] = points.values[:, members].mean(axis=1)
-    centres, _ = _lloyd(points.values, centres, _KMEANS_STEPS)
-    return kmeans_proposal(sample, points, centres, nearest(points.values, centres))
+    centres, inertia = _lloyd(points.values, centres, 0.0)
+    labels = nearest(points.values, centres)
+    return _kmeans_proposal(sample, points, Optimum(centres, labels, inertia))
 
 
-def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labels) -> Proposal:
+def kmeans_proposals(sample: Sample, points: Points, optima: Sequence[Optimum]) -> list[Proposal]:
+    """Optima of k-means, the least first, as mixtures."""
+    least = max(optima[0].inertia, np.finfo(float).tiny)
+    return [
+        replace(_kmeans_proposal(sample, points, one), excess=one.inertia / least - 1)
+        for one in optima
+    ]
+
+
+def _kmeans_proposal(sample: Sample, points: Points, optimum: Optimum) -> Proposal:
     """k-means as a mixture whose most probable component is that of the nearest centre, of rows
     without gaps: k-means is classification EM of equal covariances, proportional to the columns'
     variances (Celeux and Govaert 1992). Gaps take no part in the distance, by which a few rows with
@@ -213,6 +254,7 @@ def kmeans_proposal(sample: Sample, points: Points, centres: Array, labels: Labe
     rows as k-means does, and not the shares and means of the segments. The variance s^2 does not
     move the division; it is the one of the highest likelihood.
     """
+    centres, labels = optimum.centres, optimum.labels
     k, d = centres.shape[1], sample.d
     unit = Parameters.unit(STRUCTURES["EEI"], k, d, sample.families, sample.noise)
     means, _ = _moments(sample.z)

@@ -23,13 +23,14 @@ from gmm_spark.mixture.initialisation.methods import one_component, require_dist
 from gmm_spark.mixture.merging import cluster_probabilities
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.segmentation.candidates import (
+    NEARLY_LEAST,
     ROWS,
     SAME_DIVISION,
     Points,
     Proposal,
     SampleFor,
     kmeans,
-    kmeans_proposal,
+    kmeans_proposals,
     merged,
     optima,
     sizes_tried,
@@ -124,7 +125,9 @@ def choose(
     information with it is within a tenth, or one standard error, of the highest; of the divisions
     into so many k-means, unless others say more of the outcome by a standard error and set apart
     as much: of these, and of those within half a standard error of the highest, the one between
-    whose segments the outcome differs most. `reporting_rows` are those that do not choose.
+    whose segments the outcome differs most. k-means is its optimum of the least sum of squared
+    distances, or one within 0.5 % of that which says more and sets apart as much.
+    `reporting_rows` are those that do not choose.
 
     Parameters
     ----------
@@ -206,9 +209,9 @@ def _proposals(
             continue
         # Of sizes that are but merged from, one optimum is enough.
         ended = kmeans(points.values, k, seed, *(() if k in ks else (4, 1)))
-        labels[k] = ended[0][1]
+        labels[k] = ended[0].labels
         if k in ks:
-            found += [kmeans_proposal(sample, points, *one) for one in ended]
+            found += kmeans_proposals(sample, points, ended)
     for structure in structures:
         tell(f"mixtures, {structure.name}")
         led_to = optima(sample_for, structure, list(labels), labels, seed, several=len(ks) > 1)
@@ -423,8 +426,7 @@ class _ByOutcome:
             of_size = [place for place, one in enumerate(found) if one.proposal.k == k]
             small = {place: found[place].figures.smallest_share < min_share for place in of_size}
             order = sorted(of_size, key=lambda place: (small[place], -said[place]))
-            peers = [place for place in of_size if found[place].proposal.hard]
-            best += {*order[:_CONTENDERS], *peers[:1]}
+            best += {*order[:_CONTENDERS], *(i for i in of_size if _is_peer(found[i]))}
         return self.with_figures([found[place] for place in sorted(best)])
 
     def with_figures(self, found: Sequence[Judged]) -> list[Judged]:
@@ -448,8 +450,16 @@ class _ByOutcome:
         return k, words
 
     def peer(self, of_size: Sequence[Judged]) -> Judged | None:
-        """k-means, which what is taken should be no worse than."""
-        return next((one for one in of_size if one.proposal.hard), None)
+        """k-means, which what is taken should be no worse than: of its optima that are nearly the
+        least, between which chance decides, the one that says most of the outcome, of those that
+        say as much and set apart as much as the least."""
+        peers = [one for one in of_size if _is_peer(one)]
+        if not peers:
+            return None
+        least = min(peers, key=lambda one: one.proposal.excess)
+        said, spread = self.value(least), self._spread(least)
+        better = [one for one in peers if self.value(one) > said and self._spread(one) >= spread]
+        return max(better, key=self.value, default=least)
 
     def best(self, finalists: Sequence[Judged], peer: Judged | None) -> Judged:
         """k-means, unless others say more of the outcome, by a standard error of the difference,
@@ -512,6 +522,11 @@ class _ByOutcome:
                 cluster_probabilities(probability, one.clusters).argmax(axis=0) for one in several
             ]
         return found
+
+
+def _is_peer(one: Judged) -> bool:
+    """Whether it is what k-means may well find."""
+    return one.proposal.hard and one.proposal.excess <= NEARLY_LEAST
 
 
 def reporting_rows(outcome: Array) -> NDArray[np.intp]:

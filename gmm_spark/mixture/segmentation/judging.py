@@ -218,13 +218,13 @@ def stability(found: Judged, sample: Sample, points: Points, seed: int) -> float
         rng = np.random.default_rng([seed, draw])
         rows = rng.integers(sample.num_rows, size=sample.num_rows)
         if proposal.hard:
-            (centres, _), *_ = kmeans(points.values[:, rows], proposal.k, seed + draw, starts=1)
-            other: Division = nearest(points.values, centres)
+            again, *_ = kmeans(points.values[:, rows], proposal.k, seed + draw, starts=1)
+            other: Division = nearest(points.values, again.centres)
         else:
-            again = advance(drawn(sample, rows), [Candidate(proposal.parameters)], steps=_STEPS)
-            if not again:
+            led_to = advance(drawn(sample, rows), [Candidate(proposal.parameters)], steps=_STEPS)
+            if not led_to:
                 return 0.0
-            log_joint = log_joint_densities(again[0].parameters, sample)
+            log_joint = log_joint_densities(led_to[0].parameters, sample)
             log_joint -= log_joint.max(axis=0)
             softmax(log_joint)
             other = cluster_probabilities(log_joint, proposal.clusters).argmax(axis=0)
