@@ -22,16 +22,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
-import os
-import platform
 import shlex
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +53,10 @@ from benchmarks.evaluation import (
     recorded_log_likelihood,
 )
 from benchmarks.outcomes import simulations
-from benchmarks.processes import ONEDAL_PACKAGES, ROOT, Outcome, Processes, note
+from benchmarks.processes import ROOT, Outcome, Processes, note
+from benchmarks.records import RESULTS, Record, machine
 from benchmarks.systems import PEERS, as_narrow
 
-RESULTS = Path(__file__).parent / "results"
 REFERENCE_DATA = ROOT.parent / "shared" / "data"
 
 FITTED = (
@@ -120,20 +115,6 @@ class Bench:
             name = f"{name}-{table.name}"
             content["set"] = described(table)
         return Record(self.out / f"{name}.json", content)
-
-
-@dataclass(frozen=True)
-class Record:
-    """A result that is written whenever something is added."""
-
-    path: Path
-    content: dict[str, Any]
-
-    def save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.content, indent=1) + "\n")
-        partial.replace(self.path)
 
 
 def fits(bench: Bench) -> None:
@@ -403,36 +384,6 @@ def _medians(seconds: dict[str, list[float]]) -> str:
 def described(table: Table) -> dict[str, Any]:
     """The table without its place on this machine."""
     return {"name": table.name, "rows": table.rows, "d": len(table.columns), "k": table.k}
-
-
-def machine(cores: int) -> dict[str, Any]:
-    """What the figures were taken on and with."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found: dict[str, Any] = {
-        "cores": cores,
-        "memory_gib": round(memory),
-        "python": platform.python_version(),
-        "commit": _commit(),
-    }
-    for package in ("pyspark", "numpy", "pyarrow", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    found["daal4py"] = ONEDAL_PACKAGES[0].partition("==")[2]
-    return found
-
-
-def _commit() -> str | None:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "gmm_spark")
-        return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 BENCHMARKS: dict[str, tuple[Callable[[Bench], None], ...]] = {

@@ -3,6 +3,7 @@ scikit-learn's mixture, in mutual information (bits).
 
     python -m benchmarks.segmentation ../shared/data/segmentation [--seeds 5] [--tables telco,fma]
 
+What was found is in results/segmentation.json; seconds are of CPU, of the choice alone.
 Of every table `outcome` is left out of the columns. Without the outcome, segments are compared on
 all rows; with it, those of every other row choose, and all three are compared on the rest.
 """
@@ -10,6 +11,7 @@ all rows; with it, those of every other row choose, and all three are compared o
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.records import RESULTS, Record, machine
 from gmm_spark.mixture.divisions import mutual_information, outcome_spread, probabilities
 from gmm_spark.mixture.initialisation.candidates import Candidate, InProcess, Sample, run_em_all
 from gmm_spark.mixture.numerics import Array
@@ -121,7 +124,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tables", default=",".join(SEGMENTS))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
+    command = f"python -m benchmarks.segmentation --seeds {args.seeds}"
+    record = Record(
+        args.out / "segmentation.json",
+        {"benchmark": "segmentation", "command": command, "machine": machine(os.cpu_count() or 1)},
+    )
     rows: list[dict[str, object]] = []
     for name in args.tables.split(","):
         for seed in range(args.seeds):
@@ -131,6 +140,17 @@ def main() -> None:
         print(f"{name}, {SEGMENTS[name]} segments, median of {args.seeds} seeds")
         print(median.round(3).to_string(header=True))
         print(frame.loc[frame["what"] != "", ["by", "what", "information"]].to_string(index=False))
+        record.content["medians"] = _medians(rows)
+        record.content["fits"] = rows
+        record.save()
+
+
+def _medians(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Of every table and way, over the seeds."""
+    by = ["table", "k", "by"]
+    frame = pd.DataFrame(rows).groupby(by, sort=False)[["information", "spread", "seconds"]]
+    found: list[dict[str, object]] = frame.median().reset_index().to_dict("records")
+    return found
 
 
 if __name__ == "__main__":
