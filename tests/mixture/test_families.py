@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
@@ -164,6 +166,39 @@ def test_every_column_says_its_part_of_it(name) -> None:
     for k, mode in enumerate(family.modes(parameters)):
         highest = family.log_probabilities(parameters[k : k + 1], mode[:, None])[0]
         assert (found[k] <= np.where(np.isnan(values), 0, highest) + 1e-12).all()
+
+
+@EVERY
+def test_its_sql_is_the_log_density_and_knows_what_is_refused(name) -> None:
+    """By DuckDB, of values from one end to the other, large ones and gaps."""
+    example = EXAMPLES[name]
+    family, (num_columns, far) = example.family, (example.family.num_columns, 100_000.0)
+    values, _ = rows_of(example, 60, 0.2)
+    values[:, :2] = [[example.lowest, example.highest]] * num_columns
+    if not family.told_apart:
+        values[:, 2] = far
+    names = [f"v{j}" for j in range(num_columns)]
+    terms = [family.sql(theta, names) for theta in family.natural(example.parameters)]
+    base = family.sql_beside(names) or "0"
+    refused = [family.sql_refused(one) for one in names if family.sql_refused(one)]
+    given = [f"nullif({column}::DOUBLE, 'nan'::DOUBLE)" for column in names]
+    listed = ", ".join(f"{one} AS {column}" for one, column in zip(given, names, strict=True))
+
+    def computed(rows: Any, expressions: list[str]) -> np.ndarray:
+        table = pd.DataFrame(dict(zip(names, rows, strict=True)))
+        with duckdb.connect() as connection:
+            connection.register("given", table)
+            query = f"SELECT {', '.join(expressions)} FROM (SELECT {listed} FROM given)"
+            return np.array(connection.execute(query).fetchall(), dtype=float).T
+
+    expected = log_densities(example, example.parameters, values)
+    found = computed(values, [f"{term} + {base}" for term in terms])
+    assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    strange = np.array([[-1.0, 0.5, 2.0**53, 1.0]] * num_columns)
+    is_refused = family.refused(strange).any(axis=0)
+    assert bool(refused) == bool(family.refusal) == is_refused.any()
+    if refused:
+        assert_array_equal(computed(strange, [" OR ".join(refused)])[0], is_refused)
 
 
 @EVERY

@@ -4,8 +4,8 @@ A mixture here is one of exponential families, log w_k + log density = theta_k .
 of T(x) of independent columns stand one below the other. So all that the rest of the package knows
 of categories, of counts, and of any other such columns is the protocol `Family`: its rows of T(x)
 and of theta, its M-step, its prior, its draws, what it expects of a missing cell, and how it is
-said in words. The numeric columns are the Gaussian core of the mixture, and no family: they have
-units, a covariance structure, a floor, and gaps that depend on each other (`structures`,
+said in words and in SQL. The numeric columns are the Gaussian core of the mixture, and no family:
+they have units, a covariance structure, a floor, and gaps that depend on each other (`structures`,
 `missing`). The noise has no columns: it asks every family for its uniform density (`noise`).
 
 To add a family:
@@ -17,8 +17,6 @@ To add a family:
 3. the setting that names its columns, one entry in `mixture/spec.py`, with its row in the README's
    table of Params; `Family.setting` is its name;
 4. an example in `tests/mixture/test_families.py`, which holds every family to one contract.
-
-An SQL expression of a family's log density will be one more method of the object.
 
 Runs on executors: imports numpy alone.
 """

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.mixture.families.family import LEAST_PROBABILITY, Family, Range
 from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.sql import chosen, number, summed
 
 # Probabilities that differ by less than this are the same.
 _SAME_PROBABILITY = 0.1
@@ -232,6 +233,11 @@ class Categorical(Family):
             found += np.einsum("kl,rl,sl->krs", table, along, along)
             found -= mean[:, :, None] * mean[:, None, :]
         return found
+
+    def sql(self, natural: Array, names: Sequence[str]) -> str:
+        tables = split_tables(natural, self.levels)
+        pairs = zip(names, tables, strict=True)
+        return summed([chosen(name, table.tolist(), number(0.0)) for name, table in pairs])
 
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         roots = split_tables(np.sqrt(one * others), self.levels)

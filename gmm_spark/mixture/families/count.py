@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gmm_spark.mixture.families.family import LEAST_PROBABILITY, Family, Range
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.odd_counts import odd_counts, usual_mean
+from gmm_spark.mixture.sql import chosen, number, summed
 
 # From here on float64 does not tell one whole number from the next.
 MOST_COUNT = 2.0**53
@@ -26,6 +27,13 @@ MOST_COUNT = 2.0**53
 _SMALL_COUNTS = 1 << 14
 _LOG_FACTORIALS = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, _SMALL_COUNTS)))])
 _LARGEST_LOG_RATE = 50.0
+# The log of a rate is above this, but that of 0.
+_LEAST_LOG = -1000.0
+# In SQL, where there is no table of logarithms of factorials, Stirling's series begins here. Its
+# terms are B_2j / (2 j (2 j - 1) n^(2 j - 1)), B_2j Bernoulli's numbers; the first one left out is
+# 2e-14 at most.
+_STIRLING_FROM = 10
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 # The root of a count has a deviation of about a half, whatever its rate: a fifth of that.
 _SAME_ROOT = 0.1
 
@@ -192,6 +200,17 @@ class Count(Family):
     def covariances_along(self, parameters: Array, directions: Array) -> Array:
         return np.asarray(np.einsum("kc,cr,cs->krs", parameters, directions, directions))
 
+    def sql(self, natural: Array, names: Sequence[str]) -> str:
+        logs, known = natural[: self.columns], natural[self.columns :]
+        return summed([_linear_sql(*each) for each in zip(names, logs, known, strict=True)])
+
+    def sql_beside(self, names: Sequence[str]) -> str | None:
+        return summed([f"({_log_factorial_sql(name)}) * -1e0" for name in names])
+
+    def sql_refused(self, name: str) -> str | None:
+        most = number(MOST_COUNT)
+        return f"{name} < 0e0 OR {name} <> FLOOR({name}) OR {name} >= {most}"
+
     def log_bhattacharyya(self, one: Array, others: Array) -> Array:
         return np.asarray(-((np.sqrt(one) - np.sqrt(others)) ** 2).sum(axis=1) / 2)
 
@@ -243,3 +262,23 @@ def log_factorial(counts: Array) -> Array:
         n = counts[~small]
         found[~small] = n * np.log(n) - n + 0.5 * np.log(2 * np.pi * n) + 1 / (12 * n)
     return np.asarray(found)
+
+
+def _linear_sql(name: str, log_rate: float, known: float) -> str:
+    """log rate times a count, less the rate, where the count is known."""
+    if log_rate > _LEAST_LOG:
+        part = f"{number(log_rate)} * {name} + {number(known)}"
+    else:  # the rate is 0
+        part = f"CASE WHEN {name} > 0e0 THEN {number(log_rate)} ELSE {number(known)} END"
+    return f"COALESCE({part}, {number(0.0)})"
+
+
+def _log_factorial_sql(name: str) -> str:
+    """log n! as an SQL expression, 0 where n is not known."""
+    series = number(_STIRLING[-1])
+    for term in _STIRLING[-2::-1]:
+        series = f"{number(term)} + POWER({name}, -2) * ({series})"
+    half = number(0.5 * np.log(2 * np.pi))
+    large = f"({name} + 5e-1) * LN({name}) - {name} + {half} + POWER({name}, -1) * ({series})"
+    small = chosen(name, _LOG_FACTORIALS[:_STIRLING_FROM].tolist(), number(0.0))
+    return f"CASE WHEN {name} >= {number(_STIRLING_FROM)} THEN {large} ELSE {small} END"

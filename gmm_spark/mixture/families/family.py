@@ -234,6 +234,24 @@ class Family(ABC):
         """Covariance matrices (k, r, r) of these coordinates in every component, along directions
         (num_parameters, r)."""
 
+    # --- SQL ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sql(self, natural: Array, names: Sequence[str]) -> str:
+        """theta . T(x) of one component, theta (num_features,), as an SQL expression of the columns
+        `names`, which hold the numbers of a block, null where a value is not known; see `sql` of
+        the mixture for what it is written in."""
+
+    def sql_beside(self, names: Sequence[str]) -> str | None:
+        """What the log density has beside theta . T(x), as an SQL expression; None where that is
+        0."""
+        return None
+
+    def sql_refused(self, name: str) -> str | None:
+        """The condition under which a column holds what `refused` finds; None for a family that
+        takes all values."""
+        return None
+
     # --- components merged into clusters --------------------------------------------------
 
     @abstractmethod
