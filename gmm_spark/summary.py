@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.em import Fit
     from gmm_spark.mixture.initialisation.path import Path
+    from gmm_spark.mixture.numerics import Array
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.standardisation import Columns
 
@@ -33,6 +34,8 @@ _DIVISIONS = (
     "entropy double, smallestShare double, columnInformation double, mutualInformation double, "
     "evaluatedOn string, why string"
 )
+# Patterns of gaps that are kept.
+_KEPT_PATTERNS = 1000
 # More entries than these are counted, not shown, in one line.
 _SHOWN = 8
 
@@ -96,6 +99,9 @@ class GaussianMixtureSummary:
     numRows, numSkipped : rows used, and left out for their gaps
     numZeroWeight : rows of weight 0, which are absent from all of this
     numGaps : of the rows used, how many have none, by column; only columns that have any
+    gapPatterns : which numeric columns have gaps together, a dictionary each, the most frequent
+        first: columns, and share, of the rows of the sample. `toSQL` scores rows with these gaps.
+        At most 1,000
     weightSum : of the rows used, as the weights stand in the table
     effectiveNumRows : Kish's effective sample size, the square of the sum of weights by the sum of
         their squares: numRows where all are equal; None for a model saved by a release without it
@@ -132,6 +138,7 @@ class GaussianMixtureSummary:
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     outcomeInformation: dict[str, Any] | None = None
     numGaps: dict[str, int] = field(default_factory=dict)
+    gapPatterns: list[dict[str, Any]] = field(default_factory=list)
     parameterHistory: list[Parameters | None] = field(
         default_factory=list, repr=False, compare=False
     )
@@ -291,6 +298,7 @@ def summarise(
         numSkipped=scanned.num_skipped,
         numZeroWeight=scanned.num_weightless,
         numGaps={n: g for n, g in zip(roles.inputs, scanned.gaps, strict=True) if g},
+        gapPatterns=_gap_patterns(scanned.sample[: len(roles.features)], roles.features),
         weightSum=found.weight / scanned.weight_scale,
         effectiveNumRows=scanned.effective_rows,
         numParameters=p,
@@ -301,6 +309,20 @@ def summarise(
         sampleHistory=sample_history(path, found, columns.standardisation, order),
         **more,
     )
+
+
+def _gap_patterns(sample: Array, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Which numeric columns have gaps together, and how often, in sampled rows (d, n)."""
+    gaps = np.isnan(sample)
+    patterns, counts = np.unique(gaps[:, gaps.any(axis=0)], axis=1, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_KEPT_PATTERNS]
+    return [
+        {
+            "columns": [name for name, gap in zip(names, patterns[:, place], strict=True) if gap],
+            "share": float(counts[place] / sample.shape[1]),
+        }
+        for place in order
+    ]
 
 
 def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
