@@ -15,6 +15,7 @@ REPORT = ["altair>=5.5,<6.4", "jinja2>=3.1", "vl-convert-python>=1.9,<1.10"]
 OBJECT_STORE = ["obstore>=0.5"]
 # It is made by what is tested: converters and operator sets change from release to release.
 ONNX = ["onnx>=1.16", "scikit-learn>=1.4", "skl2onnx>=1.18,<1.21"]
+SQL = ["sqlglot>=30,<31"]
 
 setup(
     name="gmm_spark",
@@ -43,14 +44,17 @@ setup(
         "object-store": OBJECT_STORE,
         "report": REPORT,
         "onnx": ONNX,
+        "sql": SQL,
         "dev": [
             *OBJECT_STORE,
             *ONNX,
             *REPORT,
             # It has axe-core 4.12 in it.
             "axe-playwright-python>=0.1.8,<0.2",
+            *SQL,
             "build",
             "chispa",
+            "duckdb>=1.1",
             "hypothesis>=6.100",
             "import-linter>=2",
             "jsonschema>=4.18",

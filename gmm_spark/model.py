@@ -41,6 +41,7 @@ from gmm_spark.params import GaussianMixtureParams, own, with_settings
 from gmm_spark.persistence import ModelReader, ModelWriter
 from gmm_spark.sampling import drawn_rows
 from gmm_spark.scoring import scored_row, transformed, transformed_table
+from gmm_spark.statement import to_sql
 from gmm_spark.summary import GaussianMixtureSummary
 
 if TYPE_CHECKING:
@@ -668,6 +669,60 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         installed: the extra `onnx`.
         """
         return to_onnx(self, dtype)
+
+    def toSQL(
+        self,
+        dialect: str,
+        table: str,
+        *,
+        keep: str | Sequence[str] = "*",
+        maxPatterns: int | None = 20,
+        patterns: Sequence[Sequence[str]] | None = None,
+        maxLength: int | None = 1_000_000,
+    ) -> str:
+        """Scoring as one SELECT, for a warehouse that has no Python: what `transform` says of the
+        rows of a table, `inputExpressions` included.
+
+        Beside the columns that are kept stand
+
+        <predictionCol> : a whole number; -1 is noise
+        <probabilityCol>_0, ..., <probabilityCol>_noise : double, a column a component, or cluster
+        <logLikelihoodCol>, or log_density where that is not set : double
+        <uncertaintyCol>, <outlierCol>, <componentCol> : where `transform` has them
+
+        All of these are null where `transform` has nulls or an error: gaps, unless `missing` is
+        marginalize; values that are no numbers or counts. With marginalize and covariances that
+        are not diagonal, rows are scored whose gaps are in columns that had gaps together in the
+        fit, or that are named; all others have nulls.
+
+        Numbers agree with `transform` to 1e-9, up to a thousand standard deviations from the
+        components. From 1e12 on the log density, and whether the row is an outlier, is all that is
+        said of it; from 1e60 on nothing.
+
+        Parameters
+        ----------
+        dialect : spark, duckdb, postgres, bigquery or snowflake
+        table : as a FROM of that engine names it: "lake.customers"
+        keep : names of the table's columns that go along; "*" for all
+        maxPatterns : how many patterns of gaps are scored beside complete rows, the most frequent
+            of `summary.gapPatterns`
+        patterns : these patterns instead, each the list of inputCols that have gaps in it
+        maxLength : bytes of the statement at most; BigQuery and Snowflake take some 1,000,000
+
+        Raises ConfigurationError where the dialect is none of these, the table has no name, the
+        model's numbers are in a vector, an expression is not known to mean the same in that
+        dialect, an output column is kept too, the statement is longer than `maxLength`, or sqlglot
+        is not installed (the extra `sql`).
+        """
+        return to_sql(
+            self,
+            dialect,
+            table,
+            keep,
+            whole("maxPatterns", maxPatterns),
+            patterns,
+            whole("maxLength", maxLength),
+        )
 
     def copy(self, extra: Any = None) -> GaussianMixtureModel:
         # What the fit found: in the params of a search, which CrossValidator hands to `transform`
