@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
+from gmm_spark.checkpoints import Checkpoint, checkpoint_of
 from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.passes import PassEngine
@@ -21,7 +23,7 @@ from gmm_spark.mixture.families import noise_over
 from gmm_spark.mixture.initialisation.candidates import InProcess, Sample, SampleExecutor
 from gmm_spark.mixture.initialisation.methods import one_component
 from gmm_spark.mixture.priors import FraleyRaftery, Priors
-from gmm_spark.mixture.spec import Spec
+from gmm_spark.mixture.spec import Grid, Spec
 from gmm_spark.mixture.standardisation import FAR, Columns, describe_columns
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.mixture.usable import scale_refusal, width_refusal
@@ -49,6 +51,7 @@ class Data:
     engine: PassEngine
     opening: tuple[str, float]  # what the first scan was, and its seconds
     notes: list[str]  # warnings about categories
+    checkpoint: Checkpoint
     _described: dict[tuple[str, bool, float | None], Columns] = field(default_factory=dict)
     _executors: list[SparkSampleExecutor] = field(default_factory=list)
 
@@ -113,29 +116,35 @@ class Data:
 
 
 @contextmanager
-def opened(open_source: Open, specs: Sequence[Spec]) -> Iterator[Data]:
-    """The data scanned once and described for every spec; given back in the end."""
-    started = time.monotonic()
+def opened(open_source: Open, specs: Sequence[Spec], tried: Grid | None = None) -> Iterator[Data]:
+    """The data scanned once and described for every spec; given back in the end.
+
+    `tried` is what a search tries. What has been found is kept where `Spec.checkpoint_dir` says.
+    """
+    started, checkpoint = time.monotonic(), checkpoint_of(specs, tried)
     source, notes = open_source()
     data: Data | None = None
     try:
         roles, spec = source.roles, specs[0]
         refuse_wide(specs, len(roles.features), roles.label is not None)
-        scanned = scan(
+        look = partial(
+            scan,
             source,
             missing=spec.missing,
             seed=spec.positive_seed,
             sample_size=_sample_rows(specs, roles),
             weight_kind=spec.weight_kind,
         )
+        scanned = checkpoint.scan(source, look)
         _check_labels(scanned, specs, roles)
         notes = [*notes, *_odd_columns(roles, scanned)]
         say("%s; sample of %d", _scanned_rows(scanned, len(roles.inputs)), scanned.sample.shape[1])
         engine = PassEngine(source, scanned, spec.aggregation_depth)
         with one_thread():
             opening = source.opening, time.monotonic() - started
-            data = Data(source, scanned, engine, opening, notes)
+            data = Data(source, scanned, engine, opening, notes, checkpoint)
             yield data
+        checkpoint.finish()
     except SingularCovarianceError:
         raise InputDataError(
             "the covariances of the starting values are singular and there is no floor; use "

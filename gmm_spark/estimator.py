@@ -136,8 +136,8 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
         """The model of a mixture, with the Params of this estimator that it has too."""
         model = GaussianMixtureModel(found.parameters, None, found.roles.categories)
         model._merging = found.merging
-        # The model's are what the fit chose, and the start is not part of it.
-        own = {"k", "covarianceType"}
+        # The model's are what the fit chose; the start, and where it is kept, are not part of it.
+        own = {"k", "covarianceType", "checkpointDir"}
         own |= {each.name for each in SPEC if each.starts}
         for param, value in self._paramMap.items():
             if param.name not in own and model.hasParam(param.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from gmm_spark.advice import edge_of_search
 from gmm_spark.alternatives import Optimum, alternatives
 from gmm_spark.data import Data, Open, num_parameters, opened
 from gmm_spark.errors import InputDataError
+from gmm_spark.mixture import model_selection
 from gmm_spark.mixture.em import Fit
 from gmm_spark.mixture.initialisation.candidates import Sample
-from gmm_spark.mixture.model_selection import GridCandidate, finalists, grid, penalised
+from gmm_spark.mixture.model_selection import GridCandidate, GridState, finalists, penalised
 from gmm_spark.mixture.spec import Criterion, Grid, Spec
 from gmm_spark.progress import say, search_on_the_sample
 from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, run_em
@@ -30,7 +32,7 @@ def fit_best(open_source: Open, specs: Sequence[Spec], tried: Grid) -> FittedMix
 
     Raises ConfigurationError, InputDataError or FitError as the search's `fit` does.
     """
-    with opened(open_source, specs) as data:
+    with opened(open_source, specs, tried) as data:
         candidates = _on_the_sample(data, specs, tried.criterion)
         entered = _entered(candidates, data, tried.criterion)
         trials = _on_all_rows(entered, data, specs, tried.criterion)
@@ -69,22 +71,28 @@ def _on_the_sample(data: Data, specs: Sequence[Spec], criterion: Criterion) -> l
         if structure.code not in samples:
             samples[structure.code] = data.sample(spec)
             structures[structure.code] = structure
+    kept = data.checkpoint
+    state = kept.recall("search", GridState) or model_selection.start(
+        # More than there are rows too: they are in the table, with the problem.
+        [spec.k for spec in specs],
+        list(structures.values()),
+        criterion,
+        data.scan.weight,
+        init_mode=common.init_mode,
+        num_init=common.num_init,
+        seed=common.positive_seed,
+        tol=common.tol,
+    )
     with search_on_the_sample() as tell:
-        return grid(
+        ended = model_selection.run(
+            state,
             samples,
-            # More than there are rows too: they are in the table, with the problem.
-            [spec.k for spec in specs],
-            list(structures.values()),
-            criterion,
-            data.scan.weight,
-            init_mode=common.init_mode,
-            num_init=common.num_init,
-            seed=common.positive_seed,
-            tol=common.tol,
+            data.sample_executor,
+            tell,
             listener=_log_candidate,
-            executor_for=data.sample_executor,
-            tell=tell,
+            on_round=partial(kept.keep, "search"),
         )
+    return model_selection.result(ended, samples)
 
 
 def _entered(

@@ -26,6 +26,7 @@ from pyspark.ml.param.shared import (
     HasWeightCol,
 )
 
+from gmm_spark.engine.addresses import as_text
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.spec import COLUMNS, ColumnSettings, Kind, Setting
 
@@ -82,6 +83,7 @@ _TAKES: dict[Kind, tuple[Callable[[Any], Any], Any]] = {
     "numbers": (_numbers, Any),
     "log density": (_log_density, float),
     "model": (_model, Any),
+    "path": (as_text, str),
 }
 # Params that both packages have come first, in MLlib's order.
 _MLLIB = list(inspect.signature(MLlibGaussianMixture.__init__).parameters)[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,10 @@ def fit_segments(open_source: Open, specs: Sequence[Spec], tried: Grid) -> Fitte
 
     Raises ConfigurationError, InputDataError or FitError as the search's `fit` does.
     """
-    with opened(open_source, specs) as data:
+    with opened(open_source, specs, tried) as data:
         samples = _Samples(data, specs[0])
-        choice = _chosen(data, samples, specs, tried)
+        find = partial(_chosen, data, samples, specs, tried)
+        choice = data.checkpoint.once("choice", Choice, find)
         taken = _on_all_rows(data, samples, choice.chosen.proposal)
         threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
         others = choice.considered[1 : MOST_ALTERNATIVES + 1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from gmm_spark.mixture import multifit
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.initialisation import multistart
 from gmm_spark.mixture.initialisation.candidates import Candidate, Sample
 from gmm_spark.mixture.initialisation.methods import labelled_start
-from gmm_spark.mixture.initialisation.multistart import searched
+from gmm_spark.mixture.initialisation.multistart import SearchState
 from gmm_spark.mixture.initialisation.partial_start import PartialStart
 from gmm_spark.mixture.initialisation.path import Path
 from gmm_spark.mixture.merging import Merging
@@ -226,8 +228,9 @@ def _starting_candidates(
 
 
 def _searched(data: Data, sample: Sample, spec: Spec) -> Sequence[Candidate]:
+    kept = data.checkpoint
     with search_on_the_sample() as tell:
-        return searched(
+        state = kept.recall("search", SearchState) or multistart.start(
             sample,
             spec.k,
             spec.structure_for(sample.d),
@@ -235,9 +238,11 @@ def _searched(data: Data, sample: Sample, spec: Spec) -> Sequence[Candidate]:
             num_init=spec.num_init,
             seed=spec.positive_seed,
             tol=spec.tol,
-            executor=data.sample_executor(sample),
             tell=tell,
         )
+        executor = data.sample_executor(sample)
+        ended = multistart.run(state, sample, executor, tell, partial(kept.keep, "search"))
+    return multistart.result(ended)
 
 
 def _from_labels(data: Data, sample: Sample, spec: Spec) -> Parameters:
@@ -248,7 +253,8 @@ def _from_labels(data: Data, sample: Sample, spec: Spec) -> Parameters:
             f"label column {data.source.roles.label!r} has {len(labels)} "
             f"distinct values ({shown}), k is {spec.k}; they must be equal in number"
         )
-    return labelled_start(
+    find = partial(
+        labelled_start,
         data.engine.run_labelled,
         sample,
         spec.k,
@@ -256,6 +262,7 @@ def _from_labels(data: Data, sample: Sample, spec: Spec) -> Parameters:
         sample.floor,
         _prior_of_all(sample, spec.k, data.scan.num_rows),
     )
+    return data.checkpoint.once("start", Parameters, find)
 
 
 def from_model(
@@ -289,17 +296,20 @@ def run_em(data: Data, starts: Sequence[Start]) -> list[Fit | None]:
     """EM on all the rows from several starts, which share every scan; None for those that were
     given up because they could not win any more."""
     problems = [_problem(start, data.scan.num_rows) for start in starts]
+    step = data.checkpoint.next_run()
 
-    def log(state: MultiFit) -> None:
+    def passed(state: MultiFit) -> None:
         for index in state.last_scan:
             _log_pass(state.fits[index].history[-1], starts[index].whose)
+        data.checkpoint.keep(step, state)
 
+    begun = multifit.start([start.parameters for start in starts], problems)
     state = multifit.run(
         data.engine.run_passes,
-        multifit.start([start.parameters for start in starts], problems),
+        data.checkpoint.recall(step, MultiFit) or begun,
         problems,
         [start.penalty for start in starts],
-        on_scan=log,
+        on_scan=passed,
         seconds=lambda: data.engine.seconds[-1],
     )
     return multifit.results(state)

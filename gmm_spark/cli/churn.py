@@ -152,6 +152,7 @@ def _search(
         "missing": settings.missing,
         "maxCategories": settings.max_categories,
         "seed": settings.seed,
+        "checkpointDir": settings.checkpoint_dir,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
     return GaussianMixtureSearch(**chosen, **preparation.inputs)

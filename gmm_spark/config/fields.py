@@ -55,6 +55,7 @@ def _taken(setting: Setting) -> Any:
         "texts": list[Column],
         "auto or number": float,
         "model": Text,
+        "path": Text,
     }
     plain = kinds[setting.kind]
     if setting.bounds is not None:

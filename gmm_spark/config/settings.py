@@ -325,6 +325,11 @@ class ChurnSettings(TransactionSettings):
     mode: Literal["error", "overwrite"] = Field(
         "error", description="overwrite replaces an earlier result under output"
     )
+    checkpoint_dir: Text | None = Field(
+        None,
+        description="directory where the state of the fit is kept until the result is written: "
+        "the same command goes on from there after a crash",
+    )
 
     @model_validator(mode="before")
     @classmethod

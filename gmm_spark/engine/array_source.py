@@ -13,6 +13,7 @@ import numpy as np
 from gmm_spark.engine.blocks import Block, Roles
 from gmm_spark.engine.cluster import Partitions
 from gmm_spark.engine.columns import member_bits
+from gmm_spark.engine.hashing import row_hashes
 from gmm_spark.mixture.errors import DataError
 from gmm_spark.mixture.families import Categorical, Category, Family, FamilyColumns
 from gmm_spark.mixture.numerics import Array
@@ -27,6 +28,7 @@ class ArraySource:
 
     block: Block
     spark: None = None  # its jobs are done in this process
+    version: None = None
     num_tasks: int = 1
     opening: str = "scan"
 
@@ -91,8 +93,9 @@ def array_source(
     if weights is not None:  # a row of weight 0 is no row
         present = stacked[len(roles.inputs)] != 0
         weightless, stacked = int((~present).sum()), stacked[:, present]
-    nulls = np.zeros(len(roles.names), dtype=np.int64)
-    return ArraySource(Block(np.ascontiguousarray(stacked), nulls, roles, weightless=weightless))
+    nulls, stacked = np.zeros(len(roles.names), dtype=np.int64), np.ascontiguousarray(stacked)
+    fingerprint = int(row_hashes(stacked, 0).sum(dtype=np.uint64))
+    return ArraySource(Block(stacked, nulls, roles, fingerprint, weightless))
 
 
 def _rows(values: Array, num_rows: int | None = None) -> Array:

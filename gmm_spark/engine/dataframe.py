@@ -117,6 +117,7 @@ class DataFrameSource:
     """A DataFrame packed into cached blocks. Features are scalar columns or one array."""
 
     opening = "packing"
+    version = None
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -35,6 +35,10 @@ class Source(Protocol):
 
     @property
     def roles(self) -> Roles: ...
+
+    @property
+    def version(self) -> Mapping[str, Any] | None:
+        """What tells its rows from others without a look at them; None where nothing does."""
 
     @property
     def num_tasks(self) -> int: ...

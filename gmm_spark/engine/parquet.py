@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from dataclasses import dataclass, replace
@@ -146,10 +147,26 @@ class ParquetSource:
             ) or Partitions(task_numbers(self.spark, rows), self.reader)
         return self._partitions
 
+    @property
+    def version(self) -> dict[str, Any]:
+        """Size and time of modification of every file that is read, and the filters."""
+        rows = self.reader.rows
+        files = {part.file for task in rows.tasks for part in task}
+        told = {file.path: _told(file) for file in sorted(files, key=lambda file: file.path)}
+        return {**told, "filters": None if rows.filter is None else str(rows.filter)}
+
     def close(self) -> None:
         """Drop the cached blocks, if there are any."""
         if self._partitions is not None:
             self._partitions.close()
+
+
+def _told(file: FileVersion) -> str:
+    if file.modified is None:
+        return f"{file.size:,} bytes"
+    seconds, rest = divmod(file.modified, 10**9)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{file.size:,} bytes of {moment:%Y-%m-%d %H:%M:%S}.{rest:09d}"
 
 
 def _is_cached(spark: SparkSession, table: ParquetTable, rows: RowGroupReader, size: int) -> bool:

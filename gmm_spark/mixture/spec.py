@@ -39,7 +39,7 @@ MISSING: tuple[Missing, ...] = get_args(Missing)
 
 Kind = Literal[
     "whole", "number", "switch", "text", "texts", "wholes",  # as Python types say it
-    "auto or number", "numbers", "log density", "structure", "structures", "model",
+    "auto or number", "numbers", "log density", "structure", "structures", "model", "path",
 ]  # fmt: skip
 _KINDS: dict[Any, Kind] = {
     int: "whole",
@@ -342,6 +342,14 @@ class Spec:
         bounds=Bounds(0),
         in_jobs="rows the starts are tried on; 0: by width, 24 MiB or so",
         left_out=True,
+    )
+    checkpoint_dir: str | None = setting(
+        None,
+        "directory where the state of the fit is kept after every pass, with the sample: the same "
+        "fit, begun again after a crash, goes on from there",
+        kind="path",
+        in_jobs="directory where the state of the fit is kept until the result is written: the "
+        "same command goes on from there after a crash",
     )
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pyspark.sql import SparkSession
 
+from gmm_spark.checkpoints import remove_checkpoint
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
@@ -158,6 +159,8 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
             logger.warning("the manifest could not be written: %s", unwritten)
         return say(failure)
     run.output.clean()
+    if refused is None:
+        _forget_checkpoint(run.settings)
     written = [*run.output.published, ("manifest", uri)]
     width = max(len(name) for name, _ in written) + 1
     lines = [f"  {name:<{width}}{where}" for name, where in written]
@@ -195,6 +198,13 @@ def _manifest(
     }
     found: dict[str, Any] = manifest.plain(content)
     return found
+
+
+def _forget_checkpoint(settings: JobSettings) -> None:
+    """Remove the state of a fit whose result is published: until then a run may be interrupted."""
+    kept = getattr(settings, "checkpoint_dir", None)
+    if kept is not None:
+        remove_checkpoint(kept)
 
 
 def _now() -> datetime.datetime:

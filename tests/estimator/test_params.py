@@ -37,6 +37,7 @@ def another(setting: Setting) -> Any:
         "auto or number": 0.1,
         "numbers": [[0.5, 0.25], [2.0, 3.0]],
         "log density": -7.5,
+        "path": "some/where",
     }[setting.kind]
 
 

@@ -106,21 +106,8 @@ def search(
     **options: Any,
 ) -> list[Parameters]:
     """The parameters that a whole search finds, best first; its options are those of `start`."""
-    found = searched(sample, k, structure, executor=executor, tell=tell, **options)
-    return [candidate.parameters for candidate in found]
-
-
-def searched(
-    sample: Sample,
-    k: int,
-    structure: Structure,
-    *,
-    executor: SampleExecutor | None = None,
-    tell: Tell = _silent,
-    **options: Any,
-) -> tuple[Candidate, ...]:
-    """As `search`, each with the path that its parameters took."""
-    return result(run(start(sample, k, structure, tell=tell, **options), sample, executor, tell))
+    begun = start(sample, k, structure, tell=tell, **options)
+    return [candidate.parameters for candidate in result(run(begun, sample, executor, tell))]
 
 
 def start(

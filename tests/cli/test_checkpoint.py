@@ -1,0 +1,95 @@
+"""checkpoint_dir of the jobs: the same command goes on, and nothing is left when it has written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gmm_spark.checkpoints import Directory
+from gmm_spark.cli import churn, train
+from tests.cli.conftest import Call, Ended, manifest, tree
+
+
+@pytest.fixture
+def dies(monkeypatch) -> Callable[[str], None]:
+    """The next run is interrupted when it has written that state; empty: none is any more."""
+
+    def set_up(state: str) -> None:
+        monkeypatch.undo()
+        create = Directory.create
+
+        def wrapped(self: Directory, name: str, content: bytes) -> None:
+            create(self, name, content)
+            if name == f"{state}.state":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Directory, "create", wrapped)
+
+    return set_up
+
+
+def fit(call: Call, lake: Path, tmp_path: Path, *more: object) -> Ended:
+    argv = ["--input.path", lake / "customers", "--columns", "spend,visits", "--seed", 1]
+    where = ["--output", tmp_path / "out", "--checkpoint_dir", tmp_path / "kept"]
+    return call(train.main, *argv, "--num_init", 2, *where, *more)
+
+
+def segments(output: Path) -> dict[str, bytes]:
+    """The data of a model, whose files have random names."""
+    return {str(i): content for i, content in enumerate(tree(output / "model" / "data").values())}
+
+
+def test_the_same_command_goes_on_and_what_was_kept_is_removed(
+    call, lake, tmp_path, dies, caplog
+) -> None:
+    expected = fit(call, lake, tmp_path, "--k", 3, "--checkpoint_dir", "null")
+    assert expected.code == 0
+    model = segments(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    dies("passes-1-000002")
+    ended = fit(call, lake, tmp_path, "--k", 3)
+    assert ended.code != 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+    dies("")
+    refused = fit(call, lake, tmp_path, "--k", 4)
+    assert refused.code == 2
+    assert refused.problem.startswith("configuration: checkpoint_dir ")
+    assert "k was 3 and is 4" in refused.problem
+
+    ended = fit(call, lake, tmp_path, "--k", 3)
+    assert (ended.code, ended.problem) == (0, "")
+    assert sum("it goes on after the first scan" in line for line in ended.err.splitlines()) == 1
+    assert segments(tmp_path / "out") == model
+    assert not (tmp_path / "kept").exists()
+    assert len(manifest(tmp_path / "out")["passes"]) > 3
+
+
+def test_what_fails_after_the_fit_fits_nothing_again(call, lake, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_findings", lambda *args: 1 / 0)
+        assert fit(call, lake, tmp_path, "--k", 3).code == 1
+    assert (tmp_path / "kept" / "checkpoint.json").exists()
+    ended = fit(call, lake, tmp_path, "--k", 3)
+    assert ended.code == 0
+    assert "this fit is finished there" in ended.err
+    assert "pass 1 (" not in ended.err
+    assert not (tmp_path / "kept").exists()
+
+
+def test_churn_goes_on_after_its_choice(call, customers, tmp_path, dies) -> None:
+    path = tmp_path / "customers.csv"
+    pd.DataFrame(customers)[["customer_id", "spend", "visits"]].to_csv(path, index=False)
+    where = ["--output", tmp_path / "out", "--checkpoint_dir", tmp_path / "kept"]
+    argv = ["--input.path", path, "--columns", "spend,visits", "--k", 3, *where]
+    dies("choice-000001")
+    assert call(churn.main, *argv).code != 0
+    dies("")
+    ended = call(churn.main, *argv)
+    assert (ended.code, ended.problem) == (0, "")
+    assert "goes on after the first scan, the choice of segments" in ended.err
+    assert not (tmp_path / "kept").exists()
