@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,7 @@ def against_kmeans(
         for name, values in zip(outcomes, part.outcomes, strict=True)
     ]
     known = [one for one in judged if one is not None]
+    chosen_by = model.summary.outcomeInformation if model.hasSummary else None
     return KMeans(
         rows=part.size,
         clusters=k,
@@ -87,7 +89,7 @@ def against_kmeans(
         words=[
             _agreement(index, moved, is_kmeans, noun),
             *_differences(full, names, noun, index),
-            *(_who_is_right(one) for one in known if index < _SAME),
+            *(_who_is_right(one, chosen_by) for one in known if index < _SAME),
         ],
         outcomes=known,
     )
@@ -152,12 +154,14 @@ def _differences(table: Array, names: Sequence[str], noun: str, index: float) ->
     ]
 
 
-def _who_is_right(one: KMeansOutcome) -> str:
-    """Which division says more of an outcome."""
+def _who_is_right(one: KMeansOutcome, chosen_by: Mapping[str, Any] | None) -> str:
+    """Which division says more of an outcome; one that the segments were chosen by favours them."""
     what, apart = readable(one.outcome), one.bits - one.kmeans_bits
     figures = f"{one.bits:.3f} bits against {one.kmeans_bits:.3f} (standard error "
     figures += f"{one.standard_error:.3f})"
     if abs(apart) <= one.standard_error:
         return f"Of {what} both say about as much: {figures}."
-    more = "the segments say" if apart > 0 else "k-means says"
-    return f"Of {what} {more} more: {figures}."
+    said = f"Of {what} {'the segments say' if apart > 0 else 'k-means says'} more: {figures}"
+    if apart > 0 and chosen_by is not None and chosen_by.get("outcome") == one.outcome:
+        said += "; half of the rows helped to choose the segments by it, and none k-means"
+    return f"{said}."

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _CHARTS, _OPEN = 12, 3
 # Rows of the two heat maps, differences of a segment, and of these on the first screen.
 HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
+# A map of this share of what lies between segments shows all of it.
+_ALL_SHOWN = 0.995
 # An effect that a name is made of.
 _MEDIUM = 0.33
 # Said where packages are missing.
@@ -361,24 +363,22 @@ def _map(found: Segments) -> Section | None:
     if pictured is None:
         return None
     moves = len(pictured.iterations) > 1
-    right, up = (one.words for one in pictured.axes)
     words = [
-        f"To the right, {right}. Upwards, {up}. Steps of 1 are standard deviations within "
-        "segments.",
+        f"{direction}, there is {axis.words.replace(': ', ' of: ')}."
+        for direction, axis in zip(("To the right", "Upwards"), pictured.axes, strict=True)
     ]
     if any(one.separation > 0 for one in pictured.axes):
+        share = tables.percent(pictured.share).replace(" ", "\u00a0")
         words.append(
-            "These are the two directions along which the segments lie farthest apart: they show "
-            f"{tables.percent(pictured.share)} of what lies between them. What overlaps here may "
-            "be apart in the rest."
+            "These are the two directions along which the segments lie farthest apart, in standard "
+            f"deviations within them; they show {share} of what lies between the segments."
         )
-    points = f"Points: {pictured.sampled}." if pictured.points else f"Points: {pictured.sampled}"
+        if pictured.share < _ALL_SHOWN:
+            words.append("What overlaps here may be apart in what the map does not show.")
     shows = (
-        f"{points.removesuffix('.')}. An ellipse holds two thirds of a component of the mixture; "
-        "its number is that of the segment it is of."
+        f"Points: {pictured.sampled}. An ellipse holds two thirds of a component of the mixture; "
+        f"its number is that of the segment it is of. {pictured.way_words}"
     )
-    if moves:
-        shows += f" {pictured.way_words}"
     figure = Figure(
         "Where the segments lie",
         shows,

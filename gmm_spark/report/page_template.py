@@ -100,6 +100,9 @@ th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" 
   figure:has(> .chart) > * { grid-column: 1 / -1; }
   figure:has(> .chart) > figcaption { grid-column: 1; }
   figure > .chart { grid-column: 2; }
+  figure:has(> .slider) { grid-template-rows: auto 1fr; }
+  figure:has(> .chart) > .slider { grid-column: 2; align-self: start; }
+  figure:has(> .slider) > figcaption { grid-row: 1 / span 2; }
   figure:has(> .chart) h3 { margin-top: .4rem; }
 }
 @media screen and (max-width: 30rem) {
@@ -290,10 +293,10 @@ _MACROS = """
 {% if figure.iterations %}
 <div class="slider" hidden>
 <button type="button">Play</button>
-<label>{{ "Iterations of EM" }} <input type="range" min="0" step="1"
+<label>Iterations of EM <input type="range" min="0" step="1"
  max="{{ figure.iterations|length - 1 }}" value="{{ figure.iterations|length - 1 }}"
  data-said="{{ figure.iterations|tojson|forceescape }}"></label>
-<output>{{ figure.iterations[-1] }}</output>
+<output aria-live="off">{{ figure.iterations[-1] }}</output>
 </div>
 {% endif %}
 <script type="application/json">{{ figure.picture.specification|safe }}</script>

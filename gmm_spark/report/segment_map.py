@@ -37,9 +37,9 @@ from gmm_spark.report.segments import (
 )
 
 # Rows that EM is run on again for the picture, and steps of it.
-_ROWS, _STEPS, _TOLERANCE = 5_000, 80, 1e-5
+_ROWS, _STEPS, _TOLERANCE = 5_000, 100, 1e-5
 # How much of what tells components apart is blurred away in the starts that are tried.
-_BLURS = 0.95, 0.9, 0.8, 0.6, 0.4
+_BLURS = 0.95, 0.8, 0.6, 0.45, 0.3, 0.2
 # EM comes to the model's division where the adjusted Rand index is at least this.
 _SAME_DIVISION = 0.9
 # Means that move by less than so many standard deviations within segments show nothing.
@@ -99,7 +99,7 @@ def segment_map(
     if axes is None:
         return None, "there is no map: the model's columns vary in one direction alone"
     at = positions(rows.block, model.parameters, central(model.parameters), axes)
-    way = _way(model, rows, pictured, axes)
+    way = _way(model, rows, pictured, axes, noun)
     segment_of = {j: s for s, cluster in enumerate(model.clusters) for j in cluster}
     iterations = [_iteration(frame, axes, segment_of) for frame in way.frames]
     shown = min(MOST_POINTS, rows.size)
@@ -151,12 +151,22 @@ def _pictured(model: GaussianMixtureModel, rows: SampledRows) -> Parameters:
 # --- iterations ---------------------------------------------------------------------------
 
 
-def _way(model: GaussianMixtureModel, rows: SampledRows, pictured: Parameters, axes: Axes) -> _Way:
+def _way(
+    model: GaussianMixtureModel,
+    rows: SampledRows,
+    pictured: Parameters,
+    axes: Axes,
+    noun: str,
+) -> _Way:
     """The iterations to show: those of the fit where its components moved, else of EM run again
     from a start that is blurred, where that comes back."""
     last = _Frame(0, "model", None, None, pictured)
     if pictured is not model.parameters:
-        return _Way([last], "none", "The segments are those of k-means, which no EM has led to.")
+        return _Way(
+            [last],
+            "none",
+            "The segments are those of k-means, which no iterations of EM have led to.",
+        )
     own = _of_the_fit(model)
     if own and _movement(own, axes) >= _MOVES:
         return _Way(
@@ -171,7 +181,7 @@ def _way(model: GaussianMixtureModel, rows: SampledRows, pictured: Parameters, a
         return _Way(
             _thinned(frames, axes),
             "again from a blurred start",
-            f"For this picture EM was run again on {count:,} rows, from a start in which "
+            f"For this picture EM was run again on {count:,} {noun}, from a start in which "
             f"{100 * blur:.0f} % of what tells the components apart was blurred away: it comes "
             "back to the same segments. The last iteration is the model itself.",
         )

@@ -529,13 +529,15 @@ def test_the_picture_of_the_map_is_the_model(html: str, segments: Segments) -> N
 def test_a_model_without_iterations_has_no_slider(segments: Segments) -> None:
     content = json.loads(segments.to_json())
     content["map"]["iterations"] = content["map"]["iterations"][-1:]
-    content["map"].update(points=[], sampled="no customers, as was asked for")
+    content["map"].update(points=[], sampled="no customers, as was asked for", way="none")
+    content["map"]["way_words"] = "No iterations of EM lead to this model."
     read = Page(page.page_of(Segments.model_validate(content)))
     assert "input" not in read.tags
     assert len(map_of(read)["layer"]) == 4
     words = " ".join(" ".join(read.words).split())
     assert "no customers, as was asked for" in words
-    assert "EM was run again" not in words
+    assert "No iterations of EM lead to this model." in words
+    assert "Move the slider" not in words
     assert "Iterations of EM" not in read.tables
 
 
