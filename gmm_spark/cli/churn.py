@@ -26,8 +26,9 @@ from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.page import INSTALL, missing_packages, page_of
 from gmm_spark.report.scored_customers import density_percentiles, scored_customers
 from gmm_spark.report.segment_frames import segment_frames
-from gmm_spark.report.segment_words import choice_words, words_of
+from gmm_spark.report.segment_words import choice_words, typical_words, words_of
 from gmm_spark.report.segments import Segments
+from gmm_spark.report.typical import raw_columns
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
@@ -78,7 +79,7 @@ def churn(run: Run[ChurnSettings]) -> str:
         with phase("page", f"writing {PAGE}"):
             _write_page(run, segments)
     run.record(**_facts(model, card, segments, phase.seconds))
-    return _words(model, card, segments)
+    return _words(model, card, segments, explain=settings.explain)
 
 
 def _customers(run: Run[ChurnSettings]) -> Customers:
@@ -215,7 +216,8 @@ def _write_scores(
     percentiles = density_percentiles(model, prepared, rows, settings.seed)
     kept = customers.frame.columns if customers.id is None else [customers.id]
     names = [one.name for one in segments.segments]
-    scores = scored_customers(model, prepared, kept, names, percentiles)
+    raw = raw_columns(segments.preparation) if settings.explain else None
+    scores = scored_customers(model, prepared, kept, names, percentiles, raw)
     tables.write(scores, run.output.temporary_of(SCORES), [])
 
 
@@ -280,15 +282,22 @@ def _facts(
 
 
 def _words(
-    model: GaussianMixtureModel, card: Sequence[Mapping[str, Any]], segments: Segments
+    model: GaussianMixtureModel,
+    card: Sequence[Mapping[str, Any]],
+    segments: Segments,
+    *,
+    explain: bool = False,
 ) -> str:
-    """What is printed: the segments, why these, what was left out."""
+    """What is printed: the segments, why these, what was left out; with `explain` what decides
+    between them."""
     lines = [f"{segments.rows.total:,} {segments.noun} in {len(model.clusters)} segments"]
     if (without := segments.rows.without_segment) > 0:
         lines[0] += f"; {without:,} have gaps and no segment"
     warnings = model.summary.warnings
     lines += [_sentence(one) for one in warnings if one.startswith(_NO_SEGMENTS)]
     lines += ["", words_of(segments), "", *choice_words(segments)]
+    if explain:
+        lines += ["", *typical_words(segments)]
     if left_out := _left_out(card):
         width = max(map(len, left_out))
         lines += ["", "Left out", *(f"  {name:<{width}}  {why}" for name, why in left_out.items())]

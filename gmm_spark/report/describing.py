@@ -43,6 +43,7 @@ from gmm_spark.report.segments import (
     Value,
     Whole,
 )
+from gmm_spark.report.typical import with_typical
 from gmm_spark.report.vector_columns import with_entries
 
 
@@ -153,6 +154,7 @@ def describe_segments(
     }
     pictured, no_map = segment_map(model, sampled, originals, noun, points=points)
     titles = [one.name for one in segments]
+    segments = with_typical(model, segments, preparation, entries)
     return Segments(
         version=VERSION,
         made_by=f"gmm_spark {gmm_spark.__version__}",

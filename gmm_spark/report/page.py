@@ -339,7 +339,7 @@ def _differences(found: Segments) -> Section:
     figures = [
         Figure(
             f"{tables.number_of(one.segment)}: {one.name}",
-            "",
+            f"A typical one is {one.typical.words}." if one.typical else "",
             tables=[tables.differences_table(found, one, _DIFFERENCES)],
             is_open=True,
         )
@@ -355,6 +355,12 @@ def _differences(found: Segments) -> Section:
         "Take the first lines as the portrait of the segment, and write an offer, or "
         "a question to ask, for that portrait. What goes together need not be a cause.",
     ]
+    if any(one.typical for one in found.segments):
+        words.append(
+            "The sentence above each table is about a typical row, which is nobody's: medians and "
+            "most frequent values. It says which columns decide, to the model, between the segment "
+            "and the one it is nearest to; columns that go together share what they say together."
+        )
     return Section("differences", "What sets each segment apart", words, figures)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,16 @@ COLUMNS = (
     "outlier_percentile",
     "probabilities",
 )
+# What is added where reasons are asked for.
+REASONS = 3
+REASON_COLUMNS = (
+    *(
+        f"reason_{number}{end}"
+        for number in range(1, REASONS + 1)
+        for end in ("", "_value", "_direction")
+    ),
+    "outlier_column",
+)
 # Percentiles are looked up among the log densities of so many rows, or all where they are fewer.
 PERCENTILE_ROWS = 100_000
 # In percent; finer where outliers are.
@@ -34,6 +44,7 @@ _PERCENTILES = np.concatenate(
     [np.arange(0.01, 0.1, 0.01), np.arange(0.1, 1, 0.1), np.arange(1, 100, 1)]
 )
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
+_VALUES = "gmm_spark values"
 
 
 def prepared_to_score(model: GaussianMixtureModel) -> GaussianMixtureModel:
@@ -75,8 +86,9 @@ def scored_customers(
     kept: Sequence[str],
     names: Sequence[str],
     percentiles: Sequence[float],
+    raw: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """The customers' kept columns and `COLUMNS`.
+    """The customers' kept columns and `COLUMNS`; with `raw` `REASON_COLUMNS` too.
 
     segment : int, number of the most probable one
     segment_name : its name in words
@@ -88,16 +100,25 @@ def scored_customers(
         row's: 0, and then in steps of 0.01 up to 0.1, of 0.1 up to 1, of 1 up to 99; outliers are
         low
     probabilities : array, of every segment in the order of their numbers
+    reason_1, reason_1_value, reason_1_direction, ... : the raw columns that contribute most to the
+        segment being it and not the next one, `GaussianMixtureModel.explain`; null of one segment
+    outlier_column : the raw column that has most of the row's distance from its segment
+
+    `raw` says of which raw column a column of the model was made, where it was made of one.
 
     All but the kept are null where a row has gaps and the model leaves such rows unscored.
     """
-    if taken := [name for name in COLUMNS if name in kept]:
+    added_names = [*COLUMNS, *(() if raw is None else REASON_COLUMNS)]
+    if taken := [name for name in added_names if name in kept]:
         raise ConfigurationError(
             f"input: the table has a column {taken[0]} already, which scoring adds; is it a table "
             "of scores?"
         )
     needed = dict.fromkeys([*kept, *_read(model)])
-    scored = prepared_to_score(model).transform(customers.select(*map(quoted, needed)))
+    wanted = customers.select(*map(quoted, needed))
+    if raw is not None:
+        wanted = _with_reasons(model, customers, list(needed), raw)
+    scored = prepared_to_score(model).transform(wanted)
     # A row that is left unscored has no vector, and the conversion takes none.
     vector = F.col(_VECTOR)
     scored = scored.withColumn("probabilities", F.when(vector.isNotNull(), vector_to_array(vector)))
@@ -121,7 +142,43 @@ def scored_customers(
         "probabilities": "probabilities",
     }
     added = [F.expr(sql).alias(name) for name, sql in outputs.items()]
-    return scored.select(*map(quoted, kept), *added)
+    reasons = [] if raw is None else map(quoted, REASON_COLUMNS)
+    return scored.select(*map(quoted, kept), *added, *reasons)
+
+
+def _with_reasons(
+    model: GaussianMixtureModel,
+    customers: DataFrame,
+    needed: Sequence[str],
+    raw: Mapping[str, str],
+) -> DataFrame:
+    """The needed columns of customers and `REASON_COLUMNS`, by the raw columns."""
+    columns = _read(model)
+    if len(model.clusters) + (model.parameters.noise is not None) < 2:
+        nothing = [F.lit(None).cast("string").alias(name) for name in REASON_COLUMNS]
+        return customers.select(*map(quoted, needed), *nothing)
+    names = [raw.get(name, name) for name in columns]
+    # As Spark writes them: a value is shown as it is in the table, not as it was prepared.
+    values = F.array(*(quoted(name).cast("string") for name in names)).alias(_VALUES)
+    found = model.explain(customers.select(*map(quoted, needed), values), top=REASONS)
+    texts = ", ".join(map(_text, columns))
+    shown = ", ".join(map(_text, names))
+
+    def at(array: str, column: str) -> str:
+        place = f"array_position(array({texts}), {column})"
+        # In Spark 4.3 an element of literals at null is the last one.
+        return f"if({column} is null, null, element_at({array}, cast({place} as int)))"
+
+    made = []
+    for number in range(1, REASONS + 1):
+        reason = f"reason_{number}"
+        made += [
+            F.expr(at(f"array({shown})", reason)).alias(reason),
+            F.expr(at(sql_name(_VALUES), reason)).alias(f"{reason}_value"),
+            quoted(f"{reason}_direction"),
+        ]
+    made.append(F.expr(at(f"array({shown})", "distance_column")).alias("outlier_column"))
+    return found.select(*map(quoted, needed), *made)
 
 
 def _read(model: GaussianMixtureModel) -> list[str]:

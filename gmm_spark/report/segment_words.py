@@ -99,6 +99,19 @@ def words_of(segments: Segments) -> str:
     return "\n".join([*lines, "", segments_table(segments)])
 
 
+def typical_words(segments: Segments) -> list[str]:
+    """Why a typical row of each segment is in it; nothing where there is one segment."""
+    known = [(one.segment, one.typical.words) for one in segments.segments if one.typical]
+    if not known:
+        return []
+    width = max(len(str(segment)) for segment, _ in known)
+    lines = [f"What decides about typical {segments.noun}"]
+    for segment, words in known:
+        first, *others = _wrapped(words)
+        lines += [f"  {segment:>{width}}  {first}", *(f"{'':{width + 4}}{one}" for one in others)]
+    return lines
+
+
 def _wrapped(words: str) -> Iterator[str]:
     """Lines of a sentence, which end where a part of it does."""
     line = ""

@@ -180,6 +180,30 @@ class NamePart(_Part):
     words: str
 
 
+class Reason(_Part):
+    """A column that speaks for a segment, or against it."""
+
+    column: str
+    value: str | None = Field(
+        description="The median, or the most frequent value, in the segment, as it is written."
+    )
+    direction: Literal["for", "against"]
+    contribution: float | None = Field(
+        description="To the log-odds; null where it is infinite, a value that is impossible in one."
+    )
+    words: str
+
+
+class Typical(_Part):
+    """Why a typical row of a segment, which is no row of the table, is in it and not in the
+    segment that it is nearest to."""
+
+    runner_up: int = Field(description="That segment.")
+    log_odds: float | None = Field(description="Of the segment against it; null where infinite.")
+    reasons: list[Reason] = Field(description="The columns that contribute most, by size.")
+    words: str
+
+
 class Segment(_Part):
     """A segment; number -1 is noise, the rows that no segment is like."""
 
@@ -196,6 +220,9 @@ class Segment(_Part):
     )
     outcomes: list[SegmentOutcome] = Field(description="In the order of `outcomes` above.")
     value: SegmentValue | None = None
+    typical: Typical | None = Field(
+        default=None, description="Why a typical row is in it; null for noise, and for one alone."
+    )
 
 
 class Whole(_Part):

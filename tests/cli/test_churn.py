@@ -20,7 +20,7 @@ from gmm_spark.config import ChurnSettings
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.divisions import adjusted_rand_index
 from gmm_spark.report.page import page_of
-from gmm_spark.report.scored_customers import COLUMNS
+from gmm_spark.report.scored_customers import COLUMNS, REASON_COLUMNS
 from gmm_spark.report.segments import Segments
 from gmm_spark.storage.customers import checked, with_roles
 from tests.cli.conftest import Call, Ended, manifest, tree
@@ -90,6 +90,7 @@ def done(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Done:
     config.write_text(f"input.path: {source}\nid: customer\noutcome: left\nvalue: bill\n", "utf-8")
     output = directory / "out"
     argv = ["--config", config, "--k", "2..4", "--output", output, "--run_date", "2026-11-01"]
+    argv += ["--explain", "true"]
     return Done(ran(churn.main, *argv), output, source, rows)
 
 
@@ -147,7 +148,7 @@ def test_what_takes_no_part_is_named_with_the_reason(done: Done) -> None:
 
 def test_every_customer_has_a_segment(done: Done) -> None:
     scores = done.scores.set_index("customer")
-    assert list(scores.columns) == list(COLUMNS)
+    assert list(scores.columns) == [*COLUMNS, *REASON_COLUMNS]
     assert len(scores) == len(done.rows)
     rows = done.rows.set_index("customer").loc[scores.index]
     segments = scores["segment"].to_numpy()
@@ -159,6 +160,51 @@ def test_every_customer_has_a_segment(done: Done) -> None:
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
     assert (shares.argmax(axis=1) == segments).all()
     assert scores["outlier_percentile"].between(0, 99).all()
+
+
+def test_why_a_customer_is_in_a_segment_is_said_in_raw_columns_and_values(done: Done) -> None:
+    """The model is of prepared ones, which are on another scale."""
+    scores = done.scores.set_index("customer")
+    rows = done.rows.set_index("customer").loc[scores.index]
+    card = json.loads((done.output / PREPARATION).read_text("utf-8"))
+    taking_part = {one["name"] for one in card if one["role"] != "left out"}
+    for number in (1, 2, 3):
+        reason, value = scores[f"reason_{number}"], scores[f"reason_{number}_value"]
+        assert set(reason.dropna()) <= taking_part
+        assert set(scores[f"reason_{number}_direction"].dropna()) <= {"for", "against"}
+        for name in ("tenure", "plan"):
+            own = reason == name
+            raw = rows.loc[own, name]
+            known = value[own] if name == "plan" else value[own].astype(float)
+            assert (known == raw).all()
+    named = pd.concat([scores[f"reason_{number}"] for number in (1, 2, 3)])
+    assert {"tenure", "plan"} <= set(named)
+    # What is not known speaks for nothing.
+    unknown = rows.index[rows["bill"].isna()]
+    bills = {"bill", "bill_in_cents"}
+    reasons = scores.loc[unknown, [f"reason_{number}" for number in (1, 2, 3)]]
+    assert not reasons.isin(bills).any().any()
+    odd = scores["outlier_column"]
+    assert odd.notna().all()
+    assert set(odd) <= taking_part
+
+
+def test_a_typical_customer_of_every_segment_is_explained(done: Done) -> None:
+    for one in done.segments.segments:
+        assert one.typical is not None
+        assert one.typical.log_odds is not None
+        assert one.typical.log_odds > 0
+        assert one.typical.runner_up != one.segment
+        profiles = {each.column: each for each in one.profile}
+        for reason in one.typical.reasons:
+            own = profiles[reason.column]
+            if own.kind == "category":
+                shares = {each.value: each.share or 0.0 for each in own.values}
+                assert shares[reason.value or ""] == max(shares.values())
+            else:
+                assert float(reason.value or "nan") == pytest.approx(own.quantiles.p50, rel=1e-3)
+        first, *_ = one.typical.words.split("; ")
+        assert f"  {one.segment}  {first}" in done.ended.out
 
 
 def test_rates_are_those_of_the_outcome_in_the_segments(done: Done) -> None:

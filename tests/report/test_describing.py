@@ -11,6 +11,8 @@ import pytest
 from numpy.testing import assert_allclose
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.engine import profiles
@@ -162,6 +164,35 @@ def test_value_at_risk_is_value_times_rate(found) -> None:
         assert value.at_risk_low == pytest.approx(value.total * rate.low)
         assert value.at_risk_high == pytest.approx(value.total * rate.high)
     assert found.value.at_risk == pytest.approx(sum(s.value.at_risk for s in found.segments))
+
+
+def test_a_typical_row_is_told_from_the_next_segment_by_the_formula(model, found) -> None:
+    """At the mean of the heaviest component, by scipy; of merged components and with noise too."""
+    weights = np.array([*model.weights, model.noiseWeight])
+    logs = np.log(weights[:-1]) if not model.noiseWeight else np.log(weights)
+    real = [one for one in found.segments if one.segment != -1]
+    for one, cluster in zip(real, model.clusters, strict=True):
+        middle = model.means[max(cluster, key=lambda j: model.weights[j])]
+        joint = np.array(
+            [
+                logs[j] + multivariate_normal(model.means[j], model.covariances[j]).logpdf(middle)
+                for j in range(len(model.weights))
+            ]
+        )
+        of_segments = [logsumexp(joint[own]) for own in model.clusters]
+        if model.noiseWeight:
+            of_segments.append(logs[-1] - model.parameters.noise.log_widths.sum())
+        others = [value for j, value in enumerate(of_segments) if j != one.segment]
+        assert_allclose(one.typical.log_odds, of_segments[one.segment] - max(others), rtol=1e-9)
+        other = one.typical.runner_up
+        assert of_segments[other] == max(others)
+        if len(cluster) == 1 and other != -1 and len(model.clusters[other]) == 1:
+            (place,) = model.clusters[other]
+            z = middle - model.means[place]
+            shares = z * np.linalg.solve(model.covariances[place], z) / 2
+            told = {reason.column: reason.contribution for reason in one.typical.reasons}
+            assert_allclose([told["tenure"], told["bill"]], shares, rtol=1e-7)
+    assert all(one.typical is None for one in found.segments if one.segment == -1)
 
 
 def test_membership_and_outliers_are_counts_of_the_scored_rows(model, table, found) -> None:

@@ -9,7 +9,12 @@ import pytest
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.report import scored_customers as scored
-from gmm_spark.report.scored_customers import COLUMNS, density_percentiles, scored_customers
+from gmm_spark.report.scored_customers import (
+    COLUMNS,
+    REASON_COLUMNS,
+    density_percentiles,
+    scored_customers,
+)
 
 NAMES = ["low", "it's \\ high", "far off"]
 
@@ -96,3 +101,35 @@ def test_a_table_of_scores_is_refused(spark, model, rows) -> None:
     frame = spark.createDataFrame(rows.rename(columns={"id": "segment"}))
     with pytest.raises(ConfigurationError, match="has a column segment already"):
         scored_customers(model, frame, ["segment"], NAMES, [])
+
+
+def test_reasons_are_of_the_raw_columns(spark) -> None:
+    """Names with quotes, and values as the raw table has them: 2 as log1p(x)."""
+    model = GaussianMixtureModel.fromParameters(
+        [0.5, 0.5],
+        [[0.0, 0.0], [2.0, 0.0]],
+        [[[1.0, 0.0], [0.0, 1.0]]] * 2,
+        inputCols=["x_prepared", "y"],
+    ).setMissing("marginalize")
+    rows = [(1, "six, or so", 2.0, 9.0), (2, "none", 0.0, 0.0), (3, None, None, None)]
+    frame = spark.createDataFrame(rows, "id int, `it's x` string, x_prepared double, y double")
+    found = scored_customers(
+        model, frame, ["id"], ["low", "high"], [], {"x_prepared": "it's x"}
+    ).orderBy("id")
+    assert found.columns == ["id", *COLUMNS, *REASON_COLUMNS]
+    high, low, unknown = (row.asDict() for row in found.collect())
+    assert (high["segment"], high["reason_1"], high["reason_1_value"]) == (
+        1,
+        "it's x",
+        "six, or so",
+    )
+    assert (high["reason_1_direction"], high["reason_2"]) == ("for", None)
+    assert high["outlier_column"] == "y"
+    assert (low["segment"], low["reason_1"], low["reason_1_value"]) == (0, "it's x", "none")
+    assert [unknown[name] for name in REASON_COLUMNS] == [None] * len(REASON_COLUMNS)
+
+
+def test_one_segment_has_no_reasons(spark, rows) -> None:
+    one = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]], inputCols=["x"])
+    row = scored_customers(one, spark.createDataFrame(rows[:3]), ["id"], ["all"], [], {}).first()
+    assert [row[name] for name in REASON_COLUMNS] == [None] * len(REASON_COLUMNS)
