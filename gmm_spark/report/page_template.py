@@ -186,11 +186,11 @@ SCRIPT = """
     var spec = JSON.parse(text);
     var labels = Math.min(spec.usermeta.labels, 0.42 * width);
     spec.config.axis.labelLimit = labels - 16;
+    spec.width = Math.max(120, Math.min(width, 700) - labels);
     if (width < 500) {
       spec.config.legend.columns = 1;
-      spec.config.legend.labelLimit = width - 40;
+      spec.config.legend.labelLimit = spec.width - 24;
     }
-    spec.width = Math.max(120, Math.min(width, 700) - labels);
     return spec;
   }
   // The slider of a chart, and its signal.
