@@ -315,6 +315,7 @@ class ChurnSettings(TransactionSettings):
         True,
         description="the map of report.html and segments.json has up to 1,500 customers as points, "
         "without identifiers; --no-points leaves them out",
+    )
     explain: bool = Field(
         False,
         description="beside every customer's segment the three columns that speak most for or "
