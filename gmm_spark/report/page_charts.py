@@ -387,11 +387,12 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
         order="t:Q",
     )
     centred = base.encode(x=x, y=y, text="number:N", tooltip=shown)
+    # Behind the letters, by the page's style.
+    halo = {} if slider else {"stroke": "var(--paper)", "strokeWidth": 4}
     layers += [
         turned.mark_line(stroke="var(--paper)", strokeWidth=5, opacity=0.7, clip=True),
         turned.mark_line(strokeWidth=2.5, clip=True).encode(color=colour, tooltip=shown),
-        centred.mark_text(fontSize=15, fontWeight="bold", stroke="var(--paper)", strokeWidth=4),
-        centred.mark_text(fontSize=15, fontWeight="bold", fill="var(--ink)"),
+        centred.mark_text(fontSize=15, fontWeight="bold", fill="var(--ink)", **halo),
     ]
     # Two columns of names at the most, and room for long ones.
     chart = _sized(alt.layer(*layers), 1, _MAP_HEIGHT, _MAP_LABELS).add_params(at)

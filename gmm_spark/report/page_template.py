@@ -65,6 +65,7 @@ figure { margin: 0 0 1.2rem; }
 figcaption p { font-size: .95rem; }
 figcaption b { font-weight: 600; }
 .chart { margin: .6rem 0; overflow-x: auto; max-width: 44rem; }
+.chart .mark-text text { paint-order: stroke; }
 .chart svg { display: block; max-width: 100%; height: auto; }
 .slider { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .8rem; margin: .4rem 0; }
 .slider[hidden] { display: none; }
