@@ -37,11 +37,6 @@ SHRUNK = """Array.from(document.querySelectorAll('.chart svg')).filter(svg =>
   svg.getBoundingClientRect().width < 0.9 * svg.viewBox.baseVal.width).map(svg =>
   svg.closest('.chart').getAttribute('aria-label'))"""
 
-# The outlines of the map's ellipses, without their rims.
-ELLIPSES = """Array.from(document.querySelectorAll('#map .chart .mark-line path')).filter(one =>
-  one.getAttribute('stroke').startsWith('var(--c') && one.getAttribute('d').length > 200)
-  .map(one => one.getAttribute('d'))"""
-
 # Texts of a chart that lie on one another, or are cut at its edge; blocks on one another.
 OVERLAPS = """() => {
   const found = [], name = chart => chart.getAttribute('aria-label').slice(0, 40);
@@ -313,51 +308,6 @@ def is_used_by_keyboard(reader: Reader, html: str) -> list[Any]:
     return said
 
 
-def slides(reader: Reader, html: str) -> list[Any]:
-    """The slider of the map moves its ellipses by keyboard, says where it is, and the button plays;
-    the slider stays where it was when the chart is drawn anew."""
-    said = []
-    with reader.drawn(html) as page:
-        slider = page.locator("#map").get_by_role("slider", name="Iterations of EM")
-        output = page.locator("#map .slider output")
-
-        def at(place: str) -> list[str]:
-            page.wait_for_timeout(200)
-            if slider.get_attribute("aria-valuetext") != output.text_content():
-                said.append(f"{place}: a screen reader is told something else")
-            return list(page.evaluate(ELLIPSES))
-
-        model = at("the end")
-        slider.press("Home")
-        start = at("the start")
-        if not (output.text_content() or "").startswith("the start: mean log-likelihood"):
-            said.append(f"the start is called {output.text_content()}")
-        slider.press("ArrowRight")
-        step = at("a step on")
-        page.set_viewport_size({"width": 700, "height": 800})
-        page.wait_for_timeout(1500)
-        if len(at("drawn anew")) != len(model) or slider.input_value() != "1":
-            said.append("drawn anew, the slider has moved")
-        narrow = at("narrow")
-        slider.press("End")
-        if at("the end, narrow") == narrow:
-            said.append("drawn anew, the slider moves nothing")
-        page.set_viewport_size({"width": WIDE, "height": 800})
-        page.wait_for_timeout(1500)
-        if at("wide again") != model or len(model) != len(found().segments) + 1:
-            said.append("the model is not where it was")
-        if start == model or step in (start, model):
-            said.append("the ellipses do not move")
-        page.locator("#map").get_by_role("button", name="Play").click()
-        page.wait_for_timeout(500)
-        if at("playing") == model:
-            said.append("it does not play")
-        page.wait_for_timeout(3000)
-        if at("played") != model:
-            said.append("it does not play to the end")
-    return said
-
-
 def is_accessible(*widths: int) -> Check:
     def check(reader: Reader, html: str) -> list[Any]:
         """axe-core finds nothing serious, or worse."""
@@ -501,15 +451,6 @@ CHECKS: dict[str, tuple[Check, list[tuple[str, str]]]] = {
             (":focus-visible { outline: 3px", ":focus-visible { outline: 0px"),
             ('button.addEventListener("click"', 'button.addEventListener("mousedown"'),
             (".skip:focus { position: static; }", ""),
-        ],
-    ),
-    "slides": (
-        slides,
-        [
-            ('chart.view.signal("iteration", at).runAsync();', ""),
-            ('"filter":"datum.at == iteration"', '"filter":"datum.at == 3"'),
-            ('input.setAttribute("aria-valuetext", said[at]);', ""),
-            ("show();\n          if (input.value === input.max)", "if (input.value)"),
         ],
     ),
     "axe": (
