@@ -7,6 +7,7 @@ name, and a file system is asked by reading and writing.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -25,11 +27,13 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from gmm_spark.engine.addresses import escaped
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.errors import ConfigurationError, spark_message
 
 if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.core.broadcast import Broadcast
+
+logger = logging.getLogger(__name__)
 
 Reader = Callable[[Iterable[Any]], Iterator[Any]]
 # A task's number, the problem it met, its payload.
@@ -104,8 +108,9 @@ def loggers_off_on_one_machine(spark: SparkSession, names: Sequence[str]) -> Ite
     try:
         yield
     finally:
-        for name, level in before.items():
-            configurator.setLevel(name, level)
+        with suppress(Exception):  # a JVM that has ended says nothing either
+            for name, level in before.items():
+                configurator.setLevel(name, level)
 
 
 # Jobs, and what their tasks are given.
@@ -222,14 +227,33 @@ def num_partitions(frame: DataFrame) -> int | None:
 Kept = TypeVar("Kept", "RDD[Any]", DataFrame)
 
 
+# Sessions that have refused to keep anything.
+_keep_nothing: WeakSet[Any] = WeakSet()
+
+
 def cached(data: Kept) -> Kept:
     """`data`, kept by the executors once it is computed, on their disks where memory ends.
 
     All that this package keeps on a cluster is kept by this function, and given back by `released`.
+    A session that refuses (serverless Spark does) is asked once: its data are computed again each
+    time they are read.
     Not serialised: Java's serialisation holds on to the last hundred objects it wrote, blocks of
     megabytes here, which no executor counts, and a heap of 2 GiB ends at 10M rows of 12 columns.
     """
-    return data.persist(StorageLevel.MEMORY_AND_DISK_DESER)
+    session: Any = data.sparkSession if isinstance(data, DataFrame) else data.ctx
+    if session in _keep_nothing:
+        return data
+    try:
+        return data.persist(StorageLevel.MEMORY_AND_DISK_DESER)
+    except Exception as error:  # of which type is up to who provides the session
+        _keep_nothing.add(session)
+        condition, text = spark_message(error)
+        logger.warning(
+            "this session keeps no data (%s): what is read several times is computed again each "
+            "time; write the result of a costly query to a table first",
+            condition or text,
+        )
+        return data
 
 
 def released(data: RDD[Any] | DataFrame) -> None:
