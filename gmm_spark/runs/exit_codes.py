@@ -8,12 +8,14 @@
 | 3 | input: the table, or the model file, cannot be used |
 | 4 | the fit did not converge, and the settings ask to fail then |
 | 5 | written but not published: the gate refused it, or another run published meanwhile |
+| 143 | stopped by SIGTERM, which a scheduler sends: nothing was written |
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
 
 from pyspark.errors import PySparkException
@@ -35,6 +37,13 @@ logger = logging.getLogger(__name__)
 DONE, UNEXPECTED, CONFIGURATION, INPUT, NOT_CONVERGED, NOT_PUBLISHED = range(6)
 
 
+TERMINATED = 128 + signal.SIGTERM
+
+
+class TerminatedError(KeyboardInterrupt):
+    """A scheduler ended the run; no error, which `except Exception` would hold back."""
+
+
 class NotConvergedError(FitError):
     """The fit ended before it converged, and the settings ask to fail then."""
 
@@ -51,6 +60,8 @@ def as_ours(error: BaseException) -> BaseException:
 
 
 def code_of(error: BaseException) -> int:
+    if isinstance(error, TerminatedError):
+        return TERMINATED
     if isinstance(error, NotConvergedError):
         return NOT_CONVERGED
     if isinstance(error, PublishError):
@@ -62,7 +73,8 @@ def code_of(error: BaseException) -> int:
     return UNEXPECTED
 
 
-_PREFIXES = {
+_PREFIXES: dict[type[BaseException], str] = {
+    TerminatedError: "stopped",
     NotConvergedError: "not converged",
     PublishError: "not published",
     ConfigurationError: "configuration",
@@ -85,7 +97,7 @@ def reason_of(error: BaseException) -> str:
 
 def say(error: BaseException, code: int | None = None) -> int:
     """One line a problem to stderr; a traceback only for what nobody foresaw."""
-    if not isinstance(error, GmmError):
+    if not isinstance(error, (GmmError, TerminatedError)):
         logger.error("unexpected", exc_info=error)
     print(reason_of(error), file=sys.stderr, flush=True)
     return code_of(error) if code is None else code

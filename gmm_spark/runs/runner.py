@@ -17,7 +17,7 @@ from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import library_log
-from gmm_spark.runs.session import failed_tasks_unlogged, session_of_a_run
+from gmm_spark.runs.session import ended_by_sigterm, failed_tasks_unlogged, session_of_a_run
 from gmm_spark.storage import files
 from gmm_spark.storage.output import Output
 from gmm_spark.storage.publish_log import CHAMPION
@@ -90,6 +90,7 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     with (
+        ended_by_sigterm(),
         library_log(),
         session_of_a_run(f"gmm_spark {job.name}") as spark,
         failed_tasks_unlogged(spark),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.cluster import current_session, loggers_off_on_one_machine
+from gmm_spark.runs.exit_codes import TerminatedError
 
 # The log of the JVM, as the project's conf/ has it: Spark says only what is wrong.
 _LOG_CONF = Path(__file__).parent / "conf"
@@ -79,6 +82,25 @@ def failed_tasks_unlogged(spark: SparkSession) -> Iterator[None]:
 
 
 @contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is within as an error does: what was begun is cleaned up. A second one
+    changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise TerminatedError("SIGTERM, from whoever started the run; nothing was written")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def session_of_a_run(name: str) -> Iterator[SparkSession]:
     """A session, stopped at the end unless it was there before."""
     before = current_session()
@@ -87,4 +109,5 @@ def session_of_a_run(name: str) -> Iterator[SparkSession]:
         yield spark
     finally:
         if before is None:
-            spark.stop()
+            with suppress(Exception):  # a JVM that was ended too has no session to stop
+                spark.stop()

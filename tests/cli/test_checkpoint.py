@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 
 from gmm_spark.checkpoints import Directory
 from gmm_spark.cli import churn, train
+from gmm_spark.engine.passes import PassEngine
 from tests.cli.conftest import Call, Ended, manifest, tree
+from tests.estimator.test_cluster import held
 
 
 @pytest.fixture
@@ -33,7 +37,8 @@ def dies(monkeypatch) -> Callable[[str], None]:
 
 
 def fit(call: Call, lake: Path, tmp_path: Path, *more: object) -> Ended:
-    argv = ["--input.path", lake / "customers", "--columns", "spend,visits", "--seed", 1]
+    argv = ["--input.path", lake / "customers", "--seed", 1]
+    argv += [] if "--columns" in more else ["--columns", "spend,visits"]
     where = ["--output", tmp_path / "out", "--checkpoint_dir", tmp_path / "kept"]
     return call(train.main, *argv, "--num_init", 2, *where, *more)
 
@@ -79,6 +84,35 @@ def test_what_fails_after_the_fit_fits_nothing_again(call, lake, tmp_path, monke
     assert "this fit is finished there" in ended.err
     assert "pass 1 (" not in ended.err
     assert not (tmp_path / "kept").exists()
+
+
+def test_sigterm_ends_a_run_cleanly_and_the_next_goes_on(
+    call, lake, spark, tmp_path, monkeypatch
+) -> None:
+    """As a scheduler sends it, in the middle of a pass, while rows of a DataFrame are cached."""
+    before, handler = held(spark), signal.getsignal(signal.SIGTERM)
+    run_passes, held_within = PassEngine.run_passes, []
+
+    def stopped(self: PassEngine, evaluators: object) -> object:
+        if len(self.seconds) == 1:
+            held_within.append(held(spark))
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run_passes(self, evaluators)
+
+    argv = ["--k", 3, "--input.format", "parquet", "--columns", "spend + 0.0 as money,visits"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PassEngine, "run_passes", stopped)
+        ended = fit(call, lake, tmp_path, *argv)
+    assert (ended.code, held_within) == (143, [before + 1])
+    assert ended.problem == "stopped: SIGTERM, from whoever started the run; nothing was written"
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert held(spark) == before
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    found = manifest(tmp_path / "out")
+    assert (found["status"], found["exit_code"]) == ("failed", 143)
+    ended = fit(call, lake, tmp_path, *argv)
+    assert ended.code == 0
+    assert "1 pass over all the rows" in ended.err
 
 
 def test_churn_goes_on_after_its_choice(call, customers, tmp_path, dies) -> None:
