@@ -1,6 +1,6 @@
 """The rows as a preparation is fitted to them: figures of all, and a sample that depends on none
-of how they are partitioned. Two Spark jobs, a third where a column may name the rows, and no Python
-on the executors."""
+of how they are partitioned. Two passes, a third where a column may name the rows, and no Python on
+the executors."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from gmm_spark.prepare.treatments import days_sql, number_sql, text_sql
 
 # Rows of the sample, at most.
 SAMPLE_ROWS = 20_000
+# Rows in which a word tells that a column of text has no numbers.
+_FIRST_ROWS = 1_000
 # Different rows, as if the hashes of so many were all there are: a sample of the lowest has a
 # tenth more than it needs, nearly always.
 _SPARE = 1.25
@@ -92,20 +94,44 @@ def sampled(
 
 
 def _figures(dataset: DataFrame, types: dict[str, T.DataType]) -> dict[str, int]:
-    """Of all rows, in one job: how many there are, and of every column how many values are known,
-    and of text how many are numbers."""
+    """Of all rows: how many there are, and of every column how many values are known, and of text
+    that may be numbers how many are."""
     wanted = [F.count(F.lit(1)).alias("rows")]
+    words = _with_words(dataset, types)
     for place, (name, kind) in enumerate(types.items()):
         x = text_sql(name) if isinstance(kind, _WORDS) else sql_name(name)
         if isinstance(kind, _NUMERIC):
             x = number_sql(name)
         found = {"known": f"count({x})"}
-        if isinstance(kind, T.StringType):
-            found["nothing"] = f"count_if(upper({x}) IN ({_NOTHING}))"
-            found["number"] = f"count_if({x} RLIKE '{_NUMBER}' AND {x} RLIKE '{_DIGIT}')"
+        if isinstance(kind, T.StringType) and name not in words:
+            found["nothing"] = f"count_if({_nothing(x)})"
+            found["number"] = f"count_if({_numeric(x)})"
         wanted += [F.expr(sql).alias(f"{what}{place}") for what, sql in found.items()]
     (row,) = dataset.agg(*wanted).collect()
     return {key: int(value or 0) for key, value in row.asDict().items()}
+
+
+def _with_words(dataset: DataFrame, types: dict[str, T.DataType]) -> set[str]:
+    """The columns of text in whose first rows something is no number. To look for numbers in text
+    costs most of a look at all rows, and one word settles it."""
+    texts = [name for name, kind in types.items() if isinstance(kind, T.StringType)]
+    if not texts:
+        return set()
+    first = dataset.select(*map(sql_name, texts)).limit(_FIRST_ROWS)
+    values = {name: text_sql(name) for name in texts}
+    words = [f"count_if(NOT ({_nothing(x)} OR {_numeric(x)}))" for x in values.values()]
+    (row,) = first.agg(*(F.expr(sql).alias(str(i)) for i, sql in enumerate(words))).collect()
+    return {name for name, count in zip(texts, row, strict=True) if count}
+
+
+def _nothing(x: str) -> str:
+    """Whether a text stands for a number that is not there."""
+    return f"upper({x}) IN ({_NOTHING})"
+
+
+def _numeric(x: str) -> str:
+    """Whether a text is a number."""
+    return f"({x} RLIKE '{_NUMBER}' AND {x} RLIKE '{_DIGIT}')"
 
 
 def _with_distinct(dataset: DataFrame, columns: Sequence[Column]) -> list[Column]:
@@ -152,8 +178,8 @@ def _reading(
     if isinstance(kind, _DATES) and not as_text:
         return _Reading("date", days_sql(f"try_cast({sql_name(name)} AS DATE)"), said, known)
     if isinstance(kind, T.StringType) and not as_text:
-        rest = known - figures[f"nothing{place}"]
-        if rest and rest == figures[f"number{place}"]:
+        rest = known - figures.get(f"nothing{place}", 0)
+        if rest and rest == figures.get(f"number{place}"):
             return _Reading("number", number_sql(name), said, rest)
     if is_plain(kind):
         return _Reading("text", text_sql(name), said, known)

@@ -15,6 +15,7 @@ from scipy import stats
 
 from gmm_spark import GaussianMixture, Preparation, PreparationModel
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError
+from gmm_spark.prepare.scan import sampled
 
 SCHEMA = (
     "id string, spend double, visits int, score double, calls int, plan string, net string, "
@@ -303,3 +304,20 @@ def test_values_that_a_sample_has_once_are_counted_in_all_rows(spark, monkeypatc
     ]
     assert found[0] == found[1]
     assert np.allclose(found[0], [4000, 4000, 2000, 7], rtol=0.06)
+
+
+def test_text_of_numbers_is_told_from_text_by_all_of_its_rows(spark, monkeypatch) -> None:
+    """In the first rows `late` has numbers alone, `early` words, and `bills` numbers or none."""
+    monkeypatch.setattr("gmm_spark.prepare.scan._FIRST_ROWS", 5)
+    monkeypatch.setattr("gmm_spark.prepare.scan.SAMPLE_ROWS", 50)
+    table = [
+        (str(i % 7), "n/a" if i % 4 == 0 else f"{i}.5", "x" if i == 299 else str(i % 9), "x")
+        for i in range(300)
+    ]
+    table[100:] = [(*row[:3], str(i % 5)) for i, row in enumerate(table[100:])]
+    frame = spark.createDataFrame(table, "plain string, bills string, late string, early string")
+    found = sampled(frame.coalesce(1), frame.columns, seed=1)
+    assert {one.name: (one.kind, one.num_known) for one in found} == {
+        "plain": ("number", 300), "bills": ("number", 225), "late": ("text", 300),
+        "early": ("text", 300),
+    }  # fmt: skip
