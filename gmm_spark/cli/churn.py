@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.page import INSTALL, missing_packages, page_of
-from gmm_spark.report.scored_customers import density_percentiles, scored_customers
+from gmm_spark.report.scored_customers import scored_customers
 from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import choice_words, typical_words, words_of
 from gmm_spark.report.segments import Segments
@@ -212,8 +213,8 @@ def _write_scores(
     segments: Segments,
 ) -> None:
     settings = run.settings
-    rows = segments.rows.with_segment
-    percentiles = density_percentiles(model, prepared, rows, settings.seed)
+    found = segments.densities.log_densities if segments.densities else []
+    percentiles = [-math.inf if one is None else one for one in found]
     kept = customers.frame.columns if customers.id is None else [customers.id]
     names = [one.name for one in segments.segments]
     raw = raw_columns(segments.preparation) if settings.explain else None

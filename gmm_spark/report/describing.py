@@ -22,11 +22,13 @@ from gmm_spark.report.column_words import readable
 from gmm_spark.report.names import OUTLIERS, Phrase, named
 from gmm_spark.report.profiled import Profiled, described_columns, read_profiles
 from gmm_spark.report.sampled_rows import SampledRows
+from gmm_spark.report.scored_customers import PERCENTILES, density_percentiles
 from gmm_spark.report.segment_map import segment_map
 from gmm_spark.report.segment_words import segment_line
 from gmm_spark.report.segments import (
     VERSION,
     Choice,
+    Densities,
     Fit,
     Membership,
     NamePart,
@@ -173,6 +175,7 @@ def describe_segments(
         whole=Whole(profile=profiled.profile(None)),
         membership=membership,
         outliers=_outliers(model, found, numbers),
+        densities=_densities(model, sampled),
         quantiles=_how(found),
         choice=choice_of(model),
         fit=fit_of(model),
@@ -332,6 +335,12 @@ def _outliers(
             for j, number in enumerate(numbers)
         ],
     )
+
+
+def _densities(model: GaussianMixtureModel, rows: SampledRows) -> Densities | None:
+    found = density_percentiles(model, rows.block)
+    percent = PERCENTILES.round(2).tolist()
+    return Densities(percent=percent, log_densities=plain(found)) if found else None
 
 
 def _notes(profiled: Profiled, found: FoundProfiles, people: bool) -> list[str]:

@@ -13,7 +13,10 @@ from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.engine.dataframe import quoted, sql_name
+from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.mixture.numerics import Array
+from gmm_spark.scoring import missing_values
 
 # What the table has beside the columns that are kept, in this order.
 COLUMNS = (
@@ -37,10 +40,8 @@ REASON_COLUMNS = (
     ),
     "outlier_column",
 )
-# Percentiles are looked up among the log densities of so many rows, or all where they are fewer.
-PERCENTILE_ROWS = 100_000
 # In percent; finer where outliers are.
-_PERCENTILES = np.concatenate(
+PERCENTILES = np.concatenate(
     [np.arange(0.01, 0.1, 0.01), np.arange(0.1, 1, 0.1), np.arange(1, 100, 1)]
 )
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
@@ -60,24 +61,16 @@ def prepared_to_score(model: GaussianMixtureModel) -> GaussianMixtureModel:
     )
 
 
-def density_percentiles(
-    model: GaussianMixtureModel, customers: DataFrame, rows: int, seed: int
-) -> list[float]:
-    """The log densities that the shares `_PERCENTILES` of the customers lie under.
+def density_percentiles(model: GaussianMixtureModel, block: Array) -> list[float]:
+    """The log densities that the shares `PERCENTILES` of some rows lie under; none of no rows.
 
-    Of more than `PERCENTILE_ROWS` customers about as many are taken, by a hash of their columns;
-    of fewer all, and the percentiles are exact.
+    block : (columns, n) rows as the mixture reads them, without gaps where those are left unscored
     """
-    if rows > PERCENTILE_ROWS:
-        every = [quoted(name) for name in customers.columns]
-        place = F.pmod(F.xxhash64(*every, F.lit(seed)), F.lit(rows))
-        customers = customers.where(place < PERCENTILE_ROWS)
-    scored = prepared_to_score(model).transform(customers.select(*map(quoted, _read(model))))
-    found = scored.select("log_density").where(F.col("log_density").isNotNull()).toPandas()
-    densities = found["log_density"].to_numpy(dtype=float)
-    if not densities.size:
+    if not block.shape[1]:
         return []
-    return np.percentile(densities, _PERCENTILES, method="higher").tolist()
+    names = tuple(_read(model))
+    densities = Scorer(model.parameters, missing_values(model), names).score(block).log_density
+    return np.percentile(densities, PERCENTILES, method="higher").tolist()
 
 
 def scored_customers(
@@ -198,8 +191,8 @@ def _number(value: float) -> str:
 
 
 def _percentile(column: str, percentiles: Sequence[float]) -> str:
-    """The share of `_PERCENTILES` that a value has reached, as SQL: found by halving."""
-    shares: list[Any] = [0.0, *_PERCENTILES.round(2).tolist()]
+    """The share of `PERCENTILES` that a value has reached, as SQL: found by halving."""
+    shares: list[Any] = [0.0, *PERCENTILES.round(2).tolist()]
 
     def between(low: int, high: int) -> str:
         if high - low == 1:

@@ -287,6 +287,15 @@ class Outliers(_Part):
     segments: list[OutlierShare]
 
 
+class Densities(_Part):
+    """Log densities of the rows: how odd a row is, is the share of all that lie under its own."""
+
+    percent: list[float] = Field(description="Shares of the rows, in percent, ascending.")
+    log_densities: list[float | None] = Field(
+        description="What they lie under, one each; null where it is beyond the smallest number."
+    )
+
+
 class Choice(_Part):
     """How the number of segments was chosen, and what was considered."""
 
@@ -458,6 +467,7 @@ class Segments(_Part):
     whole: Whole
     membership: Membership
     outliers: Outliers | None = None
+    densities: Densities | None = None
     quantiles: str = Field(description="How quantiles, distributions and effects were found.")
     choice: Choice | None = None
     fit: Fit | None = None

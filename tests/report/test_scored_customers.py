@@ -8,7 +8,6 @@ import pytest
 
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.report import scored_customers as scored
 from gmm_spark.report.scored_customers import (
     COLUMNS,
     REASON_COLUMNS,
@@ -37,7 +36,7 @@ def rows() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def table(spark, model, rows) -> pd.DataFrame:
     frame = spark.createDataFrame(rows)
-    percentiles = density_percentiles(model, frame, len(rows), seed=1)
+    percentiles = density_percentiles(model, rows[["x"]].dropna().to_numpy().T)
     found = scored_customers(model, frame, ["id"], NAMES, percentiles)
     assert found.columns == ["id", *COLUMNS]
     return found.orderBy("id").toPandas()
@@ -76,17 +75,8 @@ def test_a_row_that_is_left_unscored_has_nulls(table) -> None:
     assert table["segment"].isna().sum() == 1
 
 
-def test_percentiles_of_many_rows_are_of_a_sample_that_is_the_same_every_time(
-    spark, model, rows, monkeypatch
-) -> None:
-    frame = spark.createDataFrame(rows.drop(index=7))
-    every = density_percentiles(model, frame, 999, seed=1)
-    monkeypatch.setattr(scored, "PERCENTILE_ROWS", 400)
-    some = density_percentiles(model, frame, 999, seed=1)
-    assert some == density_percentiles(model, frame.repartition(5), 999, seed=1)
-    assert some != density_percentiles(model, frame, 999, seed=2)
-    assert some != every
-    np.testing.assert_allclose(some[len(some) // 2 :], every[len(every) // 2 :], atol=0.3)
+def test_no_rows_have_no_percentiles(model) -> None:
+    assert density_percentiles(model, np.empty((1, 0))) == []
 
 
 def test_one_segment_has_no_runner_up(spark, rows) -> None:
