@@ -173,7 +173,7 @@ def test_a_column_that_is_the_same_and_independent_contributes_nothing(gaps) -> 
 
 
 def test_columns_that_go_together_share_what_they_say() -> None:
-    """The example of the documentation: the second column says by itself nothing of the segment,
+    """The example of docs/explanations.md: the second column says by itself nothing of the segment,
     their means being the same; beside the first it says what of that was only to be expected."""
     covariance = [[1.0, 0.8], [0.8, 1.0]]
     parameters = two([[0, 0], [2, 0]], [covariance, covariance], (0.5, 0.5))
