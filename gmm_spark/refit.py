@@ -21,13 +21,17 @@ _FOUND = {"outlierThreshold", "inputExpressions"} | {each.name for each in SPEC 
 class _Refit(GaussianMixture):
     """Fits the division that a model makes anew."""
 
-    def __init__(self, model: GaussianMixtureModel, outcome: str | None) -> None:
+    def __init__(
+        self, model: GaussianMixtureModel, outcome: str | None, checkpoint_dir: str | None
+    ) -> None:
         super().__init__(k=model.parameters.k, initialModel=model)
         self._from, self._outcome_column = model, outcome
         for param, value in model._paramMap.items():
             if param.name not in _FOUND and self.hasParam(param.name):
                 self._set(**{param.name: value})
         self._set(k=model.parameters.k)
+        if checkpoint_dir is not None:
+            self._set(checkpointDir=checkpoint_dir)
 
     @property
     def _outcome(self) -> str | None:
@@ -48,7 +52,10 @@ class _Refit(GaussianMixture):
 
 
 def refitted(
-    model: GaussianMixtureModel, dataset: DataFrame, outcome: str | None = None
+    model: GaussianMixtureModel,
+    dataset: DataFrame,
+    outcome: str | None = None,
+    checkpoint_dir: str | None = None,
 ) -> GaussianMixtureModel:
     """The model of the rows as they are now that makes the division `model` makes: of as many
     components of the same structure, merged into the same segments, whose numbers stay.
@@ -60,9 +67,10 @@ def refitted(
     ----------
     model : with the columns it was fitted to, which the dataset has, and its settings
     outcome : a column of which `summary.outcomeInformation` says what the segments tell
+    checkpoint_dir : where the state of the fit is kept, as `checkpointDir`
 
     Raises what the `fit` of `GaussianMixture` raises.
     """
-    found: Any = _Refit(model, outcome).fit(dataset)
+    found: Any = _Refit(model, outcome, checkpoint_dir).fit(dataset)
     fitted: GaussianMixtureModel = found
     return fitted.setInputExpressions(model.getInputExpressions())

@@ -23,17 +23,33 @@ from gmm_spark.engine.cluster import cached, released
 from gmm_spark.expressions import column_name
 from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
+from gmm_spark.refit import refitted
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.page import INSTALL, missing_packages, page_of
 from gmm_spark.report.scored_customers import scored_customers
 from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import choice_words, typical_words, words_of
 from gmm_spark.report.segments import Segments
+from gmm_spark.report.succession import (
+    IDS,
+    INPUTS,
+    Champion,
+    Succession,
+    changes_in_words,
+    customers_between,
+    first,
+    renamed,
+    succeeded,
+    with_changes,
+)
 from gmm_spark.report.typical import raw_columns
 from gmm_spark.runs import manifest, runner
+from gmm_spark.runs.gate import in_one_line, judged
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
+from gmm_spark.storage.publish_log import CHAMPION
+from gmm_spark.storage.versioned_output import VersionedOutput
 
 logger = logging.getLogger(__name__)
 
@@ -58,29 +74,91 @@ class _Phases:
 
 
 def churn(run: Run[ChurnSettings]) -> str:
-    settings, phase = run.settings, _Phases()
+    settings, phase, champion = run.settings, _Phases(), _champion(run)
+    followed = champion if settings.follows else None
     with phase("reading", f"reading {tables.describe(settings.input)}"):
         customers = _customers(run)
     try:
         with phase("preparation", "preparing columns: which take part, and as what"):
-            preparation = _prepared(settings, customers)
-            prepared, card = preparation.transform(customers.frame), _card(customers, preparation)
-        with phase("choice", _told_of(settings, card)):
-            model = _search(settings, customers, preparation).fit(prepared)
-            model.setInputExpressions(preparation.expressions)
+            if followed is not None:
+                prepared, card = followed.prepared(customers.frame), followed.card
+            else:
+                preparation = _prepared(settings, customers)
+                prepared = preparation.transform(customers.frame)
+                card = _card(customers, preparation)
+        with phase("choice", _told_of(settings, card, followed)):
+            if followed is not None:
+                outcome, kept = customers.outcome, settings.checkpoint_dir
+                model = refitted(followed.model, prepared, outcome, kept)
+            else:
+                model = _search(settings, customers, preparation).fit(prepared)
+                model.setInputExpressions(preparation.expressions)
         with phase("description", f"describing {len(model.clusters)} segments"):
             segments = _described(settings, customers, card, prepared, model)
+        succession = None
+        if settings.keep_versions is not None:
+            with phase("comparison", "comparing with the champion, where there is one"):
+                succession = _succession(champion, customers, model, segments)
+            segments = renamed(segments, succession.ids)
         with phase("scoring", f"scoring {segments.rows.total:,} customers"):
-            _write_scores(run, customers, prepared, model, segments)
+            scores = _write_scores(run, customers, prepared, model, segments)
     finally:
         released(customers.frame)
     run.warn(model.summary.warnings, logged=True)
+    if succession is not None:
+        segments = _judged(run, champion, customers, scores, segments, succession)
     _write(run, card, model, segments)
     if not missing_packages():
         with phase("page", f"writing {PAGE}"):
             _write_page(run, segments)
     run.record(**_facts(model, card, segments, phase.seconds))
     return _words(model, card, segments, explain=settings.explain)
+
+
+def _champion(run: Run[ChurnSettings]) -> Champion | None:
+    """The version that counts, where versions are kept and there is one."""
+    output = run.output
+    if not isinstance(output, VersionedOutput) or output.champion is None:
+        return None
+    return Champion.read(output.directory, output.champion)
+
+
+def _succession(
+    champion: Champion | None,
+    customers: Customers,
+    model: GaussianMixtureModel,
+    segments: Segments,
+) -> Succession:
+    if champion is None:
+        return first(customers.frame, segments)
+    return succeeded(champion, customers.frame, model, segments)
+
+
+def _judged(
+    run: Run[ChurnSettings],
+    champion: Champion | None,
+    customers: Customers,
+    scores: DataFrame,
+    segments: Segments,
+    succession: Succession,
+) -> Segments:
+    """The segments with what has changed; of a champion that the gate is against, the run is told
+    not to publish it."""
+    settings, output = run.settings, run.output
+    files.write_text(output.temporary_of(IDS), succession.ids.to_json())
+    text = json.dumps(manifest.plain(succession.inputs), indent=1, allow_nan=False)
+    files.write_text(output.temporary_of(INPUTS), text + "\n")
+    if champion is None:
+        return segments
+    moved = customers_between(run.spark, champion, scores, customers.id, succession.ids)
+    against = judged(succession.figures, settings.gate)
+    if against and settings.alias == CHAMPION and not settings.force:
+        run.refuse(in_one_line(against))
+    run.record(
+        champion={"version": champion.version.number, "run_id": champion.version.run_id},
+        gate={"against": against, "forced": bool(against) and settings.force},
+    )
+    return with_changes(segments, succession, moved, against)
 
 
 def _customers(run: Run[ChurnSettings]) -> Customers:
@@ -165,8 +243,13 @@ def _left_out(card: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {column["name"]: column["reason"] for column in card if column["role"] == LEFT_OUT}
 
 
-def _told_of(settings: ChurnSettings, card: Sequence[Mapping[str, Any]]) -> str:
+def _told_of(
+    settings: ChurnSettings, card: Sequence[Mapping[str, Any]], followed: Champion | None
+) -> str:
     """What is about to be chosen."""
+    if followed is not None:
+        version, k = followed.version.number, len(followed.model.clusters)
+        return f"fitting the {k} segments of the champion, version {version}, anew"
     out = len(_left_out(card))
     without = f"; {out} left out" if out else ""
     return f"choosing {_several(settings.k)} segments of {len(card) - out} columns{without}"
@@ -211,15 +294,19 @@ def _write_scores(
     prepared: DataFrame,
     model: GaussianMixtureModel,
     segments: Segments,
-) -> None:
+) -> DataFrame:
+    """Write the scores; what was written, as a table."""
     settings = run.settings
     found = segments.densities.log_densities if segments.densities else []
     percentiles = [-math.inf if one is None else one for one in found]
     kept = customers.frame.columns if customers.id is None else [customers.id]
     names = [one.name for one in segments.segments]
     raw = raw_columns(segments.preparation) if settings.explain else None
-    scores = scored_customers(model, prepared, kept, names, percentiles, raw)
-    tables.write(scores, run.output.temporary_of(SCORES), [])
+    ids = [one.id for one in segments.segments if one.id is not None] or None
+    scores = scored_customers(model, prepared, kept, names, percentiles, raw, ids)
+    uri = run.output.temporary_of(SCORES)
+    tables.write(scores, uri, [])
+    return tables.read_back(scores, uri)
 
 
 def _write(
@@ -297,6 +384,8 @@ def _words(
     warnings = model.summary.warnings
     lines += [_sentence(one) for one in warnings if one.startswith(_NO_SEGMENTS)]
     lines += ["", words_of(segments), "", *choice_words(segments)]
+    if changes := changes_in_words(segments):
+        lines += ["", *changes]
     if explain:
         lines += ["", *typical_words(segments)]
     if left_out := _left_out(card):
@@ -330,6 +419,7 @@ JOB = Job(
     work=churn,
     check=check,
     beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION, PAGE),
+    alias=lambda settings: settings.alias,
 )
 
 

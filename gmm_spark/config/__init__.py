@@ -10,6 +10,7 @@ from gmm_spark.config.redaction import without_secrets
 from gmm_spark.config.settings import (
     JOBS,
     ChurnSettings,
+    EvaluateSettings,
     InputSettings,
     JobSettings,
     ScoreSettings,
@@ -23,6 +24,7 @@ from gmm_spark.expressions import expression_name
 __all__ = [
     "JOBS",
     "ChurnSettings",
+    "EvaluateSettings",
     "Filter",
     "InputSettings",
     "JobSettings",

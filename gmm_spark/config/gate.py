@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gmm_spark.config.messages import shown
 
 # What figures there are, and what each says.
 FIGURES = {
@@ -31,20 +33,22 @@ class Rule(BaseModel):
     change: float | None = Field(None, gt=0, description="it has changed by so much at least")
     relative_change: float | None = Field(None, gt=0, description="and by such a share of before")
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Rule:
-        if not self.model_dump(exclude_none=True):
-            raise ValueError("found {}; expected above, below, change or relative_change")
-        return self
-
     def words(self) -> str:
         """The rule in the words of the settings."""
         said = self.model_dump(exclude_none=True)
         return ", ".join(f"{key}: {value:g}" for key, value in said.items())
 
 
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
+def _rules(value: Any) -> Any:
+    """One rule, or several, as a list."""
+    rules = value if isinstance(value, list | tuple) else [value]
+    for rule in rules:
+        if not isinstance(rule, Rule) and not (
+            isinstance(rule, dict) and rule and rule.keys() <= Rule.model_fields.keys()
+        ):
+            known = ", ".join(Rule.model_fields)
+            raise ValueError(f"found {shown(rule)}; expected a rule of {known}: {{above: 0.25}}")
+    return rules
 
 
 Name = Literal[
@@ -58,4 +62,4 @@ Name = Literal[
     "unseen",
     "psi",
 ]
-Gate = dict[Name, Annotated[list[Rule], BeforeValidator(_as_list)]]
+Gate = dict[Name, Annotated[list[Rule], BeforeValidator(_rules)]]

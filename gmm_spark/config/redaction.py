@@ -18,7 +18,7 @@ def without_secrets(settings: JobSettings) -> dict[str, Any]:
     values["input"]["options"] = {
         key: "***" if _SECRET.search(key) else value for key, value in options.items()
     }
-    uris = ("output", "model", "initial_model")
+    uris = ("output", "model", "against", "initial_model")
     for holder, key in ((values["input"], "path"), *((values, key) for key in uris)):
         if isinstance(holder.get(key), str):
             holder[key] = without_userinfo(holder[key])

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from gmm_spark.config.fields import fields_of
+from gmm_spark.config.gate import FIGURES, Gate
 from gmm_spark.config.values import (
     Column,
     ColumnsOrAuto,
@@ -241,6 +242,22 @@ class ScoreSettings(TransactionSettings):
         return self
 
 
+class EvaluateSettings(TransactionSettings):
+    """Say how a model suits a table, or another model; write evaluation.json under `output`."""
+
+    model: Text = Field(description="path of the model, or where versions of it are, as for score")
+    against: Text | None = Field(
+        None, description="another model, to be compared with over the same rows"
+    )
+    missing: Missing = Field(
+        "marginalize",
+        description="rows with a gap: refuse, leave unscored, or score by the known columns",
+    )
+    mode: Literal["error", "overwrite"] = Field(
+        "error", description="overwrite replaces an earlier result under output"
+    )
+
+
 def _output_of(source: dict[str, Any]) -> str:
     """Where what is made of a table goes when nothing is said: output/ and the table's name."""
     path = str(source.get("path") or "").rstrip("/*").rpartition("/")[2]
@@ -257,7 +274,7 @@ Structures = Annotated[
 
 
 class ChurnSettings(TransactionSettings):
-    """Segment customers, of a table of them or of transactions; write all of it under `output`."""
+    """Segment customers, of a table of them or of transactions; write it all under `output`."""
 
     id: Text | None = Field(None, description="column that names the customer; unique")
     outcome: Column | None = Field(
@@ -335,6 +352,27 @@ class ChurnSettings(TransactionSettings):
         description="directory where the state of the fit is kept until the result is written: "
         "the same command goes on from there after a crash",
     )
+    refit: Literal["keep", "choose"] | None = Field(
+        None,
+        description="where there is a champion: keep its segments, columns and preparation and fit "
+        "them anew, or choose new ones, for a challenger; keep when left out",
+    )
+    gate: Gate = Field(
+        default_factory=dict,
+        description="what speaks against publishing a champion: a rule, or several, for each of "
+        + ", ".join(FIGURES),
+    )
+    force: bool = Field(False, description="publish whatever the gate says")
+
+    @property
+    def follows(self) -> bool:
+        """Whether the champion's segments are kept, where there is one."""
+        return self.keep_versions is not None and self.refit != "choose"
+
+    @property
+    def alias(self) -> str:
+        """What the version is to be."""
+        return self.publish_as or ("challenger" if self.refit == "choose" else "champion")
 
     @model_validator(mode="before")
     @classmethod
@@ -344,6 +382,16 @@ class ChurnSettings(TransactionSettings):
         given = values.get("input")
         source = given if isinstance(given, dict) else {}
         return {**values, "output": _output_of(source)}
+
+    @model_validator(mode="after")
+    def _of_versions(self) -> ChurnSettings:
+        for key in ("refit", "gate", "force"):
+            if getattr(self, key) and self.keep_versions is None:
+                raise ValueError(
+                    f"{key}: found no keep_versions; expected how many versions are kept, without "
+                    "which there is no champion"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> ChurnSettings:
@@ -364,4 +412,5 @@ JOBS: dict[str, type[JobSettings]] = {
     "churn": ChurnSettings,
     "train": TrainSettings,
     "score": ScoreSettings,
+    "evaluate": EvaluateSettings,
 }

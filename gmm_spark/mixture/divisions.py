@@ -56,7 +56,11 @@ def cross_table(one: Division, other: Division, weights: Array | None = None) ->
 def adjusted_rand_index(one: Division, other: Division, weights: Array | None = None) -> float:
     """How much two divisions are alike: 1 where they are the same, about 0 where they agree by
     chance (Hubert and Arabie 1985, equation 5)."""
-    table = cross_table(one, other, weights)
+    return adjusted_rand_of_table(cross_table(one, other, weights))
+
+
+def adjusted_rand_of_table(table: Array) -> float:
+    """The adjusted Rand index of two divisions, by the rows in each pair of their segments."""
 
     def pairs(counts: Array) -> float:
         return float((counts * (counts - 1)).sum()) / 2

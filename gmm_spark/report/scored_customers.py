@@ -44,6 +44,7 @@ REASON_COLUMNS = (
 PERCENTILES = np.concatenate(
     [np.arange(0.01, 0.1, 0.01), np.arange(0.1, 1, 0.1), np.arange(1, 100, 1)]
 )
+_ID = "segment_id"
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
 _VALUES = "gmm_spark values"
 
@@ -80,8 +81,10 @@ def scored_customers(
     names: Sequence[str],
     percentiles: Sequence[float],
     raw: Mapping[str, str] | None = None,
+    ids: Sequence[int] | None = None,
 ) -> DataFrame:
-    """The customers' kept columns and `COLUMNS`; with `raw` `REASON_COLUMNS` too.
+    """The customers' kept columns and `COLUMNS`; with `ids` segment_id, with `raw`
+    `REASON_COLUMNS` too.
 
     segment : int, number of the most probable one
     segment_name : its name in words
@@ -93,15 +96,18 @@ def scored_customers(
         row's: 0, and then in steps of 0.01 up to 0.1, of 0.1 up to 1, of 1 up to 99; outliers are
         low
     probabilities : array, of every segment in the order of their numbers
+    segment_id : int, that stays with its members from run to run; of noise -1
     reason_1, reason_1_value, reason_1_direction, ... : the raw columns that contribute most to the
         segment being it and not the next one, `GaussianMixtureModel.explain`; null of one segment
     outlier_column : the raw column that has most of the row's distance from its segment
 
-    `raw` says of which raw column a column of the model was made, where it was made of one.
+    `raw` says of which raw column a column of the model was made, where it was made of one; `ids`
+    are those of the segments, in the order of their numbers.
 
     All but the kept are null where a row has gaps and the model leaves such rows unscored.
     """
-    added_names = [*COLUMNS, *(() if raw is None else REASON_COLUMNS)]
+    added_names = [*COLUMNS, *(() if ids is None else (_ID,))]
+    added_names += () if raw is None else REASON_COLUMNS
     if taken := [name for name in added_names if name in kept]:
         raise ConfigurationError(
             f"input: the table has a column {taken[0]} already, which scoring adds; is it a table "
@@ -134,6 +140,9 @@ def scored_customers(
         "outlier_percentile": _percentile("log_density", percentiles),
         "probabilities": "probabilities",
     }
+    if ids is not None:
+        of_number = f"element_at(array({', '.join(map(str, ids))}), {segment} + 1)"
+        outputs[_ID] = f"if({segment} is null or {segment} < 0, {segment}, {of_number})"
     added = [F.expr(sql).alias(name) for name, sql in outputs.items()]
     reasons = [] if raw is None else map(quoted, REASON_COLUMNS)
     return scored.select(*map(quoted, kept), *added, *reasons)

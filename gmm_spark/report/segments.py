@@ -208,6 +208,11 @@ class Segment(_Part):
     """A segment; number -1 is noise, the rows that no segment is like."""
 
     segment: int = Field(ge=-1, description="The number that `prediction` has.")
+    id: int | None = Field(
+        default=None,
+        description="The number that stays with its members from run to run, and is never given "
+        "to another segment; null where no versions are kept.",
+    )
     name: str = Field(description="In plain words; no two segments have the same.")
     name_parts: list[NamePart]
     words: str = Field(description="One line: name, size, outcome, value at risk, what to know.")
@@ -477,10 +482,16 @@ class Segments(_Part):
     map: SegmentMap | None = None
     kmeans: KMeans | None = None
     drift: dict[str, JsonValue] | None = Field(
-        default=None, description="What has changed since an earlier run; not filled yet."
+        default=None,
+        description="What has changed since the champion's run (`since`): `figures`, each with "
+        "name, of, value, before, change and relative_change, and those that speak `against` "
+        "publishing, in words.",
     )
     transitions: dict[str, JsonValue] | None = Field(
-        default=None, description="From segment to segment since an earlier run; not filled yet."
+        default=None,
+        description="From segment to segment since the champion's run (`since`), by ids: "
+        "`same_rows`, the rows of today by both models' probabilities, `rows` a list for each of "
+        "`old`; `customers`, those of that run and of this one, with who `came` and who `left`.",
     )
     notes: list[str] = Field(default=[], description="What a reader has to know.")
 

@@ -66,7 +66,7 @@ def speaks_against(figure: Figure, rule: Rule) -> bool:
     return True
 
 
-def judged(figures: Iterable[Figure], rules: Mapping[str, Sequence[Rule]]) -> list[str]:
+def judged(figures: Iterable[Figure], rules: Mapping[Any, Sequence[Rule]]) -> list[str]:
     """What speaks against publishing, a sentence each, in the order of the figures."""
     return [
         f"{figure.words()} ({rule.words()})"

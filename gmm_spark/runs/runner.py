@@ -152,7 +152,7 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
         refused = None if run.refusal is None else PublishError(run.refusal)
         uri = run.output.publish(_manifest(job, run, started, refused), run.refusal)
     except (Exception, KeyboardInterrupt) as error:
-        failure = as_ours(error)
+        failure, run.refusal = as_ours(error), None
         run.output.clean()
         try:
             run.output.write_failed_manifest(_manifest(job, run, started, failure))
@@ -160,8 +160,8 @@ def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
             logger.warning("the manifest could not be written: %s", unwritten)
         return say(failure)
     run.output.clean()
-    if refused is None:
-        _forget_checkpoint(run.settings)
+    # Of a refused version too: the next run is of another table.
+    _forget_checkpoint(run.settings)
     written = [*run.output.published, ("manifest", uri)]
     width = max(len(name) for name, _ in written) + 1
     lines = [f"  {name:<{width}}{where}" for name, where in written]
@@ -202,7 +202,7 @@ def _manifest(
 
 
 def _forget_checkpoint(settings: JobSettings) -> None:
-    """Remove the state of a fit whose result is published: until then a run may be interrupted."""
+    """Remove the state of a fit whose result is written: until then a run may be interrupted."""
     kept = getattr(settings, "checkpoint_dir", None)
     if kept is not None:
         remove_checkpoint(kept)

@@ -18,7 +18,8 @@ class VersionedOutput(Output):
     version by an entry of the publish log.
 
     keep : so many versions are kept, the newest, and those that an alias names
-    alias : what names this one
+    alias : what names this one; the first is the champion
+    seen : what the log said when the run began
     """
 
     keep: int = 1
@@ -59,6 +60,11 @@ class VersionedOutput(Output):
         of_versions = (*publish_log.DIRECTORIES, FAILED_MANIFEST)
         return [name for name in super()._not_of_a_failed_run() if name not in of_versions]
 
+    @property
+    def champion(self) -> Version | None:
+        """The version that counts, as the run has seen it."""
+        return self.seen.alias(CHAMPION)
+
     def publish(self, manifest: dict[str, Any], refused: str | None = None) -> str:
         uri = files.join(self._workspace, MANIFEST)
         self._write_manifest(uri, manifest)
@@ -66,7 +72,7 @@ class VersionedOutput(Output):
             self.directory,
             self.seen,
             self.run_id,
-            alias=self.alias,
+            alias=CHAMPION if self.champion is None else self.alias,
             keep=self.keep,
             run_date=self.run_date,
             refused=refused,

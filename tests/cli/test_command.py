@@ -25,7 +25,7 @@ def test_it_lists_its_jobs(capsys) -> None:
     said = capsys.readouterr().out
     assert said.startswith("usage: gmm-spark JOB --config FILE")
     for name, kind in JOBS.items():
-        assert f"  {name}  {str(kind.__doc__).splitlines()[0]}" in said
+        assert f"  {name:<{max(map(len, JOBS))}}  {str(kind.__doc__).splitlines()[0]}" in said
     assert max(map(len, said.splitlines())) <= 100
 
 

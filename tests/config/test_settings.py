@@ -13,6 +13,7 @@ from gmm_spark import GaussianMixture
 from gmm_spark.config import (
     JOBS,
     ChurnSettings,
+    EvaluateSettings,
     InputSettings,
     JobSettings,
     ScoreSettings,
@@ -493,6 +494,7 @@ def test_help_speaks_of_lists_and_numbers(kind, capsys) -> None:
 FILES = [
     (TrainSettings, "train.yaml"),
     (ScoreSettings, "score.yaml"),
+    (EvaluateSettings, "evaluate.yaml"),
     (ChurnSettings, "churn.yaml"),
 ]
 TABLES = ["telco_churn", "online_retail", "iranian_churn", "mlc_churn", "online_shoppers"]
@@ -526,7 +528,7 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
     goes = {"vector_column": r"(categorical|count)_columns:"}
     goes |= dict.fromkeys(transactions, r"(id|outcome):")
     comes = dict.fromkeys(transactions, r"# (customer|time):")
-    comes["publish_as"] = r"# keep_versions:"
+    comes |= dict.fromkeys(("publish_as", "refit", "gate", "force"), r"# keep_versions:")
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
     shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
     known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
@@ -664,3 +666,31 @@ def test_a_key_may_be_written_in_a_file_as_in_a_flag(config) -> None:
     assert "input.paht: unknown key; did you mean input.path?" in problem(
         ["--config", config("input.paht: lake\n")], ChurnSettings
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gate", '{"psi": {"above": 0.2}}'], "gate: found no keep_versions"),
+        (["--refit", "keep"], "refit: found no keep_versions"),
+        (["--force"], "force: found no keep_versions"),
+        (["--publish_as", "challenger"], "publish_as: found no keep_versions"),
+        (["--keep_versions", "0"], "keep_versions: found"),
+        (["--keep_versions", "3", "--gate", '{"size": {"above": 1}}'], "gate: found 'size'"),
+        (
+            ["--keep_versions", "3", "--gate", '{"psi": {}}'],
+            "gate: found {}; expected a rule of above",
+        ),
+        (["--keep_versions", "3", "--gate", '{"psi": 0.2}'], "gate: found 0.2; expected a rule"),
+        (
+            ["--keep_versions", "3", "--gate", '{"psi": {"over": 1}}'],
+            "gate: found {'over': 1}; expected a rule",
+        ),
+        (["--keep_versions", "3", "--publish_as", "winner"], "publish_as: found 'winner'"),
+    ],
+)
+def test_settings_of_versions_that_say_nothing_useful_are_refused(words, said) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(ChurnSettings, ["--input.path", "t", *words])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,11 +57,13 @@ def test_rows_are_summed_by_both_models_whatever_each_calls_its_columns(spark, t
     assert (found.rows, found.unscored) == (239, 1)
 
 
-def test_a_model_is_fitted_anew_with_its_settings_and_numbers(spark, table) -> None:
+def test_a_model_is_fitted_anew_with_its_settings_and_numbers(spark, table, tmp_path: Path) -> None:
     champion = model(CENTRES[[2, 0, 1]], "marginalize")
     champion.setInputExpressions(["raw AS b_prepared"])
     moved = table.assign(b_prepared=table["raw"] + 1)
-    found = refitted(champion, spark.createDataFrame(moved))
+    kept = tmp_path / "checkpoint"
+    found = refitted(champion, spark.createDataFrame(moved), checkpoint_dir=str(kept))
+    assert any(kept.iterdir())
     assert_allclose(found.means, CENTRES[[2, 0, 1]] + [0, 1], atol=0.4)
     assert found.getInputExpressions() == ["raw AS b_prepared"]
     assert (found.getMissing(), found.getInputCols()) == ("marginalize", ["a", "b_prepared"])

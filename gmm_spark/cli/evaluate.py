@@ -1,0 +1,198 @@
+"""`gmm-spark evaluate`: how a model suits a table, and where another model differs from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+
+from gmm_spark import GaussianMixtureModel
+from gmm_spark.comparison import compare_models
+from gmm_spark.config import EvaluateSettings
+from gmm_spark.engine.comparison import ComparedRows
+from gmm_spark.engine.scoring import NOISE
+from gmm_spark.errors import InputDataError
+from gmm_spark.mixture.divisions import adjusted_rand_of_table
+from gmm_spark.mixture.matching import matched
+from gmm_spark.report.text import table
+from gmm_spark.runs import manifest, runner
+from gmm_spark.runs.models import load_model
+from gmm_spark.runs.runner import Job, Run
+from gmm_spark.storage import files, tables
+from gmm_spark.storage.computed_columns import expressions, with_expressions
+from gmm_spark.storage.customers import transaction_log
+
+RESULT = "evaluation.json"
+
+
+def evaluate(run: Run[EvaluateSettings]) -> str:
+    model, against = _models(run)
+    rows = _rows(run)
+    found = compare_models(rows, model, model if against is None else against)
+    if not found.rows:
+        raise InputDataError(
+            f"{tables.describe(run.settings.input)} has no rows that are scored"
+            + (f": {found.unscored:,} have gaps" if found.unscored else "")
+        )
+    content: dict[str, Any] = {
+        "rows": {"scored": found.rows, "unscored": found.unscored},
+        "model": _fit(model, found, 0),
+        "segments": _segments(model, found.joint.sum(axis=1), found.modal.sum(axis=1)),
+    }
+    if against is not None:
+        content["against"] = _fit(against, found, 1)
+        content["comparison"] = _comparison(model, against, found)
+    content = manifest.plain(content)
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    files.write_text(run.output.temporary, text)
+    run.record(metrics=content)
+    return _words(content)
+
+
+def _models(
+    run: Run[EvaluateSettings],
+) -> tuple[GaussianMixtureModel, GaussianMixtureModel | None]:
+    """The model, and the one it is compared with."""
+
+    def loaded(key: str, path: str) -> GaussianMixtureModel:
+        def record(model_version: dict[str, Any]) -> None:
+            run.record(**{f"{key}_version": model_version})
+
+        return load_model(run.spark, key, path, record).setMissing(run.settings.missing)
+
+    against = run.settings.against
+    other = None if against is None else loaded("against", against)
+    return loaded("model", run.settings.model), other
+
+
+def _rows(run: Run[EvaluateSettings]) -> DataFrame:
+    """The table, with the columns that expressions of the settings give."""
+    settings = run.settings
+    log = transaction_log(run.spark, settings)
+    if log is None:
+        read = tables.read_table(run.spark, settings.input)
+    else:
+        read = log.customers()
+        run.warn(log.warnings)
+    return with_expressions(read, expressions("columns", settings.columns))
+
+
+def _fit(model: GaussianMixtureModel, found: ComparedRows, place: int) -> dict[str, Any]:
+    """How likely the rows are to a model, and were those of its fit."""
+    now = float(found.log_density[place]) / found.rows
+    then = model.summary.meanLogLikelihood if model.hasSummary else None
+    return {
+        "segments": len(model.clusters),
+        "components": model.parameters.k,
+        "covariance_type": model.getCovarianceType(),
+        "mean_log_likelihood": now,
+        "mean_log_likelihood_of_its_fit": then,
+        "change": None if then is None else now - then,
+    }
+
+
+def _segments(model: GaussianMixtureModel, size: Any, rows: Any) -> list[dict[str, Any]]:
+    """How many rows every segment has, by probabilities and by the most probable one, and the
+    share that it had of the mixture."""
+    weights = model.parameters.weights
+    then = [float(weights[list(cluster)].sum()) for cluster in model.clusters]
+    if model.parameters.noise is not None:
+        then.append(model.noiseWeight)
+    numbers = [*range(len(model.clusters)), NOISE]
+    return [
+        {
+            "segment": numbers[j],
+            "size": float(size[j]),
+            "share": float(size[j] / size.sum()),
+            "weight": then[j],
+            "change": float(size[j] / size.sum()) - then[j],
+            "rows": int(rows[j]),
+        }
+        for j in range(len(size))
+    ]
+
+
+def _comparison(
+    model: GaussianMixtureModel, against: GaussianMixtureModel, found: ComparedRows
+) -> dict[str, Any]:
+    """Rows by the segments of both, and how much the two divisions are alike."""
+    k, other = len(model.clusters), len(against.clusters)
+    matching = matched(found.joint[:k, :other], range(k), k)
+    own = {id: j for j, id in enumerate(matching.ids) if id < k}
+    return {
+        "by_probability": found.joint.tolist(),
+        "by_most_probable": found.modal.tolist(),
+        "adjusted_rand_index": adjusted_rand_of_table(found.modal),
+        "matched": [[i, own[i]] for i in range(k) if i in own],
+        "changed_share": matching.changed,
+        "difference_of_mean_log_likelihoods": float(np.diff(found.log_density)[0]) / found.rows,
+    }
+
+
+def _words(content: dict[str, Any]) -> str:
+    """What is printed."""
+    rows, fit = content["rows"], content["model"]
+    lines = [f"{rows['scored']:,} rows in {fit['segments']} segments"]
+    if rows["unscored"]:
+        lines[0] += f"; {rows['unscored']:,} have gaps and no segment"
+    shown = [
+        [
+            str(one["segment"]),
+            f"{one['share']:.1%}",
+            f"{one['weight']:.1%}",
+            f"{one['change']:+.1%}",
+            f"{one['rows']:,}",
+        ]
+        for one in content["segments"]
+    ]
+    lines += table(["segment", "share", "of its fit", "change", "rows"], shown).splitlines()
+    lines.append(_likelihood("Mean log-likelihood", fit))
+    if "comparison" not in content:
+        return "\n".join(lines)
+    found, other = content["comparison"], content["against"]
+    lines += ["", f"Against a model of {other['segments']} segments"]
+    heads = ["segment", *(str(j) for j in range(len(found["by_most_probable"][0])))]
+    lines += table(
+        heads,
+        [
+            [str(i), *(f"{count:,.0f}" for count in row)]
+            for i, row in enumerate(found["by_most_probable"])
+        ],
+    ).splitlines()
+    lines += [
+        _likelihood("Its mean log-likelihood", other),
+        f"Adjusted Rand index {found['adjusted_rand_index']:.3f}; "
+        f"{found['changed_share']:.1%} of the rows in a segment that is not the one matched",
+    ]
+    return "\n".join(lines)
+
+
+def _likelihood(what: str, fit: dict[str, Any]) -> str:
+    then = fit["mean_log_likelihood_of_its_fit"]
+    before = "" if then is None else f", of its fit {then:.4f}"
+    return f"{what} {fit['mean_log_likelihood']:.4f}{before}"
+
+
+def check(run: Run[EvaluateSettings]) -> str:
+    _models(run)
+    _rows(run)
+    return f"{tables.describe(run.settings.input)} would be scored by the model"
+
+
+JOB = Job(
+    name="evaluate",
+    settings=EvaluateSettings,
+    result=RESULT,
+    overwrite=lambda settings: settings.mode == "overwrite",
+    how="mode: overwrite",
+    work=evaluate,
+    check=check,
+)
+
+
+def main(argv: Sequence[str], prog: str = "gmm-spark evaluate") -> int:
+    """Evaluate by these words of a command line; the exit code. `prog` is how it was called."""
+    return runner.run(JOB, argv, prog)

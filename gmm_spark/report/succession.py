@@ -1,0 +1,294 @@
+"""A run after another: the champion there is, and what became of its segments.
+
+Segments have ids beside their numbers: the first model's are its numbers; a later one's segments
+take the ids, and the names, of those whose members they have (`mixture/matching.py`), and what is
+new has an id that was never given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from gmm_spark.comparison import compare_models
+from gmm_spark.engine.addresses import escaped
+from gmm_spark.engine.comparison import ComparedRows
+from gmm_spark.engine.dataframe import quoted
+from gmm_spark.engine.scoring import NOISE
+from gmm_spark.engine.sql import unreadable
+from gmm_spark.errors import InputDataError, ModelFileError
+from gmm_spark.mixture.matching import Matching, matched
+from gmm_spark.model import GaussianMixtureModel
+from gmm_spark.report.drift import counted_inputs, input_figures, segment_figures
+from gmm_spark.report.segments import Segments
+from gmm_spark.runs.gate import Figure
+from gmm_spark.storage import files, publish_log
+from gmm_spark.storage.publish_log import Version
+
+IDS, INPUTS = "segment_ids.json", "inputs.json"
+
+
+@dataclass(frozen=True)
+class SegmentIds:
+    """The ids and names of a model's segments, in the order of their numbers.
+
+    next_id : the lowest that was never given
+    given : all names there ever were
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    next_id: int
+    given: tuple[str, ...]
+
+    @staticmethod
+    def first(names: Sequence[str]) -> SegmentIds:
+        """Of a model before which there was none."""
+        return SegmentIds(tuple(range(len(names))), tuple(names), len(names), tuple(names))
+
+    def succeeded(self, matching: Matching, names: Sequence[str]) -> SegmentIds:
+        """Of the next model, whose segments are called `names` where they are new; a name that
+        there was already has the id behind it."""
+        kept = dict(zip(self.ids, self.names, strict=True))
+        found: list[str] = []
+        for id, name in zip(matching.ids, names, strict=True):
+            new = f"{name} ({id})" if name in self.given else name
+            found.append(kept.get(id, new))
+        given = tuple(dict.fromkeys([*self.given, *found]))
+        return SegmentIds(matching.ids, tuple(found), matching.next_id, given)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> SegmentIds:
+        stored = json.loads(text)
+        return SegmentIds(
+            tuple(stored["ids"]),
+            tuple(stored["names"]),
+            stored["next_id"],
+            tuple(stored["given"]),
+        )
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version of a churn run that counts, and what it wrote.
+
+    card : what was done with every column
+    inputs : its columns counted, as `counted_inputs` gives them
+    """
+
+    version: Version
+    uri: str
+    model: GaussianMixtureModel
+    segments: Segments
+    ids: SegmentIds
+    card: list[dict[str, Any]]
+    inputs: dict[str, Any]
+
+    @staticmethod
+    def read(root: str, version: Version) -> Champion:
+        """Raises ModelFileError where the version is not as it was published, or not of a churn
+        run."""
+        uri = publish_log.checked(root, version)
+        try:
+            texts = {
+                name: files.read_text(files.join(uri, name))
+                for name in ("segments.json", IDS, INPUTS, "preparation.json")
+            }
+            return Champion(
+                version,
+                uri,
+                GaussianMixtureModel.load(files.join(uri, "model")),
+                Segments.from_json(texts["segments.json"]),
+                SegmentIds.from_json(texts[IDS]),
+                json.loads(texts["preparation.json"]),
+                json.loads(texts[INPUTS]),
+            )
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, ModelFileError):
+                raise
+            what = str(error).splitlines()[0]
+            raise ModelFileError(
+                f"version {version.number} at {uri} cannot be followed: {what}; expected what a "
+                "churn run of this release wrote"
+            ) from None
+
+    def prepared(self, frame: DataFrame) -> DataFrame:
+        """The rows with the columns that the model reads, prepared as they were.
+
+        Raises InputDataError where a column cannot be read as it was.
+        """
+        texts = self.model.getInputExpressions()
+        for text in texts:
+            if (problem := unreadable(frame, text)) is not None:
+                raise InputDataError(
+                    f"the champion, version {self.version.number}, was made of {text!r}: "
+                    f"{problem}; bring the column back, or set refit: choose, for a challenger of "
+                    "the columns there are"
+                )
+        return frame.select("*", *map(F.expr, texts))
+
+
+@dataclass(frozen=True)
+class Succession:
+    """What a run found out about the champion before it, and its own segments' ids.
+
+    figures : of change; empty where there was no champion
+    """
+
+    ids: SegmentIds
+    inputs: dict[str, Any]
+    figures: tuple[Figure, ...] = ()
+    matching: Matching | None = None
+    champion: Version | None = None
+
+
+def first(frame: DataFrame, segments: Segments) -> Succession:
+    """Of the first run: its ids are its numbers."""
+    inputs, _ = counted_inputs(frame, segments, None)
+    return Succession(SegmentIds.first(_names(segments)), inputs)
+
+
+def succeeded(
+    champion: Champion, frame: DataFrame, model: GaussianMixtureModel, segments: Segments
+) -> Succession:
+    """Of a run after the champion's: both models score the raw rows of today in one pass, and their
+    columns are counted in another."""
+    compared = compare_models(frame, champion.model, model)
+    old, new = len(champion.model.clusters), len(model.clusters)
+    matching = matched(compared.joint[:old, :new], champion.ids.ids, champion.ids.next_id)
+    ids = champion.ids.succeeded(matching, _names(segments))
+    inputs, beside = counted_inputs(frame, segments, champion.inputs)
+    assert beside is not None
+    figures = [
+        *_likelihood(champion, compared),
+        Figure("changed", "", _changed(compared.modal[:old, :new], champion.ids.ids, ids.ids)),
+        *segment_figures(champion.segments, champion.ids.ids, segments, ids.ids),
+        *input_figures(champion.inputs, beside),
+    ]
+    return Succession(ids, inputs, tuple(figures), matching, champion.version)
+
+
+def _names(segments: Segments) -> list[str]:
+    return [one.name for one in segments.segments if one.segment != NOISE]
+
+
+def _likelihood(champion: Champion, compared: ComparedRows) -> list[Figure]:
+    if not compared.rows or not champion.model.hasSummary:
+        return []
+    now = float(compared.log_density[0]) / compared.rows
+    return [Figure("log_likelihood", "", now, champion.model.summary.meanLogLikelihood)]
+
+
+def _changed(modal: Any, old: Sequence[int], new: Sequence[int]) -> float:
+    """Share of the rows whose most probable segments by the two models have other ids."""
+    total = modal.sum()
+    same = sum(modal[i, j] for i, a in enumerate(old) for j, b in enumerate(new) if a == b)
+    return float(1 - same / total) if total else 0.0
+
+
+def renamed(segments: Segments, ids: SegmentIds) -> Segments:
+    """The segments under the names that stay with their ids."""
+    found, notes = [], list(segments.notes)
+    for place, one in enumerate(segments.segments):
+        if one.segment == NOISE:
+            found.append(one)
+            continue
+        name = ids.names[place]
+        words = one.words
+        if name != one.name:
+            words = name + words.removeprefix(one.name)
+            notes.append(
+                f"segment {ids.ids[place]} keeps its name, {name}; by its figures of today it "
+                f"would be called {one.name}"
+            )
+        update = {"id": ids.ids[place], "name": name, "words": words}
+        found.append(one.model_copy(update=update))
+    return segments.model_copy(update={"segments": found, "notes": notes})
+
+
+def with_changes(
+    segments: Segments,
+    succession: Succession,
+    customers: dict[str, Any] | None,
+    against: Sequence[str],
+) -> Segments:
+    """The segments with what has changed since the champion: `drift` and `transitions`."""
+    if succession.champion is None or succession.matching is None:
+        return segments
+    since = {
+        "version": succession.champion.number,
+        "run_id": succession.champion.run_id,
+        "run_date": succession.champion.run_date,
+    }
+    figures = [one.to_json() for one in succession.figures]
+    drift = {"since": since, "figures": figures, "against": list(against)}
+    transitions = {
+        "since": since,
+        "same_rows": succession.matching.to_json(),
+        "customers": customers,
+        "words": [
+            f"since version {succession.champion.number}, {succession.matching.changed:.1%} of the "
+            "rows are in another segment, by their probabilities",
+            *succession.matching.sentences(),
+        ],
+    }
+    return segments.model_copy(update={"drift": drift, "transitions": transitions})
+
+
+def changes_in_words(segments: Segments) -> list[str]:
+    """What became of the segments since the champion's run, a sentence each."""
+    said: Any = (segments.transitions or {}).get("words", [])
+    return [f"{one[:1].upper()}{one[1:]}" for one in said]
+
+
+def customers_between(
+    spark: SparkSession, champion: Champion, scores: DataFrame, id: str | None, ids: SegmentIds
+) -> dict[str, Any] | None:
+    """How many customers went from which segment of the champion's run to which of this one; None
+    where they have no id, or the scores of that run are of others.
+
+    Returns plain values: `old` and `new`, ids of segments (noise is -1, no segment null); `rows`, a
+    list for each of `old`; `came`, by `new`, those that the champion's run had not; `left`, by
+    `old`, those that this one has not.
+    """
+    uri = files.join(champion.uri, "scores")
+    if id is None or not files.exists(uri):
+        return None
+    before = spark.read.parquet(escaped(uri))
+    if id not in before.columns or "segment_id" not in before.columns:
+        return None
+    then = before.select(
+        quoted(id).alias("id"), quoted("segment_id").alias("then"), F.lit(True).alias("was")
+    )
+    now = scores.select(
+        quoted(id).alias("id"), quoted("segment_id").alias("now"), F.lit(True).alias("is")
+    )
+    counts = then.join(now, "id", "full").groupBy("was", "is", "then", "now").count().collect()
+    old, new = _with_others(champion.ids.ids, counts, "then"), _with_others(ids.ids, counts, "now")
+    rows = [[0] * len(new) for _ in old]
+    came, left = [0] * len(new), [0] * len(old)
+    for was, is_, before_id, now_id, count in counts:
+        if was and is_:
+            rows[old.index(before_id)][new.index(now_id)] += count
+        elif is_:
+            came[new.index(now_id)] += count
+        else:
+            left[old.index(before_id)] += count
+    return {"old": old, "new": new, "rows": rows, "came": came, "left": left}
+
+
+def _with_others(ids: Sequence[int], counts: Sequence[Any], key: str) -> list[int | None]:
+    """The ids, and what else there is: noise, and no segment."""
+    others = {row[key] for row in counts} - set(ids)
+    has = "was" if key == "then" else "is"
+    if None in others and not any(row[has] and row[key] is None for row in counts):
+        others.discard(None)
+    return [*ids, *sorted(others, key=lambda one: (one is None, one or 0))]

@@ -1,0 +1,68 @@
+"""`gmm-spark evaluate`: a model against a table, and against another model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gmm_spark import GaussianMixtureModel
+from gmm_spark.cli import evaluate
+from tests.cli.conftest import Call, manifest
+
+
+@pytest.fixture(scope="module")
+def two(spark, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two of the three groups of customers."""
+    path = tmp_path_factory.mktemp("two") / "model"
+    means, unit = np.array([[0.0, 10.0], [20.0, 0.0]]), np.tile(np.eye(2) * 4, (2, 1, 1))
+    GaussianMixtureModel.fromParameters(
+        [0.6, 0.4], means, unit, inputCols=["spend", "visits"]
+    ).save(path)
+    return path
+
+
+def test_a_model_against_a_table_and_another_model(
+    call: Call, lake: Path, model: Path, two: Path, customers: pd.DataFrame, tmp_path: Path
+) -> None:
+    argv = ["--input.path", lake / "customers", "--model", model, "--against", two]
+    ended = call(evaluate.main, *argv, "--output", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert found["rows"] == {"scored": 600, "unscored": 0}
+    # The groups are far apart, so that the segments are these, the largest first.
+    assert [one["rows"] for one in found["segments"]] == [300, 200, 100]
+    assert found["comparison"]["by_most_probable"] == [[300, 0], [0, 200], [100, 0]]
+    assert found["comparison"]["matched"] == [[0, 0], [1, 1]]
+    assert found["comparison"]["changed_share"] == pytest.approx(100 / 600, abs=1e-4)
+    # scikit-learn's, of the groups and of two of them together.
+    from sklearn.metrics import adjusted_rand_score
+
+    groups = customers["segment"]
+    expected = adjusted_rand_score(groups, groups % 2)
+    assert found["comparison"]["adjusted_rand_index"] == pytest.approx(expected)
+    fit = found["model"]
+    assert fit["change"] == pytest.approx(0, abs=1e-6)
+    assert found["against"]["mean_log_likelihood"] < fit["mean_log_likelihood"]
+    assert found["against"]["change"] is None
+    assert manifest(tmp_path / "out")["metrics"]["rows"]["scored"] == 600
+    assert "600 rows in 3 segments" in ended.out
+    assert "Against a model of 2 segments" in ended.out
+
+
+def test_rows_that_no_model_scores_are_told(
+    call: Call, lake: Path, model: Path, tmp_path: Path
+) -> None:
+    argv = ["--input.path", lake / "gaps", "--model", model, "--missing", "skip"]
+    ended = call(evaluate.main, *argv, "--output", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert found["rows"] == {"scored": 593, "unscored": 7}
+    assert "comparison" not in found
+    nothing = call(evaluate.main, "--input.path", lake / "empty", "--model", model,
+                   "--output", tmp_path / "none")  # fmt: skip
+    assert nothing.code == 3
+    assert "has no rows that are scored" in nothing.problem

@@ -1,0 +1,46 @@
+"""Ids and names of segments from run to run. No Spark."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gmm_spark.mixture.matching import matched
+from gmm_spark.report.segments import Segments
+from gmm_spark.report.succession import SegmentIds, renamed
+from tests.report.test_page import found
+
+
+def follow(ids: SegmentIds, joint: list[list[float]], names: list[str]) -> SegmentIds:
+    return ids.succeeded(matched(np.array(joint), ids.ids, ids.next_id), names)
+
+
+def test_neither_ids_nor_names_are_given_twice_over_several_runs() -> None:
+    one = SegmentIds.first(["new", "loyal"])
+    # Numbers change places, and a third comes that is called as one that there is.
+    two = follow(one, [[1, 90, 9], [60, 0, 0]], ["faithful", "recent", "loyal"])
+    assert two.ids == (1, 0, 2)
+    assert two.names == ("loyal", "new", "loyal (2)")
+    # 1 goes; what comes next takes neither its id nor its name.
+    three = follow(two, [[0, 0, 0], [90, 0, 0], [0, 50, 0]], ["new", "loyal", "loyal"])
+    assert three.ids == (0, 2, 3)
+    assert three.names == ("new", "loyal (2)", "loyal (3)")
+    assert three.next_id == 4
+    assert SegmentIds.from_json(three.to_json()) == three
+
+
+@pytest.fixture(scope="module")
+def segments() -> Segments:
+    return found()
+
+
+def test_a_name_that_stays_is_said_where_today_would_give_another(segments: Segments) -> None:
+    names = [one.name for one in segments.segments]
+    ids = SegmentIds((4, 0, 2), ("old name", *names[1:]), 5, ())
+    now = renamed(segments, ids)
+    assert [one.id for one in now.segments[:3]] == [4, 0, 2]
+    assert now.segments[0].name == "old name"
+    assert now.segments[0].words.endswith(segments.segments[0].words.removeprefix(names[0]))
+    (note,) = set(now.notes) - set(segments.notes)
+    assert note.startswith("segment 4 keeps its name, old name; by its figures of today it would")
+    assert [one.name for one in now.segments[1:]] == names[1:]
