@@ -158,6 +158,7 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
                 notes=found.notes,
                 opening=found.opening,
                 path=found.path,
+                merged=found.merging is not None,
                 candidates=found.candidates,
                 alternatives=found.alternatives,
                 outcomeInformation=found.outcome_information,

@@ -307,7 +307,7 @@ def _settled(data: Data, start: Start) -> list[Start]:
 def _kept(data: Data, proposal: Proposal, start: Start, division: Division, why: str) -> _Taken:
     """The division with the parameters it has: all the rows are looked at once."""
     found = _fit(data, replace(start, spec=replace(start.spec, max_iter=0)))
-    found = replace(found, converged=True, reason="converged")
+    found = replace(found, converged=True, reason="kept")
     return _Taken(proposal, start, found, division, why)
 
 

@@ -53,7 +53,10 @@ class GaussianMixtureSummary:
     meanLogLikelihood : per unit weight
     numPasses : full passes over the data, that of the start included
     numIter : passes after that one, of any kind; what maxIter bounds
-    converged, reason : "converged", "max_iterations", "decreased" or "singular"
+    converged, reason : "converged", "max_iterations", "decreased" or "singular"; and "kept", which
+        counts as converged, where criterion segmentation took a division as it was found on the
+        sample (k-means, or one that EM leads away from): no step of EM was taken on all the rows,
+        and meanLogLikelihood, bic and the like are not those of an optimum
     history : a dictionary a pass: pass, kind, meanLogLikelihood, gain (with a prior, of the
         log-likelihood plus its log density: only that never falls), seconds. Pass 0 is the
         first look at the data, of kind "scan", or "packing" where a DataFrame was brought into
@@ -147,7 +150,7 @@ class GaussianMixtureSummary:
 
     def __repr__(self) -> str:
         passes = "1 pass" if self.numPasses == 1 else f"{self.numPasses} passes"
-        end = "converged" if self.converged else f"not converged ({self.reason})"
+        end = ending(self.converged, self.reason)
         said = [
             f"k={self.k}",
             f"numFeatures={self.numFeatures}",
@@ -234,6 +237,13 @@ class GaussianMixtureSummary:
         return GaussianMixtureSummary(**values)
 
 
+def ending(converged: bool, reason: str) -> str:
+    """How a fit ended, in words."""
+    if reason == "kept":
+        return "kept as found on the sample"
+    return "converged" if converged else f"not converged ({reason})"
+
+
 def few(values: Sequence[Any]) -> str:
     """The first of a list, and how many there are where they are many."""
     shown = ", ".join(map(str, values[:_SHOWN]))
@@ -250,12 +260,14 @@ def summarise(
     notes: list[str],
     opening: tuple[str, float],
     path: Path,
+    merged: bool = False,
     **more: Any,
 ) -> GaussianMixtureSummary:
     """The summary of a fit whose components are reported in the given order.
 
     `notes` are warnings, `opening` is what the first scan was and its seconds, `path` is how the
-    start was found on the sample, `more` goes into the summary as it is.
+    start was found on the sample; `merged` says whether components are merged into clusters, and so
+    are not called that; `more` goes into the summary as it is.
     """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
@@ -293,7 +305,7 @@ def summarise(
         noiseWeightSum=None
         if noise is None
         else float(found.cluster_weights[-1]) / scanned.weight_scale,
-        warnings=[*notes, *_warnings(found, scanned, columns, order, roles)],
+        warnings=[*notes, *_warnings(found, scanned, columns, order, roles, merged)],
         numRows=found.num_rows,
         numSkipped=scanned.num_skipped,
         numZeroWeight=scanned.num_weightless,
@@ -339,8 +351,14 @@ def _coarse(columns: Columns, names: tuple[str, ...]) -> list[str]:
 
 
 def _warnings(
-    found: Fit, scanned: Scan, columns: Columns, order: NDArray[np.intp], roles: Roles
+    found: Fit,
+    scanned: Scan,
+    columns: Columns,
+    order: NDArray[np.intp],
+    roles: Roles,
+    merged: bool,
 ) -> list[str]:
+    noun = "component" if merged else "cluster"
     names = roles.features
     position = {int(old): new for new, old in enumerate(order)}
     weights = found.parameters.weights
@@ -354,7 +372,7 @@ def _warnings(
     warnings += about_weights(scanned, roles)
     for component in sorted(heavy, key=lambda component: -weights[component]):
         warnings.append(
-            f"heavy_row: cluster {position[component]} ({weights[component]:.2%}) is "
+            f"heavy_row: {noun} {position[component]} ({weights[component]:.2%}) is "
             f"{heavy[component]}; check the weight, or leave it out"
         )
     warnings += one_number(taken, found, scanned, columns, roles)
@@ -376,13 +394,13 @@ def _warnings(
             continue
         who = "the shared covariance"
         if not shared:
-            who = f"cluster {position[touched.component]} ({weights[touched.component]:.2%})"
+            who = f"{noun} {position[touched.component]} ({weights[touched.component]:.2%})"
         warnings.append(
             f"covariance_floor: {who} is as narrow as the floor along {', '.join(along)}; "
             "it may be one repeated value"
         )
     for component in found.dead:
-        warnings.append(f"empty_component: cluster {position[component]} lost all its rows")
+        warnings.append(f"empty_component: {noun} {position[component]} lost all its rows")
     if not found.converged:
         meaning = {
             "max_iterations": "maxIter passes were not enough for tol",

@@ -21,7 +21,9 @@ from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.merging import cluster_probabilities
 from gmm_spark.mixture.segmentation import Proposal, choose, sample_of
 from gmm_spark.mixture.spec import Grid, Spec
+from gmm_spark.mixture.structures import Floored
 from gmm_spark.segment_training import segment_arrays
+from gmm_spark.summary import summarise
 from gmm_spark.training import FittedMixture
 
 N = 1200
@@ -170,7 +172,8 @@ def test_kmeans_stays_kmeans(monkeypatch) -> None:
     found = segment_arrays(BENT, Spec(), grid(k=(4,)))
     assert found.candidates[0]["origin"] == "k-means"
     assert found.candidates[0]["why"].endswith("; k-means stays as it was found on the sample")
-    assert (found.fit.reason, len(found.fit.history)) == ("converged", 1)
+    assert (found.fit.reason, len(found.fit.history)) == ("kept", 1)
+    assert found.fit.converged
     division, scaled = segments_of(found, BENT), BENT / BENT.std(axis=1)[:, None]
     centres = np.stack([scaled[:, division == j].mean(axis=1) for j in range(4)])
     nearest = ((scaled.T[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
@@ -197,6 +200,29 @@ def test_a_merged_division_is_the_one_that_was_chosen(monkeypatch, by) -> None:
     assert adjusted_rand_score(chosen_divisions[-1], division[order]) > 0.95
 
 
+@pytest.mark.parametrize(("merged", "said"), [(True, "component"), (False, "cluster")])
+def test_warnings_name_components_where_these_are_not_the_clusters(chosen, merged, said) -> None:
+    fit = replace(chosen.fit, floored=(Floored(0, (1,)),), dead=(1,))
+    summary = summarise(
+        fit,
+        chosen.scan,
+        chosen.columns,
+        chosen.order,
+        chosen.roles,
+        notes=[],
+        opening=chosen.opening,
+        path=chosen.path,
+        merged=merged,
+        featuresCol="features",
+        predictionCol="prediction",
+        probabilityCol="probability",
+    )
+    floor, empty = summary.warnings
+    place = chosen.order.tolist().index(0)
+    assert floor.startswith(f"covariance_floor: {said} {place} (")
+    assert empty.startswith(f"empty_component: {said} ")
+
+
 @pytest.mark.parametrize("same", [0.9, 1.1])
 def test_em_goes_on_as_long_as_the_division_stays(monkeypatch, same) -> None:
     monkeypatch.setattr(segment_training, "_SAME_DIVISION", same)
@@ -204,7 +230,7 @@ def test_em_goes_on_as_long_as_the_division_stays(monkeypatch, same) -> None:
     found = segment_arrays(VALUES, Spec(), grid())
     kept = "EM leads on to another division" in found.candidates[0]["why"]
     assert kept == (same > 1)  # no division is as alike as that
-    assert (len(found.fit.history) == 1) == kept
+    assert (len(found.fit.history) == 1) == kept == (found.fit.reason == "kept")
     assert found.fit.converged
 
 

@@ -36,7 +36,8 @@ from gmm_spark.mixture.spec import Acceleration
 from gmm_spark.mixture.statistics import Statistics
 from gmm_spark.mixture.structures import Floored
 
-Reason = Literal["converged", "max_iterations", "decreased", "singular"]
+# "kept": nothing was to be fitted, the parameters were given and stay (`segment_training`).
+Reason = Literal["converged", "max_iterations", "decreased", "singular", "kept"]
 PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]
 _PROPOSED: tuple[PassKind, ...] = ("accelerated", "anchored", "lifted")
 

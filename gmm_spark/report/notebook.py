@@ -13,6 +13,7 @@ from gmm_spark.description import param_text, segment_rows
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.mixture.families import with_places
 from gmm_spark.report.text import number, numbers, percent
+from gmm_spark.summary import ending
 
 if TYPE_CHECKING:
     from gmm_spark.estimator import MixtureEstimator
@@ -131,7 +132,7 @@ def _described(model: GaussianMixtureModel) -> str:
 
 def summary_html(summary: GaussianMixtureSummary) -> str:
     """How a fit went: its end, log-likelihood, criteria, sizes, warnings."""
-    end = "converged" if summary.converged else f"not converged: {summary.reason}"
+    end = ending(summary.converged, summary.reason)
     lines = [
         ["rows", _count(summary.numRows)],
         ["components", _count(summary.k)],

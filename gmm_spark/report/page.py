@@ -650,11 +650,17 @@ def _choice(found: Segments) -> Section | None:
     return Section("choice", "Why this many segments", words, [figure] if own else [])
 
 
+_STOPPED = {
+    "kept": "the division stays as it was found on a part of the rows",
+    "max_iterations": "as many passes as were allowed",
+}
+
+
 def _fit(found: Segments) -> Section | None:
     fit = found.fit
     if fit is None:
         return None
-    words = [f"Of {fit.rows:,} rows. The fit stopped: {fit.reason}."]
+    words = [f"Of {fit.rows:,} rows. The fit stopped: {_STOPPED.get(fit.reason, fit.reason)}."]
     passes = tables.passes_table(found)
     known = [one for one in fit.passes if one.mean_log_likelihood is not None]
     figure = Figure(

@@ -161,7 +161,7 @@ def test_a_summary_says_how_the_fit_went() -> None:
     assert f"one: {EVIL}" in words
     other = summary(converged=False, reason="singular", numPasses=1, clusterSizes=[1] * 90)
     found = dict(read(other)[0])
-    assert found["end"] == "not converged: singular, after 1 pass"
+    assert found["end"] == "not converged (singular), after 1 pass"
     assert found["rows of the clusters"].endswith(", ... 90 in all")
 
 
