@@ -57,9 +57,12 @@ setup(
             "duckdb>=1.1",
             "hypothesis>=6.100",
             "import-linter>=2",
+            "ipykernel>=6.29,<8",
             "jsonschema>=4.18",
             # Formatters and checkers find other things from release to release.
             "mypy>=2.4,<2.5",
+            "nbclient>=0.10,<0.12",
+            "nbformat>=5.10,<6",
             "onnxruntime>=1.20",
             "pandas-stubs",
             # Of it the driver alone: the browser is the system's chromium.

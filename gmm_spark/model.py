@@ -554,6 +554,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         valueCol: str | None = None,
         idCol: str | None = None,
         noun: str = "rows",
+        points: bool = True,
         overwrite: bool = False,
     ) -> str:
         """Write a page of what this model finds in a table: its segments by name, what they are
@@ -574,6 +575,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         valueCol : a column of money, which is at risk by the first outcome that is a rate
         idCol : a column that names a row, and describes nothing
         noun : what a row is, in plural: customers
+        points : whether a map of the rows has up to 1,500 of them as points, without identifiers
         overwrite : whether to replace a file that is there; without it that is an error
 
         Returns where the page is.
@@ -595,13 +597,14 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             value=valueCol,
             id=idCol,
             noun=noun,
+            points=points,
             overwrite=overwrite,
         )
 
     @property
     def plot(self) -> Plots:
-        """Charts for a notebook, of the parameters and the fit: `model.plot.profiles()`,
-        `.weights()`, `.history()`, `.choice()`, as Altair charts."""
+        """Charts for a notebook, as Altair charts: `model.plot.ellipses()`, `.profiles()`,
+        `.weights()`, `.history()`, `.choice()` of the parameters and the fit, and `.map(table)`."""
         from gmm_spark.report.plots import Plots
 
         return Plots(self)

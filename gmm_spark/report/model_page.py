@@ -25,6 +25,7 @@ def write_page(
     value: str | None,
     id: str | None,
     noun: str,
+    points: bool,
     overwrite: bool,
 ) -> str:
     """The page of a model and the rows of a frame, written; returns where. See
@@ -33,7 +34,9 @@ def write_page(
         raise ConfigurationError(f"report: {INSTALL.format(', '.join(missing))}")
     uri = files.qualified(needed_session(), as_text(path))
     _check(uri, overwrite)
-    found = describe_segments(model, frame, outcomes=outcomes, value=value, id=id, noun=noun)
+    found = describe_segments(
+        model, frame, outcomes=outcomes, value=value, id=id, noun=noun, points=points
+    )
     text = page_of(found, of_file=False)
     try:
         files.make_directory(uri.rpartition("/")[0])

@@ -34,6 +34,9 @@ HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
 _ALL_SHOWN = 0.995
 # An effect that a name is made of.
 _MEDIUM = 0.33
+# Room around a picture for letters that are wider in the reader's font than in the one they are
+# measured in.
+PADDING = {"left": 30, "right": 10, "top": 5, "bottom": 5}
 # Said where packages are missing.
 INSTALL = "it needs {}, not installed here: pip install 'gmm_spark[report]'"
 # The Vega-Lite of the script and the pictures: charts of an older Altair are of it too.
@@ -147,8 +150,7 @@ def _picture(chart: Any) -> Picture:
     import vl_convert
 
     specification = _charts().specification(chart)
-    # Room for letters that are wider in the reader's font than in the one they are measured in.
-    padded = {**specification, "padding": {"left": 30, "right": 10, "top": 5, "bottom": 5}}
+    padded = {**specification, "padding": PADDING}
     svg: str = vl_convert.vegalite_to_svg(padded, vl_version=_VEGA_LITE)
     text = json.dumps(specification, separators=(",", ":"), allow_nan=False, sort_keys=True)
     # A text within it ends no script.

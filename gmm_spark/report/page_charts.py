@@ -356,6 +356,8 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
             .encode(x=x, y=y, color=colour, shape=shape,
                     tooltip=[alt.Tooltip("segment:N"), alt.Tooltip("probability:N")])
         )  # fmt: skip
+    digits = [_map_decimals(one.high - one.low) for one in pictured.axes]
+    rounded = {"x": digits[0], "a": digits[0], "y": digits[1], "b": digits[1], "c": digits[1]}
     ellipses = [
         {
             "at": place,
@@ -363,7 +365,7 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
             "segment": labels.get(one.segment, number_of(one.segment)),
             "number": number_of(one.segment),
             "weight": percent(one.weight),
-            **{key: round(getattr(one, key), 4) for key in ("x", "y", "a", "b", "c")},
+            **{key: round(getattr(one, key), decimals) for key, decimals in rounded.items()},
         }
         for place, iteration in enumerate(pictured.iterations)
         for one in iteration.ellipses
@@ -388,7 +390,7 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
     )
     centred = base.encode(x=x, y=y, text="number:N", tooltip=shown)
     # Behind the letters, by the page's style.
-    halo = {} if slider else {"stroke": "var(--paper)", "strokeWidth": 4}
+    halo: dict[str, Any] = {} if slider else {"stroke": "var(--paper)", "strokeWidth": 4}
     layers += [
         turned.mark_line(stroke="var(--paper)", strokeWidth=5, opacity=0.7, clip=True),
         turned.mark_line(strokeWidth=2.5, clip=True).encode(color=colour, tooltip=shown),
@@ -399,6 +401,11 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
     return chart.properties(
         usermeta={"labels": _MAP_LABELS, "legend": {"columns": 2, "labelLimit": 290}}
     )
+
+
+def _map_decimals(width: float) -> int:
+    """Decimals of places on an axis of that width that are finer than a pixel."""
+    return max(4, 4 - math.floor(math.log10(width)))
 
 
 def _axis_title(words: str) -> list[str]:

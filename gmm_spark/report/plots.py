@@ -17,22 +17,27 @@ from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.model import GaussianMixtureModel, as_frame
 from gmm_spark.report.describing import describe_segments
-from gmm_spark.report.page import HEAT_ROWS, INSTALL, by_effect, measure_of, shown_values
+from gmm_spark.report.page import HEAT_ROWS, INSTALL, PADDING, by_effect, measure_of, shown_values
 from gmm_spark.report.page_template import STYLE
 from gmm_spark.report.parameter_segments import parameter_segments
+from gmm_spark.report.segment_map import map_of_parameters
+from gmm_spark.report.segments import Segments
 
 if TYPE_CHECKING:
     import altair as alt
 
 _VARIABLE = re.compile(r"var\(--(\w+)\)")
+# What would end the script that Altair writes a chart into, as it is, for a notebook.
+_ENDS_SCRIPT = re.compile(r"<(?=/|!|script)", re.IGNORECASE)
+_NO_WIDTH = "\u200b"
 
 
 class Plots:
     """Charts of a fitted mixture, as Altair charts: a notebook shows them, `chart.save("x.svg")`
     writes them, and they can be changed and put together as any other.
 
-    All are made of the model's parameters and the summary of its fit, without looking at a row;
-    `profiles` reads rows where it is given some. They need the packages of
+    They are made of the model's parameters and the summary of its fit, without looking at a row,
+    but for `map`, and `profiles` where it is given a table. They need the packages of
     `pip install 'gmm_spark[report]'`: without Altair each raises ConfigurationError.
     """
 
@@ -61,22 +66,51 @@ class Plots:
             columns
         """
         charts = _charts()
-        if dataset is None:
-            found = parameter_segments(self._model)
-            described = [one for one in found.segments if one.profile]  # noise is not
-            found = found.model_copy(update={"segments": described})
-        else:
-            check_data(dataset, (DataFrame, ParquetTable), "plot.profiles")
-            frame = as_frame(dataset, "plot.profiles")
-            found = describe_segments(self._model, frame, noun="rows")
+        who = "plot.profiles"
+        found = self._components() if dataset is None else self._described(dataset, who)
         columns = by_effect(found)
         numbers = [one for one in columns if one.kind != "category"][:HEAT_ROWS]
         values = shown_values(found, [one for one in columns if one.kind == "category"])
         parts = [charts.heat_chart(found, numbers)] if numbers else []
         parts += [charts.shares_chart(found, values)] if values else []
         if not parts:
-            raise ConfigurationError("plot.profiles: there is no column to describe segments by")
+            raise ConfigurationError(f"{who}: there is no column to describe segments by")
         return _shown(parts[0] if len(parts) == 1 else charts.above(parts))
+
+    def ellipses(self, x: str | None = None, y: str | None = None) -> alt.TopLevelMixin:
+        """The components as ellipses that hold two thirds of each, with the number of the segment
+        each is of, and a slider over the iterations of the fit, from its start on.
+
+        Parameters
+        ----------
+        x, y : columns of numbers or counts of the model, which are drawn in their own units; None
+            for the two directions along which the segments lie farthest apart (Fisher's linear
+            discriminants), a step of 1 being a standard deviation within segments
+
+        Raises ConfigurationError where one is given without the other, there is no such column, or
+        the columns vary in one direction alone.
+        """
+        charts = _charts()
+        if (x is None) != (y is None) or (x is not None and x == y):
+            raise ConfigurationError(
+                f"plot.ellipses: x is {x!r} and y is {y!r}; name two columns, or none"
+            )
+        pictured = map_of_parameters(self._model, None if x is None or y is None else (x, y))
+        found = self._components().model_copy(update={"map": pictured})
+        return _shown(charts.map_chart(found, slider=True))
+
+    def map(self, dataset: DataFrame | ParquetTable) -> alt.TopLevelMixin:
+        """The map of the page: up to 1,500 rows, found in one look, as points in the two directions
+        along which the segments lie farthest apart, the components' ellipses, and a slider over
+        the iterations of EM.
+
+        Raises ConfigurationError where the columns vary in one direction alone, or are too many.
+        """
+        charts = _charts()
+        found = self._described(dataset, "plot.map")
+        if found.map is None:
+            raise ConfigurationError(f"plot.map: {found.notes[-1]}")
+        return _shown(charts.map_chart(found, slider=True))
 
     def history(self) -> alt.TopLevelMixin:
         """The mean log-likelihood after every pass of the fit over the data. Raises
@@ -101,6 +135,16 @@ class Plots:
             )
         return _shown(charts.choice_chart(considered, *measure))
 
+    def _components(self) -> Segments:
+        """What the parameters say of the segments, but for noise, which is none of a column."""
+        found = parameter_segments(self._model)
+        described = [one for one in found.segments if one.profile]
+        return found.model_copy(update={"segments": described})
+
+    def _described(self, dataset: DataFrame | ParquetTable, who: str) -> Segments:
+        check_data(dataset, (DataFrame, ParquetTable), who)
+        return describe_segments(self._model, as_frame(dataset, who), noun="rows")
+
 
 def _charts() -> Any:
     """The charts of the page; ConfigurationError where Altair is missing."""
@@ -123,14 +167,17 @@ def _shown(chart: Any) -> Any:
 
     specification = _charts().specification(chart)
     specification["background"] = "var(--paper)"
-    return alt.Chart.from_dict(_coloured(specification))
+    specification["padding"] = PADDING
+    return alt.Chart.from_dict(_standing_alone(specification))
 
 
-def _coloured(part: Any) -> Any:
-    """A specification with the page's variables replaced by colours."""
+def _standing_alone(part: Any) -> Any:
+    """A specification with the page's variables replaced by colours, whose texts end no script."""
     if isinstance(part, dict):
-        return {key: _coloured(value) for key, value in part.items()}
+        return {key: _standing_alone(value) for key, value in part.items()}
     if isinstance(part, list):
-        return [_coloured(value) for value in part]
-    found = _VARIABLE.fullmatch(part) if isinstance(part, str) else None
-    return part if found is None else _palette()[found[1]]
+        return [_standing_alone(value) for value in part]
+    if not isinstance(part, str):
+        return part
+    found = _VARIABLE.fullmatch(part)
+    return _ENDS_SCRIPT.sub(f"<{_NO_WIDTH}", part) if found is None else _palette()[found[1]]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gmm_spark.engine.scoring import central
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture import em
 from gmm_spark.mixture.blurring import blurred
 from gmm_spark.mixture.discriminants import Axes, discriminants, ellipses, positions
@@ -35,6 +35,7 @@ from gmm_spark.report.segments import (
     Point,
     SegmentMap,
 )
+from gmm_spark.summary import few
 
 # Rows that EM is run on again for the picture, and steps of it.
 _ROWS, _STEPS, _TOLERANCE = 5_000, 100, 1e-5
@@ -91,8 +92,7 @@ def segment_map(
     originals : by columns that the model reads those they were prepared from
     points : whether there are any
     """
-    size = sum(family.num_parameters for family in model.parameters.families)
-    if model.parameters.k * (model.parameters.d + size) ** 2 > _MOST_ENTRIES:
+    if is_too_wide(model.parameters):
         return None, "there is no map: the model has too many columns for one"
     pictured = _pictured(model, rows)
     axes = discriminants(pictured, _clusters(model))
@@ -126,6 +126,74 @@ def segment_map(
         way=way.whose,
         way_words=way.words,
     ), None
+
+
+def map_of_parameters(
+    model: GaussianMixtureModel, columns: tuple[str, str] | None = None
+) -> SegmentMap:
+    """The map of a model without rows, with the iterations of its fit.
+
+    Parameters
+    ----------
+    columns : numbers or counts of the model that are the axes, in their own units; None for the
+        axes of `segment_map`
+
+    Raises ConfigurationError where there is no such column, or no plane to draw in.
+    """
+    parameters, who = model.parameters, "plot.ellipses"
+    if is_too_wide(parameters):
+        raise ConfigurationError(f"{who}: the model has too many columns for it")
+    axes = discriminants(parameters, _clusters(model)) if columns is None else None
+    if columns is not None:
+        axes = _along_columns(model, columns, who)
+    if axes is None:
+        raise ConfigurationError(
+            f"{who}: the model's columns vary in one direction alone, there is no plane to draw in"
+        )
+    own = [one for one in _of_the_fit(model) if one.parameters.k == parameters.k]
+    frames = _thinned(own, axes) or [_Frame(0, "model", None, None, parameters)]
+    segment_of = {j: s for s, cluster in enumerate(model.clusters) for j in cluster}
+    iterations = [_iteration(frame, axes, segment_of) for frame in frames]
+    shown = iterations[-1].ellipses
+    places = np.array([[one.x, one.y] for one in shown])
+    bounds = [_bounds(places[:, axis], shown, axis) for axis in range(2)]
+    if columns is None:
+        drawn = [_axis(model, {}, axes, axis, bounds[axis]) for axis in range(2)]
+    else:
+        drawn = [
+            Axis(words=f"more: {name}", separation=0.0, low=low, high=high, loadings=[])
+            for name, (low, high) in zip(columns, bounds, strict=True)
+        ]
+    return SegmentMap(
+        axes=drawn,
+        share=axes.share,
+        points=[],
+        sampled="no rows",
+        iterations=iterations,
+        way="of the fit" if own else "none",
+        way_words="",
+    )
+
+
+def is_too_wide(parameters: Parameters) -> bool:
+    """Whether covariances of all coordinates would take too much memory."""
+    size = sum(family.num_parameters for family in parameters.families)
+    return parameters.k * (parameters.d + size) ** 2 > _MOST_ENTRIES
+
+
+def _along_columns(model: GaussianMixtureModel, columns: tuple[str, str], who: str) -> Axes:
+    """Two columns as axes, in their own units; nothing is said of how far apart segments are."""
+    known = [column if value is None else None for column, value, *_ in _coordinates(model, {})]
+    for name in columns:
+        if name not in known:
+            listed = few([one for one in known if one is not None])
+            raise ConfigurationError(
+                f"{who}: there is no column of numbers or counts {name!r} in the model; there are "
+                f"{listed}"
+            )
+    directions = np.zeros((len(known), 2))
+    directions[[known.index(name) for name in columns], [0, 1]] = 1.0
+    return Axes(np.zeros(len(known)), directions, np.zeros(directions.shape), np.zeros(2), 1.0)
 
 
 def _clusters(model: GaussianMixtureModel) -> Partition:

@@ -123,8 +123,10 @@ def counted(spark, table) -> tuple[Any, Any]:
 
 def test_the_rows_are_read_once(counted, tmp_path) -> None:
     frame, read = counted
-    mixture().report(frame, tmp_path / "page.html", outcomeCol=["left"])
+    page = mixture().report(frame, tmp_path / "page.html", outcomeCol=["left"], points=False)
     assert read.value == N
+    text = " ".join(Path(page).read_text("utf-8").split())
+    assert "Points: no rows, as was asked for" in text
 
 
 def test_a_file_that_is_there_is_replaced_where_that_is_said(
@@ -195,6 +197,17 @@ def test_a_vector_is_described_by_its_entries(spark, table) -> None:
     for other in (alone, named):
         own = [[p.mean for p in s.profile] for s in other.segments]
         np.testing.assert_allclose(own, means)
+
+
+def test_a_map_has_rows_as_points(table) -> None:
+    model = mixture()
+    chart = model.plot.map(table)
+    pictured = describe_segments(model, table).map
+    points = [(row["x"], row["y"]) for row in values(chart) if "probability" in row]
+    assert points == [(one.x, one.y) for one in pictured.points]
+    assert len(points) == N
+    with pytest.raises(ConfigurationError, match=r"plot\.map: .*in one direction alone"):
+        MODELS["one component of one column with an odd name"][0].plot.map(table)
 
 
 def test_profiles_of_rows_are_charts_of_what_is_described(table) -> None:

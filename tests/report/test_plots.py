@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ CANDIDATES = [
     {"k": k, "covarianceType": "full", "criterion": 123.0 + k, "meanLogLikelihood": -3.0}
     for k in (3, 2, 4)
 ]
-NAMES = [name for name in vars(plots.Plots) if not name.startswith("_")]
+EVERY = [name for name in vars(plots.Plots) if not name.startswith("_")]
+NAMES = [name for name in EVERY if name != "map"]  # which takes rows: see test_model_page
 
 
 def fitted(model: GaussianMixtureModel | None = None) -> GaussianMixtureModel:
@@ -44,6 +46,10 @@ def drawn(chart: Any) -> str:
     text: str = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="6.4")
     assert "var(" not in text
     assert "<script" not in text
+    # A notebook has it within a script, as it is.
+    page = chart.to_html()
+    assert "</script>alert" not in page
+    assert "alert(1)</script>" not in page
     return text
 
 
@@ -64,9 +70,9 @@ def test_every_chart_is_drawn(name: str) -> None:
 def test_what_there_is_can_be_asked_for() -> None:
     model = given()
     assert repr(model.plot) == f"plots of {model.uid}: " + ", ".join(
-        f".{name}()" for name in sorted(NAMES)
+        f".{name}()" for name in sorted(EVERY)
     )
-    assert all(getattr(plots.Plots, name).__doc__ for name in NAMES)
+    assert all(getattr(plots.Plots, name).__doc__ for name in EVERY)
 
 
 def values(chart: Any) -> list[dict[str, Any]]:
@@ -144,6 +150,74 @@ def test_profiles_show_the_columns_of_the_model() -> None:
         [0.5, 0.5], np.arange(200.0).reshape(2, 100), [1.0, 1.0], covarianceType="spherical"
     )
     assert len(values(wide.plot.profiles())) == 2 * 32
+
+
+def ellipses(chart: Any) -> dict[tuple[int, int], dict[str, Any]]:
+    """By iteration and component."""
+    return {(row["at"], row["component"]): row for row in values(chart)}
+
+
+def covariance(row: dict[str, Any]) -> list[list[float]]:
+    factor = np.array([[row["a"], 0.0], [row["b"], row["c"]]])
+    return (factor @ factor.T).tolist()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_ellipses_of_two_columns_are_in_their_units(scale: float) -> None:
+    wide = [[4.0, 1.0], [1.0, 9.0]]
+    model = GaussianMixtureModel.fromParameters(
+        [0.6, 0.4],
+        scale * np.array([[1.0, 7.0, 10.0], [5.0, 7.0, 30.0]]),
+        scale**2 * np.array([[[4, 0, 1], [0, 1, 0], [1, 0, 9]], np.eye(3)]),
+        inputCols=["x", "between", "y"],
+    )
+    found = ellipses(model.plot.ellipses("x", "y"))
+    assert list(found) == [(0, 0), (0, 1)]
+    for row, mean, cov in zip(found.values(), [[1, 10], [5, 30]], [wide, np.eye(2)], strict=True):
+        np.testing.assert_allclose([row["x"] / scale, row["y"] / scale], mean, rtol=1e-3)
+        np.testing.assert_allclose(np.array(covariance(row)) / scale**2, cov, atol=0.02)
+    turned = ellipses(model.plot.ellipses("y", "x"))
+    assert covariance(turned[0, 0])[0][0] == pytest.approx(9 * scale**2, rel=0.01)
+
+
+def test_ellipses_of_a_count_have_its_variance() -> None:
+    found = ellipses(given().plot.ellipses("a.b", "calls"))
+    assert [row["y"] for row in found.values()] == [3.0, 0.5]
+    assert [covariance(row)[1][1] for row in found.values()] == pytest.approx([3, 0.5], rel=1e-3)
+
+
+def test_without_names_segments_lie_as_far_apart_as_they_can() -> None:
+    # Along the diagonal by 3 sqrt(2), in standard deviations of 1.
+    model = GaussianMixtureModel.fromParameters(
+        [0.5, 0.5], [[0.0, 0.0, 9.0], [3.0, 3.0, 9.0]], [np.eye(3)] * 2
+    )
+    first, second = ellipses(model.plot.ellipses()).values()
+    assert abs(first["x"] - second["x"]) == pytest.approx(3 * np.sqrt(2), rel=1e-3)
+    assert abs(first["y"] - second["y"]) < 1e-6
+
+
+def test_the_slider_has_the_iterations_of_the_fit() -> None:
+    model = given()
+    of, shrunk = model.parameters, [0.25, 0.5, 1.0]
+    passes = [replace(of, means=of.means * by) for by in shrunk]
+    model._with_summary(summary(history=HISTORY, parameterHistory=passes))
+    chart = model.plot.ellipses(EVIL, "a.b")
+    found = ellipses(chart)
+    assert [found[at, 1]["y"] for at in range(3)] == [500.0, 1000.0, 2000.0]
+    slider = next(one for one in chart.to_dict()["params"] if one["name"] == "iteration")
+    assert (slider["value"], slider["bind"]["input"], slider["bind"]["max"]) == (2, "range", 2)
+
+
+def test_what_has_no_ellipses_is_one_error() -> None:
+    for names in [("a.b",), (None, "a.b"), ("a.b", "a.b")]:
+        with pytest.raises(ConfigurationError, match="name two columns, or none"):
+            given().plot.ellipses(*names)
+    for name in ("plan", "else"):
+        with pytest.raises(ConfigurationError, match=rf"no column .*{name}.*a\.b, calls"):
+            given().plot.ellipses("a.b", name)
+    line = GaussianMixtureModel.fromParameters([0.5, 0.5], [[0.0], [1.0]], [[[1.0]]] * 2)
+    with pytest.raises(ConfigurationError, match="vary in one direction alone"):
+        line.plot.ellipses()
 
 
 def test_a_history_is_the_likelihood_of_every_pass() -> None:
