@@ -119,9 +119,15 @@ def _value(segment: Segment, name: str) -> str | None:
         if profile.quantiles is None:
             return None
         middle = profile.quantiles.p50
-        return day_of(middle) if profile.kind == "date" else numbers([middle], 0.0)[0]
+        return day_of(middle) if profile.kind == "date" else _short(middle)
     known = [one for one in profile.values if one.share is not None]
     return max(known, key=lambda one: one.share or 0.0).value if known else None
+
+
+def _short(value: float) -> str:
+    """Four significant digits, none of them a 0 at the end of decimals."""
+    text = numbers([value], 0.0)[0]
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _words(other: str, reasons: Sequence[Reason]) -> str:
