@@ -33,6 +33,7 @@ from gmm_spark.errors import ConfigurationError, FitError, InputDataError
 from gmm_spark.grid_training import fit_best
 from gmm_spark.mixture.arrays import to_arrays
 from gmm_spark.mixture.families import Categorical, Count
+from gmm_spark.mixture.initialisation import multistart
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import Grid, Spec
 from gmm_spark.mixture.structures import STRUCTURES
@@ -260,12 +261,26 @@ def test_what_was_found_is_not_found_again(undisturbed, tmp_path, disturbed, pas
     assert passes == []
 
 
-def test_the_search_goes_on_at_the_next_round(undisturbed, tmp_path, disturbed) -> None:
-    for name in ("full", "grid"):
-        where = tmp_path / name
-        interrupted(disturbed, where, "search-000003", FITS[name])
-        assert bits(FITS[name].run(where)) == undisturbed(name)
-        assert disturbed.written[0] == "search-000004.state"
+@pytest.mark.parametrize("name", ["full", "grid"])
+def test_the_search_goes_on_at_the_next_round(
+    undisturbed, tmp_path, disturbed, monkeypatch, name
+) -> None:
+    expected, advance = undisturbed(name), multistart.advance
+    rounds: list[Any] = []
+
+    def counted(*args: Any) -> Any:
+        rounds.append(args)
+        return advance(*args)
+
+    monkeypatch.setattr(multistart, "advance", counted)
+    FITS[name].run(None)
+    whole = len(rounds)
+    assert whole > 3
+    interrupted(disturbed, tmp_path, "search-000003", FITS[name])
+    rounds.clear()
+    assert bits(FITS[name].run(tmp_path)) == expected
+    assert disturbed.written[0] == "search-000004.state"
+    assert len(rounds) == whole - 3
 
 
 def test_the_last_two_states_are_kept_of_every_step(tmp_path, disturbed) -> None:
