@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.report import page_changes as changes
 from gmm_spark.report import page_tables as tables
 from gmm_spark.report.column_words import is_flag, is_yes, readable
 from gmm_spark.report.page_tables import Table
@@ -279,6 +280,7 @@ def _present(*found: Table | None) -> list[Table]:
 
 def _sections(found: Segments) -> list[Section]:
     listed = [
+        _changes(found),
         _outcomes(found),
         _differences(found),
         _map(found),
@@ -292,6 +294,50 @@ def _sections(found: Segments) -> list[Section]:
         _preparation(found),
     ]
     return [one for one in listed if one is not None]
+
+
+def _changes(found: Segments) -> Section | None:
+    given = found.transitions or found.drift
+    if given is None:
+        return None
+    figures, own = [], changes.flows(found)
+    if own is not None:
+        whose = (
+            f"The {found.noun} of both runs, from their segment then to their segment now."
+            if own.are_customers
+            else "The rows of this run, from the segment that the model of before gives them to "
+            "their segment now, by probabilities."
+        )
+        figures.append(
+            Figure(
+                "From segment to segment",
+                whose,
+                "A band is as wide as there are many. Straight across: they stayed. Bands that "
+                "leave a block say where its members went.",
+                "A wide band to a segment that leaves more often: ask those customers, before they "
+                "go.",
+                _picture(_charts().flow_chart(own)),
+                [changes.flows_table(own)],
+            )
+        )
+    shifts = changes.drift_figures(found, "psi")[:HEAT_ROWS]
+    table = changes.drift_table(found)
+    if table is not None:
+        figures.append(
+            Figure(
+                "What has changed",
+                "How far columns, segments and the fit are from where they were"
+                + ("; the bars are the distributions of the columns." if shifts else "."),
+                "The population stability index compares shares of intervals, or of values, then "
+                f"and now: 0 is no change, beyond the line ({_charts().SHIFT:g}) is a shift.",
+                "Look first at the longest bars: is it the customers that have changed, or how the "
+                "column is made?",
+                _picture(_charts().stability_chart(shifts)) if shifts else None,
+                [table],
+            )
+        )
+    words = [f"Since {changes.since(given)}.", *changes.sentences(found)]
+    return Section("changes", "What has changed since the run before", words, figures)
 
 
 def _outcomes(found: Segments) -> Section | None:

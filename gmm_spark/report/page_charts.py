@@ -16,6 +16,7 @@ import altair as alt
 import numpy as np
 
 from gmm_spark.engine.scoring import NOISE
+from gmm_spark.report.page_changes import SHORT, Flows
 from gmm_spark.report.page_tables import (
     column_title,
     day_of,
@@ -51,6 +52,10 @@ _MAP_HEIGHT, _MAP_LABELS = 430, 64
 # An ellipse of this many standard deviations holds two thirds of a normal component.
 ELLIPSE = math.sqrt(2 * math.log(3))
 _TURN = 64
+# Between blocks of a flow, as a share of all; beside it; points of a band's edge.
+_FLOW_GAP, _FLOW_ROOM, _FLOW_STEPS = 0.03, 0.16, 24
+# A population stability index over this is usually called a shift.
+SHIFT = 0.25
 
 Rows = list[dict[str, Any]]
 
@@ -418,6 +423,140 @@ def _axis_title(words: str) -> list[str]:
     falls = less.removeprefix("less: ")
     lines = [f"{grows} →"] if grows else []
     return [*lines, f"← {falls}"] if falls else lines
+
+
+def flow_chart(own: Flows) -> Any:
+    """Rows from segment to segment, a band each: an area between two logistic curves (a Sankey
+    diagram), as wide as rows are many."""
+    total = sum(map(sum, own.rows)) or 1.0
+    left, right = [sum(row) for row in own.rows], [sum(c) for c in zip(*own.rows, strict=True)]
+    gap = _FLOW_GAP * total
+    starts, ends = _stacked_up(left, gap), _stacked_up(right, gap)
+    colours = {
+        name: _CATEGORIES[i % len(_CATEGORIES)]
+        for i, name in enumerate(dict.fromkeys([*own.old, *own.new]))
+    }
+    bands: Rows = []
+    taken = list(ends)
+    for i, row in enumerate(own.rows):
+        at = starts[i]
+        for j, count in enumerate(row):
+            if count > 0:
+                bands.append(
+                    {
+                        "id": len(bands),
+                        "from": own.old[i],
+                        "to": own.new[j],
+                        "a": at,
+                        "b": taken[j],
+                        "wide": count,
+                        "rows": f"{count:,.0f}",
+                        "share": percent(count / left[i]),
+                    }
+                )
+                at += count
+                taken[j] += count
+    nodes = [
+        {"x": x, "x2": x + side * 0.03, "y": at, "y2": at + size, "name": name,
+         "label": SHORT.get(name, name.split(":")[0]), "rows": f"{size:,.0f}",
+         "at": x + side * 0.05}
+        for x, side, names, places, sizes in (
+            (0.0, -1, own.old, starts, left), (1.0, 1, own.new, ends, right))
+        for name, at, size in zip(names, places, sizes, strict=True)
+        if size > 0
+    ]  # fmt: skip
+    colour = alt.Scale(domain=list(colours), range=list(colours.values()))
+    legend = alt.Legend(symbolLimit=0, symbolOpacity=1)
+    height = max(sum(left) + gap * len(left), sum(right) + gap * len(right))
+    x_scale = alt.Scale(domain=[-_FLOW_ROOM, 1 + _FLOW_ROOM], nice=False)
+    y_scale = alt.Scale(domain=[0, height], reverse=True, nice=False)
+
+    def channels(x: str, y: str) -> dict[str, Any]:
+        return {
+            "x": alt.X(f"{x}:Q", scale=x_scale, axis=None),
+            "y": alt.Y(f"{y}:Q", scale=y_scale, axis=None),
+        }
+
+    curved = (
+        alt.Chart(alt.Data(values=bands))
+        .transform_calculate(t=f"sequence(0, {_FLOW_STEPS + 1})")
+        .transform_flatten(["t"])
+        .transform_calculate(
+            x=f"datum.t / {_FLOW_STEPS}",
+            # From 0 to 1 exactly.
+            part="(1 / (1 + exp(-10 * (datum.x - 0.5))) - 0.0066929) / 0.9866143",
+            top="datum.a + (datum.b - datum.a) * datum.part",
+            bottom="datum.top + datum.wide",
+        )
+        .mark_area(opacity=0.6)
+        .encode(
+            **channels("x", "top"),
+            y2="bottom:Q",
+            detail="id:N",
+            color=alt.Color("from:N", title=None, scale=colour, legend=legend),
+            tooltip=[
+                alt.Tooltip("from:N"),
+                alt.Tooltip("to:N"),
+                alt.Tooltip("rows:N"),
+                alt.Tooltip("share:N", title="share of where from"),
+            ],
+        )
+    )
+    placed = alt.Chart(alt.Data(values=nodes))
+    shown = [alt.Tooltip("name:N"), alt.Tooltip("rows:N")]
+    blocks = placed.mark_rect().encode(
+        **channels("x", "y"),
+        x2="x2:Q",
+        y2="y2:Q",
+        color=alt.Color("name:N", title=None, scale=colour, legend=legend),
+        tooltip=shown,
+    )
+    middles = placed.transform_calculate(middle="(datum.y + datum.y2) / 2")
+    called = middles.encode(**channels("at", "middle"), text="label:N", tooltip=shown)
+    letters: dict[str, Any] = {"fontSize": 11, "baseline": "middle"}
+    texts = [
+        called.transform_filter("datum.x == 0").mark_text(align="right", **letters),
+        called.transform_filter("datum.x == 1").mark_text(align="left", **letters),
+    ]
+    chart = _sized(alt.layer(curved, blocks, *texts), 1, 340, 20)
+    return chart.properties(usermeta={"labels": 20, "legend": {"columns": 2, "labelLimit": 290}})
+
+
+def _stacked_up(sizes: Sequence[float], gap: float) -> list[float]:
+    """Where blocks one below the other begin."""
+    found, at = [], 0.0
+    for size in sizes:
+        found.append(at)
+        at += size + (gap if size > 0 else 0.0)
+    return found
+
+
+def stability_chart(listed: Sequence[dict[str, Any]]) -> Any:
+    """How much the distribution of every column has changed, the line where it is a shift."""
+    rows = [
+        {"column": one["of"].removeprefix("column "), "value": one["value"],
+         "text": number(one["value"], 0.0)}
+        for one in listed
+    ]  # fmt: skip
+    y = alt.Y(
+        "column:N", sort=None, axis=alt.Axis(title=None, grid=False, domain=False, ticks=False)
+    )
+    axis = alt.Axis(title="population stability index", tickCount=5)
+    bars = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(color="var(--s4)", height=14)
+        .encode(
+            y=y,
+            x=alt.X("value:Q", axis=axis, scale=alt.Scale(zero=True)),
+            tooltip=[alt.Tooltip("column:N"), alt.Tooltip("text:N", title="stability index")],
+        )
+    )
+    line = (
+        alt.Chart(alt.Data(values=[{"shift": SHIFT}]))
+        .mark_rule(color="var(--accent)", strokeDash=[4, 3])
+        .encode(x=alt.X("shift:Q", axis=axis))
+    )
+    return _sized(alt.layer(bars, line), len(rows), 22, _LONG_LABELS)
 
 
 def kmeans_chart(found: Segments) -> Any:

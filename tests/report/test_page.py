@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -30,7 +31,7 @@ from gmm_spark.report import page_charts
 EVIL = "<script>alert(1)</script>"
 VALUES = ["</script><b>x</b>", "it's \"><img src=x onerror=alert(1)>, & so", "${x} {{ 7 * 7 }}"]
 NAMES = ["new, <i>high</i> bill", 'long-standing, "low" bill', "average"]
-CHARTS = 16  # 3 of outcomes and value, 2 of profiles, 4 of columns, 7 of the rest
+CHARTS = 18  # 3 of outcomes and value, 2 of profiles, 4 of columns, 9 of the rest
 HEAT = "Means in standard units, less those of all"
 EDGES = {"tenure": [0.0, 10.0, 25.0, 70.0], "calls": [-0.5, 0.5, 1.5, 2.5], "since": [1e4, 2e4]}
 
@@ -163,6 +164,30 @@ def found(segments: int = 3) -> Segments:
         "outcomes": [{"outcome": "left", "rows": 880, "bits": share(), "kmeans_bits": share(),
                       "standard_error": share(), "spread": share(), "kmeans_spread": share()}],
     }  # fmt: skip
+    since = {"version": 3, "run_id": "abc", "run_date": "2026-10-01"}
+    transitions = {
+        "since": since,
+        "same_rows": {"old": [0, 1], "new": [0, 1, 4], "rows": [[1.0, 2.0, 3.0]] * 2},
+        "customers": {
+            "old": [0, 1, None],
+            "new": [0, 1, 4],
+            "rows": draw.integers(1, 300, (3, 3)).tolist(),
+            "came": [7, 0, 11],
+            "left": [5, 6, 0],
+        },
+        "words": [f"segment 4 is new {EVIL}"],
+    }
+    drift = {
+        "since": since,
+        "figures": [
+            {"name": name, "of": of, "value": share(), "before": before, "change": before and 0.25,
+             "relative_change": None}
+            for name, of, before in [("rows", "", 5300.0), ("psi", "column tenure", None),
+                                     ("psi", f"column {EVIL}", None),
+                                     ("segment_share", "segment 4", 0.125)]
+        ],
+        "against": ["psi of column tenure: 0.3 (above: 0.25)"],
+    }  # fmt: skip
     return Segments.model_validate(
         {
             "version": "1.0",
@@ -219,6 +244,8 @@ def found(segments: int = 3) -> Segments:
                              "out_of_range": None}],
             "map": pictured,
             "kmeans": kmeans,
+            "transitions": transitions,
+            "drift": drift,
             "notes": ["<u>no segment</u> is named by age"],
         }
     )  # fmt: skip
@@ -471,6 +498,56 @@ def test_charts_have_the_numbers_of_their_tables(read: Page, segments: Segments)
         assert [v for v in shown if isinstance(v, float) and v not in known] == []
 
 
+def test_changes_are_those_of_segments_json(read: Page, segments: Segments) -> None:
+    given = segments.transitions["customers"]
+    assert [row[1:] for row in read.values("From segment to segment")] == [
+        *([*row, gone] for row, gone in zip(given["rows"], given["left"], strict=True)),
+        [*given["came"], 0],
+    ]
+    assert [row[0][0] for row in read.tables["From segment to segment"][1:]] == [
+        "0", "1", "no segment", "not there before",
+    ]  # fmt: skip
+    figures = segments.drift["figures"]
+    found = {(row[2], row[3], row[4]) for row in read.values("What has changed")}
+    assert found == {(one["value"], one["before"], one["change"]) for one in figures}
+    words = " ".join(" ".join(read.words).split())
+    assert "Since version 3 of 2026-10-01." in words
+    assert f"Segment 4 is new {EVIL}." in words
+    assert "Psi of column tenure: 0.3 (above: 0.25)." in words
+
+
+def test_bands_of_a_flow_fill_their_blocks(read: Page, html: str, segments: Segments) -> None:
+    (chart,) = (json.loads(t) for _, t in read.scripts if t.startswith("{") and '"wide"' in t)
+    bands, blocks = (layer["data"]["values"] for layer in chart["layer"][:2])
+    given = segments.transitions["customers"]
+    total = sum(map(sum, given["rows"])) + sum(given["came"]) + sum(given["left"])
+    assert sum(one["wide"] for one in bands) == total
+    for x, key, end in ((0.0, "from", "a"), (1.0, "to", "b")):
+        for block in (one for one in blocks if one["x"] == x):
+            own = sorted((o[end], o[end] + o["wide"]) for o in bands if o[key] == block["name"])
+            assert own[0][0] == pytest.approx(block["y"])
+            assert own[-1][1] == pytest.approx(block["y2"])
+            assert all(a[1] == pytest.approx(b[0]) for a, b in pairwise(own))
+    # In the picture every band goes from one block to the other.
+    figure = html.split('id="changes"')[1].split("</figure>")[0]
+    paths = re.findall(r'<path d="(M[^"]+Z)" fill="var\(--c\d\)" opacity="0.6"', figure)
+    assert len(paths) == len(bands)
+    for path, band in zip(paths, bands, strict=True):
+        at = np.array([xy.split(",") for xy in re.findall(r"[-\d.e]+,[-\d.e]+", path)], float)
+        left, right = at[0], at[len(at) // 2 - 1]
+        height = 340 / (chart["layer"][0]["encoding"]["y"]["scale"]["domain"][1])
+        assert left[1] == pytest.approx(band["a"] * height, abs=0.1)
+        assert right[1] == pytest.approx(band["b"] * height, abs=0.1)
+
+
+def test_without_ids_the_rows_of_this_run_are_shown(segments: Segments) -> None:
+    given = {**segments.transitions, "customers": None}
+    read = Page(page.page_of(segments.model_copy(update={"transitions": given, "drift": None})))
+    assert [row[1:] for row in read.values("From segment to segment")] == [[1.0, 2.0, 3.0]] * 2
+    assert "The rows of this run" in " ".join(" ".join(read.words).split())
+    assert "What has changed" not in read.tables
+
+
 def map_of(read: Page) -> dict[str, Any]:
     (chart,) = (json.loads(text) for _, text in read.scripts if '"iteration"' in text[:200_000]
                 and text.startswith("{"))  # fmt: skip
@@ -625,6 +702,8 @@ def test_a_page_of_the_least_there_can_be(segments: Segments) -> None:
             "outliers": None,
             "map": None,
             "kmeans": None,
+            "transitions": None,
+            "drift": None,
             "choice": None,
             "fit": None,
             "preparation": None,
