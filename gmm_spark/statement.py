@@ -13,12 +13,13 @@ from gmm_spark.expressions import column_name, expression_name, without_name
 from gmm_spark.mixture.families import FamilyColumns
 from gmm_spark.mixture.natural import LOG_ZERO
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.parameters import LARGEST
+from gmm_spark.mixture.parameters import LARGEST, Parameters
 from gmm_spark.mixture.sql import (
-    log_normal,
+    less_half,
     log_normal_by_column,
     number,
     summed,
+    whitened_squares,
 )
 from gmm_spark.output_columns import refuse_taken
 from gmm_spark.scoring import missing_values, row_columns
@@ -109,8 +110,8 @@ def _patterns(
     if given is None:
         given = _met(model, names)[:most]
     for columns in given:
-        unknown = sorted(set(columns) - set(names))
-        if isinstance(columns, str) or unknown:
+        listed = isinstance(columns, list | tuple | set | frozenset)
+        if not listed or not set(columns) <= set(names):
             raise ConfigurationError(
                 f"patterns: {columns!r} is no list of inputCols; name for every pattern the "
                 f"columns that have gaps in it, among {', '.join(names)}"
@@ -126,10 +127,55 @@ def _met(model: GaussianMixtureModel, names: Sequence[str]) -> list[list[str]]:
     found = [list(one["columns"]) for one in model.summary.gapPatterns]
     if not found and any(name in model.summary.numGaps for name in names):
         raise ConfigurationError(
-            "this model was saved by a release that did not keep which columns have gaps "
-            "together: name them, patterns=[['income'], ['income', 'age']], or none, patterns=[]"
+            "this model does not know which columns have gaps together: it was saved by a release "
+            "that did not keep that, or the sample of the fit has no such row; name them, "
+            "patterns=[['income'], ['income', 'age']], or none, patterns=[]"
         )
     return found
+
+
+class _Squares:
+    """The squares that Mahalanobis distances are sums of, of every pattern of gaps.
+
+    A whitened coordinate is of the columns up to its own, so that patterns share those of the
+    columns before their first gap: columns come in the order of how many patterns have gaps there,
+    and what several patterns may use is computed once, in `made`, beside its name.
+    """
+
+    def __init__(self, parameters: Parameters, patterns: Sequence[Gaps]) -> None:
+        gaps = np.array(patterns, dtype=bool).reshape(len(patterns), parameters.d)
+        self.made: list[tuple[str, str]] = []
+        self._known: dict[tuple[int, tuple[int, ...]], str] = {}
+        self._covariances, self._means = parameters.dense_covariances(), parameters.means
+        self._order = np.argsort(gaps.sum(axis=0), kind="stable")
+        self._complete = int((~gaps.any(axis=0)).sum())
+        self._is_shared = len(patterns) > 1
+
+    def of(self, component: int, gaps: Gaps) -> tuple[list[str], float]:
+        """The squares of a component where these columns have gaps, and the constant of its log
+        density."""
+        known = [int(j) for j in self._order if not gaps[j]]
+        covariance = self._covariances[component][np.ix_(known, known)]
+        mean = self._means[component, known]
+        squares, constant = whitened_squares(mean, covariance, _names(known))
+        if not self._is_shared:
+            return squares, constant
+        found = []
+        if self._complete:
+            first = summed(squares[: self._complete])
+            found.append(self._named(component, known[: self._complete], first))
+        for place in range(self._complete, len(known)):
+            found.append(self._named(component, known[: place + 1], squares[place]))
+        return found, constant
+
+    def _named(self, component: int, columns: Sequence[int], text: str) -> str:
+        """The name of what is computed of these columns."""
+        key = component, tuple(columns)
+        if key not in self._known:
+            name = f"square{component}_{len(self._known)}"
+            self.made.append((name, text))
+            self._known[key] = f"{_PREFIX}{name}"
+        return self._known[key]
 
 
 @dataclass(frozen=True)
@@ -170,10 +216,13 @@ class _Statement:
         self._outputs = _output_names(model)
         self._keep = _kept(keep, self._outputs)
         self._clusters = model.clusters
+        self._squares = _Squares(self._parameters, patterns)
+        joint = self._joint()
         self._steps: list[tuple[str, list[tuple[str, str]]]] = [
             ("values", self._values()),
             ("known", self._known()),
-            ("joint", self._joint()),
+            ("squares", self._squares.made),
+            ("joint", joint),
             ("maximum", [("largest", _greatest(self._columns("joint")))]),
             ("ratios", self._ratios()),
             ("sums", self._sums()),
@@ -192,17 +241,22 @@ class _Statement:
         exp = self._exp
         source.set("alias", exp.TableAlias(this=exp.to_identifier("gmm_table")))
         before = "inputs"
-        steps = [(before, exp.select(*self._read()).from_(source))]
+        steps = [(before, exp.Select(expressions=self._read()).from_(source))]
         for name, made in self._steps:
             if not made:
                 continue
-            columns = [exp.alias_(standard(text), f"{_PREFIX}{key}") for key, text in made]
-            steps.append((name, exp.select(exp.Star(), *columns).from_(f"{_PREFIX}{before}")))
+            # Nothing is copied: of what is written once, that would be most of the time.
+            columns = [
+                exp.alias_(standard(text), f"{_PREFIX}{key}", copy=False) for key, text in made
+            ]
+            query = exp.Select(expressions=[exp.Star(), *columns])
+            steps.append((name, query.from_(f"{_PREFIX}{before}", copy=False)))
             before = name
-        found: Select = exp.select(*self._carried(), *self._written()).from_(f"{_PREFIX}{before}")
+        found: Select = exp.Select(expressions=[*self._carried(), *self._written()])
+        found = found.from_(f"{_PREFIX}{before}", copy=False)
         for name, query in steps:
-            fenced = query.offset(0) if self._dialect == "postgres" else query
-            found = found.with_(f"{_PREFIX}{name}", as_=fenced)
+            fenced = query.offset(0, copy=False) if self._dialect == "postgres" else query
+            found = found.with_(f"{_PREFIX}{name}", as_=fenced, copy=False)
         return found
 
     # --- the rows ---------------------------------------------------------------------------
@@ -344,12 +398,13 @@ class _Statement:
 
     def _normal(self, component: int, constant: float, gaps: Gaps) -> str:
         parameters = self._parameters
-        known = np.flatnonzero(~np.array(gaps, dtype=bool))
-        part = parameters.marginal(known)
-        mean, names = part.means[component], _names(known)
         if parameters.structure.kind != "full" and missing_values(self._model) == "marginalize":
-            return log_normal_by_column(mean, part.variances()[component], names, constant)
-        return log_normal(mean, part.dense_covariances()[component], names, constant)
+            names, variances = _names(range(parameters.d)), parameters.variances()
+            return log_normal_by_column(
+                parameters.means[component], variances[component], names, constant
+            )
+        squares, own = self._squares.of(component, gaps)
+        return less_half(constant + own, squares)
 
     def _noise(self) -> str:
         parameters = self._parameters

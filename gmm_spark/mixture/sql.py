@@ -42,29 +42,37 @@ def chosen(value: str, entries: Sequence[float], otherwise: str) -> str:
     return f"CASE {value} {whens} ELSE {otherwise} END"
 
 
-def log_normal(mean: Array, covariance: Array, names: Sequence[str], constant: float) -> str:
-    """A constant plus the log density of a normal distribution, mean (d,) and covariance (d, d), at
-    the columns `names`, none of which is null: less half of |W (x - mean)|^2, W' W the inverse
-    covariance. Of no columns the constant."""
+def whitened_squares(
+    mean: Array, covariance: Array, names: Sequence[str]
+) -> tuple[list[str], float]:
+    """The log density of a normal distribution, mean (d,) and covariance (d, d), at the columns
+    `names`, none of which is null: a constant less half of the sum of d squares, the coordinates of
+    W (x - mean), W' W the inverse covariance. Returns the squares, each of the columns up to its
+    own alone, and the constant."""
     if not names:
-        return number(constant)
+        return [], 0.0
     deviations = np.sqrt(np.diagonal(covariance))
-    whitening = inverse_factors(covariance[None], deviations[None])[0]
-    constant += float(np.log(np.diagonal(whitening)).sum()) - 0.5 * len(names) * np.log(2 * np.pi)
-    squares = [_square(row, mean, deviations, names) for row in whitening]
-    return f"{number(constant)} - 0.5e0 * ({summed(squares)})"
+    # Rounding leaves something above the diagonal.
+    whitening = np.tril(inverse_factors(covariance[None], deviations[None])[0])
+    constant = float(np.log(np.diagonal(whitening)).sum()) - 0.5 * len(names) * np.log(2 * np.pi)
+    return [_square(row, mean, deviations, names) for row in whitening], constant
+
+
+def less_half(constant: float, squares: Sequence[str]) -> str:
+    """A constant less half of the sum of squares."""
+    return f"{number(constant)} - 0.5e0 * ({summed(squares)})" if squares else number(constant)
 
 
 def log_normal_by_column(
     mean: Array, variances: Array, names: Sequence[str], constant: float
 ) -> str:
-    """As `log_normal` for a diagonal covariance, variances (d,), of what is known of the columns:
-    nulls are integrated out."""
+    """A constant plus the log density of a normal distribution whose covariance is diagonal,
+    variances (d,), at what is known of the columns: nulls are integrated out."""
     terms = []
     for place, name in enumerate(names):
         at = slice(place, place + 1)
-        density = log_normal(mean[at], np.diag(variances[at]), [name], 0.0)
-        terms.append(f"COALESCE({density}, {number(0.0)})")
+        squares, own = whitened_squares(mean[at], np.diag(variances[at]), [name])
+        terms.append(f"COALESCE({less_half(own, squares)}, {number(0.0)})")
     return summed([number(constant), *terms])
 
 
