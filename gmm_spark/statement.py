@@ -323,10 +323,9 @@ class _Statement:
             for place, category in zip(places, columns.categories, strict=False):
                 value, levels = f"gmm_input{place}", list(category.levels)
                 other = f"WHEN NOT {value} IS NULL THEN {len(levels) - 1} " * category.other
-                named = levels[: len(levels) - category.other]
                 whens = "".join(
                     f"WHEN {value} = {text_literal(level).sql()} THEN {code} "
-                    for code, level in enumerate(named)
+                    for code, level in enumerate(levels)
                 )
                 found.append((f"value{place}", f"CASE {whens}{other}ELSE NULL END"))
             if not columns.categories:

@@ -205,13 +205,13 @@ def test_narrow_components_far_from_zero_keep_their_digits() -> None:
     model = GaussianMixtureModel.fromParameters(
         [0.5, 0.5],
         [[base], [base + 8 * step]],
-        [[[step**2]], [[4 * step**2]]],
+        [[[9 * step**2]], [[49 * step**2]]],
         inputCols=["x"],
     )
     places = np.array([-3, 0, 1, 4, 8, 20])
     table = pd.DataFrame({"id": range(6), "x": base + places * step})
     found = on_duckdb(model.toSQL("duckdb", "t"), table)
-    joint = np.stack([stats.norm(0, 1).logpdf(places), stats.norm(8, 2).logpdf(places)])
+    joint = np.stack([stats.norm(0, 3).logpdf(places), stats.norm(8, 7).logpdf(places)])
     expected = np.logaddexp.reduce(joint + np.log(0.5)) - np.log(step)
     assert_allclose(found["log_density"], expected, rtol=1e-12)
 
