@@ -299,6 +299,11 @@ class KeptCheckpoint(Checkpoint):
                 continue
             self._loaded.setdefault(step, {})[number] = content
             self._last[step] = max(number, self._last.get(step, 0))
+        for step, states in self._loaded.items():
+            for number in sorted(states)[:-2]:  # what a driver that was killed had not deleted yet
+                del states[number]
+                with suppress(OSError, pa.ArrowException):
+                    self._directory.delete(_name(step, number))
 
     def _drop(self, step: str, number: int, problem: str) -> None:
         """Do without a state, and say so."""

@@ -294,6 +294,15 @@ def test_the_last_two_states_are_kept_of_every_step(tmp_path, disturbed) -> None
     assert "scan-000001" in found
 
 
+def test_what_a_killed_driver_did_not_delete_is_deleted(tmp_path, disturbed) -> None:
+    interrupted(disturbed, tmp_path, "passes-1-000003")  # killed before that deletes the first
+    assert "passes-1-000001.state" in names(tmp_path)
+    interrupted(disturbed, tmp_path, "passes-1-000004")
+    assert [name for name in names(tmp_path) if name.startswith("passes")] == [
+        f"passes-1-00000{number}.state" for number in (2, 3, 4)
+    ]
+
+
 def one_line(caplog: pytest.LogCaptureFixture, text: str) -> logging.LogRecord:
     (found,) = [record for record in caplog.records if text in record.getMessage()]
     assert "\n" not in found.getMessage()
