@@ -431,6 +431,34 @@ def matching_paths(spark: SparkSession, pattern: str) -> list[str]:
     return sorted(status.getPath().toString() for status in statuses)
 
 
+def rename_new(spark: SparkSession, path: str, to: str) -> bool:
+    """Rename a file where nothing has the new name, in one step where the file system is HDFS;
+    False, and nothing is done, where something has it.
+
+    Raises ConfigurationError on Spark Connect, from which Hadoop's file systems are out of reach.
+    """
+    if _is_connect(spark):
+        raise ConfigurationError(
+            "on Spark Connect Hadoop's file systems are out of reach, by which a file is renamed "
+            "and never replaces another; run the job with a classic session"
+        )
+    jvm: Any = spark._jvm  # type: ignore[attr-defined]
+    hadoop = jvm.org.apache.hadoop.fs
+    source, target = hadoop.Path(path), hadoop.Path(to)
+    configuration = spark._jsparkSession.sessionState().newHadoopConf()  # type: ignore[attr-defined]
+    gateway: Any = spark.sparkContext._gateway
+    nothing_replaced = gateway.new_array(getattr(hadoop, "Options$Rename"), 0)
+    files = hadoop.FileContext.getFileContext(source.toUri(), configuration)
+    try:
+        files.rename(source, target, nothing_replaced)
+    except Py4JError as error:
+        thrown = getattr(error, "java_exception", None)
+        if thrown is None or "FileAlreadyExistsException" not in thrown.getClass().getName():
+            raise
+        return False
+    return True
+
+
 def delete_path(spark: SparkSession, path: str) -> None:
     """Delete a file or a directory with all that is in it; nothing if there is none."""
     if not _is_connect(spark):

@@ -1,7 +1,8 @@
 """A file that is created once, and is there only when all of it is: what a publish log is made of.
 
 On a file system it is written under another name, which is then linked to its own: a hard link is
-made in one step and never replaces. On an object store it is one conditional put, by obstore.
+made in one step and never replaces. On HDFS it is renamed so, by Hadoop's own client: pyarrow's
+deletes a file that is in the way. On an object store it is one conditional put, by obstore.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from urllib.parse import parse_qsl, urlsplit
 from pyarrow import fs
 
 from gmm_spark.engine.addresses import without_userinfo
+from gmm_spark.engine.cluster import needed_session, rename_new
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.storage import files
 
 # What a file system says that has no hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_HADOOPS = "hdfs", "viewfs"
 # Options of a URI for pyarrow, as obstore calls those of S3.
 _S3_OPTIONS = {
     "region": "region",
@@ -41,7 +44,12 @@ def create(uri: str, content: bytes) -> bool:
     Raises ConfigurationError where the store can create nothing in this way.
     """
     system, path = files.filesystem(uri)
-    made = _link(path, content) if isinstance(system, fs.LocalFileSystem) else _put(uri, content)
+    if isinstance(system, fs.LocalFileSystem):
+        made = _link(path, content)
+    elif urlsplit(uri).scheme in _HADOOPS:
+        made = _rename(uri, content)
+    else:
+        made = _put(uri, content)
     return made or files.read_bytes(uri) == content
 
 
@@ -101,6 +109,18 @@ def _flush(directory: str) -> None:
             os.close(descriptor)
 
 
+def _rename(uri: str, content: bytes) -> bool:
+    parent, _, name = uri.rpartition("/")
+    files.make_directory(parent)
+    temporary = files.join(parent, f".{name}-{uuid.uuid4().hex}.tmp")
+    try:
+        files.write_bytes(temporary, content)
+        return rename_new(needed_session(), temporary, uri)
+    finally:
+        with suppress(OSError):
+            files.delete(temporary)
+
+
 def _put(uri: str, content: bytes) -> bool:
     parent, _, name = uri.partition("?")[0].rpartition("/")
     obstore = _obstore(uri)
@@ -117,8 +137,8 @@ def _obstore(uri: str) -> Any:
     if scheme not in ("s3", "s3a", "gs", "az", "abfs", "abfss", "file"):
         raise ConfigurationError(
             f"output: {scheme}:// has no way by which a version becomes visible in one step and "
-            "never in place of another; versions need a file system with hard links, or an object "
-            "store (s3, gs, abfs)"
+            "never in place of another; versions need a file system with hard links, HDFS, or an "
+            "object store (s3, gs, abfs)"
         )
     try:
         import obstore

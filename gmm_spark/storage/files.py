@@ -123,11 +123,11 @@ def read_bytes(uri: str) -> bytes:
 def write_text(uri: str, text: str) -> None:
     """Write a file whole or not at all."""
     if not can_rename(uri):  # an object is there when all of it is
-        _write(uri, text)
+        write_bytes(uri, text.encode("utf-8"))
         return
     temporary = join(uri.rsplit("/", 1)[0], f"_{PurePosixPath(uri).name}.tmp")
     try:
-        _write(temporary, text)
+        write_bytes(temporary, text.encode("utf-8"))
         move(temporary, uri)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -135,10 +135,11 @@ def write_text(uri: str, text: str) -> None:
         raise
 
 
-def _write(uri: str, text: str) -> None:
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file where it is; of a file system, readers may see a part of it meanwhile."""
     system, path = filesystem(uri)
     with system.open_output_stream(path, compression=None) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(content)
 
 
 def contents(uri: str) -> dict[str, int]:

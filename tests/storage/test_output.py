@@ -228,6 +228,7 @@ def test_versions_do_not_go_beside_a_result_without(result: Output, tmp_path: Pa
 PACKAGE = Path(files.__file__).parents[1]
 # Where results are moved and deleted, and with what; saving over a model is its user's wish.
 PUBLISHING = {
+    "checkpoints.py",  # the state of a fit, which is no result
     "storage/create_only.py",
     "storage/files.py",
     "storage/output.py",

@@ -308,8 +308,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_store_without_a_way_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="hdfs:// has no way"):
-        create_only._put("hdfs://name/lake/published/000001.json", b"")
+    with pytest.raises(ConfigurationError, match="sftp:// has no way"):
+        create_only._put("sftp://name/lake/published/000001.json", b"")
 
 
 def test_an_object_store_needs_obstore(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +324,16 @@ def test_obstore_puts_once(tmp_path: Path) -> None:
     assert create_only._put(uri, b"one")
     assert not create_only._put(uri, b"two")
     assert files.read_text(uri) == "one"
+
+
+def test_hadoops_client_renames_once(spark, tmp_path: Path) -> None:
+    """As on HDFS, by the file system there is."""
+    uri = f"file://{tmp_path}/published/entry"
+    assert create_only._rename(uri, b"one")
+    assert not create_only._rename(uri, b"two")
+    assert files.read_text(uri) == "one"
+    names = [name for name in os.listdir(tmp_path / "published") if not name.endswith(".crc")]
+    assert names == ["entry"]
 
 
 def test_a_uri_says_how_the_store_is_reached() -> None:
