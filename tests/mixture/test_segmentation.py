@@ -87,6 +87,18 @@ def test_one_group_is_said_to_be_one():
     assert "do not fall into groups" in choice.finding
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_values_that_many_rows_share_are_groups_only_where_they_come_together(together):
+    rng = np.random.default_rng(14)
+    values = rng.normal(size=(5, 1500))
+    none = rng.random((5, 1500)) < 0.4
+    if together:
+        none[1:3] = none[:3].any(axis=0)
+    values[:3] = np.where(none[:3], 0.0, 3.0 + values[:3])
+    choice = choose(sample_for_of(values), [3, 4], STRUCTURES)
+    assert choice.has_segments == together
+
+
 def test_the_outcome_picks_among_two_divisions_that_are_as_good():
     rng = np.random.default_rng(2)
     n = 1200

@@ -9,19 +9,25 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.mixture.divisions import Division, adjusted_rand_index, outcome_spread
+from gmm_spark.mixture.divisions import (
+    Division,
+    adjusted_rand_index,
+    mean_entropy,
+    outcome_spread,
+)
 from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.initialisation.candidates import (
     Candidate,
     InProcess,
     Sample,
     advance,
-    log_densities,
+    log_joint_densities,
     run_em_all,
 )
 from gmm_spark.mixture.initialisation.methods import one_component, require_distinct_rows
 from gmm_spark.mixture.merging import cluster_probabilities
 from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.segmentation.candidates import (
     NEARLY_LEAST,
     ROWS,
@@ -46,6 +52,7 @@ from gmm_spark.mixture.segmentation.judging import (
     in_parts,
     judged,
     pointwise_information,
+    repeated_values,
     stability,
     standard_error,
     unlike,
@@ -69,6 +76,8 @@ _OUTCOME_ROWS = 20_000
 # For k-means, and for merged components, a mixture of as many components is taken where it gives
 # the same division: so many of those are gone on with whose divisions are nearly that.
 _TIES, _ALIKE = 3, 0.95
+# So many mixtures, those of the best ICL, are compared with one group where values are repeated.
+_COMPARED = 10
 # k-means is fitted on so many rows.
 _KMEANS_ROWS = 16_384
 
@@ -176,7 +185,7 @@ def choose(
         same = choosing.with_figures(same)
         finalists, best = [*same, *finalists], (*same, best)[0]
     entered_too = {id(one.proposal) for one in entered}
-    looked_at = [*contenders, *_without(looked_at, contenders)]
+    looked_at = [*contenders, *_others(looked_at, contenders)]
     others = [one for one in looked_at if id(one.proposal) not in entered_too]
     seen = sample_of(sample_for, best.proposal).first(ROWS)
     steady = stability(best, seen, Points.of(part), seed)
@@ -240,7 +249,7 @@ def _judged(proposals: Sequence[Proposal], sample_for: SampleFor, rows: Sample) 
     return found
 
 
-def _without(found: Sequence[Judged], those: Sequence[Judged]) -> list[Judged]:
+def _others(found: Sequence[Judged], those: Sequence[Judged]) -> list[Judged]:
     left_out = {id(one.proposal) for one in those}
     return [one for one in found if id(one.proposal) not in left_out]
 
@@ -301,14 +310,29 @@ def _compared_with_one(
         entropy = (1 - one.figures.separation) * float(np.log(max(2, one.proposal.k)))
         return one.figures.bic + 2 * rows.weight * entropy
 
+    def seen_by(structure: Structure, floor: float | None = None) -> Sample:
+        return sample_for(structure, floor).first(rows.num_rows)
+
     unmerged = [
         one for one in found if one.figures.bic is not None and one.proposal.merged_by is None
     ]
-    one_group = min(
-        _bic_of_one(sample_for(structure, None).first(rows.num_rows), structure)
-        for structure in structures
-    )
-    if not unmerged or min(map(icl, unmerged)) < one_group:
+    unmerged = sorted(unmerged, key=icl)
+    none = np.zeros((0, rows.num_rows), dtype=np.intp)
+    one_group = min(_icl_of_one(seen_by(structure), structure, none) for structure in structures)
+    has_segments = not unmerged or icl(unmerged[0]) < one_group
+    repeated = repeated_values(rows)
+    if unmerged and has_segments and repeated.any():
+        # One normal distribution has no place for a value that many rows share: a component on it
+        # would pass for a group, though it may say nothing of the other columns.
+        one_group = min(
+            _icl_of_one(seen_by(structure), structure, repeated) for structure in structures
+        )
+        has_segments = any(
+            _icl_apart(of.parameters, seen_by(of.parameters.structure, of.floor), repeated)
+            < one_group
+            for of in (one.proposal for one in unmerged[:_COMPARED])
+        )
+    if has_segments:
         return True, "the rows fall into groups"
     return False, (
         "the rows do not fall into groups: one group tells of them as well, by the integrated "
@@ -316,18 +340,45 @@ def _compared_with_one(
     )
 
 
-def _bic_of_one(sample: Sample, structure: Structure) -> float:
-    """BIC of one component."""
+def _icl_of_one(sample: Sample, structure: Structure, repeated: NDArray[np.intp]) -> float:
+    """That of one component, as `_icl_apart`."""
+    seen = _without(sample, repeated)
+    steps = 20 if seen.gaps else 2
     try:
-        advanced = advance(sample, [Candidate(one_component(sample, structure))], steps=2)
+        advanced = advance(seen, [Candidate(one_component(seen, structure))], steps=steps)
     except SingularCovarianceError:
         return np.inf
-    if not advanced:
-        return np.inf
-    parameters = advanced[0].parameters
-    densities = log_densities(parameters, sample) - sample.standardisation.log_volume
-    total = sample.weight * float(np.average(densities, weights=sample.weights))
-    return -2 * total + parameters.num_free_parameters * float(np.log(sample.weight))
+    return _icl_apart(advanced[0].parameters, sample, repeated) if advanced else np.inf
+
+
+def _icl_apart(parameters: Parameters, sample: Sample, repeated: NDArray[np.intp]) -> float:
+    """Integrated completed likelihood of a mixture, as BIC: lower is better. Values that are
+    repeated often are no numbers to it but levels, of which components have their own shares.
+
+    `repeated` is that of `judging.repeated_values`, (m, n).
+    """
+    responsibilities = Densities.of(parameters, sample).probability
+    if sample.weights is not None:
+        responsibilities = responsibilities * sample.weights
+    log_joint = log_joint_densities(parameters, _without(sample, repeated))
+    free = parameters.num_free_parameters
+    for row in repeated[repeated.any(axis=1)]:
+        shares = responsibilities @ np.eye(row.max() + 1)[row] + 0.5
+        shares /= shares.sum(axis=1, keepdims=True)
+        log_joint += np.log(shares)[:, row]
+        free += len(shares) * int(row.max())
+    densities = Densities.of_log_joint(log_joint, sample)
+    entropy = mean_entropy(densities.probability, sample.weights)
+    return 2 * sample.weight * (entropy - densities.mean_log) + free * float(np.log(sample.weight))
+
+
+def _without(sample: Sample, repeated: NDArray[np.intp]) -> Sample:
+    """The sample with gaps for the values that are repeated often."""
+    if not repeated.any():
+        return sample
+    values = np.array(sample.values)
+    values[: sample.d][repeated > 0] = np.nan
+    return replace(sample, values=values, gaps=True)
 
 
 # --- what is compared ---------------------------------------------------------------------

@@ -137,6 +137,17 @@ def _varied(values: Array) -> Array:
     return np.where(repeated, np.nan, values)
 
 
+def repeated_values(sample: Sample) -> NDArray[np.intp]:
+    """Of every number, (d, n), which of the values that more than a fifth of the rows have it is,
+    from 1; 0 is none of them."""
+    found = np.zeros((sample.d, sample.num_rows), dtype=np.intp)
+    for row, values in zip(found, sample.values, strict=False):
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        for number, value in enumerate(distinct[counts > _REPEATED * values.size], 1):
+            row[values == value] = number
+    return found
+
+
 def _parts(values: Array) -> NDArray[np.intp]:
     """The number of the part that a value is in, from 0; -1 for a gap."""
     known = ~np.isnan(values)
@@ -175,7 +186,11 @@ class Densities:
 
     @staticmethod
     def of(parameters: Parameters, sample: Sample) -> Densities:
-        log_joint = log_joint_densities(parameters, sample)
+        return Densities.of_log_joint(log_joint_densities(parameters, sample), sample)
+
+    @staticmethod
+    def of_log_joint(log_joint: Array, sample: Sample) -> Densities:
+        """Of what `log_joint_densities` gives, which is taken."""
         largest = log_joint.max(axis=0)
         log_joint -= largest
         densities = largest + np.log(softmax(log_joint)) - sample.standardisation.log_volume
