@@ -125,8 +125,8 @@ def _described(model: GaussianMixtureModel) -> str:
     if model.hasSummary:
         summary = model.summary
         said.append(f"fitted to {_several(summary.numRows, 'row')}")
-        if not summary.converged:
-            said.append(f"not converged ({summary.reason})")
+        if summary.reason != "converged":
+            said.append(ending(summary.converged, summary.reason))
     return "; ".join(said)
 
 
@@ -143,7 +143,7 @@ def summary_html(summary: GaussianMixtureSummary) -> str:
         ["AIC", _figure(summary.aic)],
         ["BIC", _figure(summary.bic)],
         ["ICL", _figure(summary.icl)],
-        ["rows of the clusters", _sizes(summary.clusterSizes)],
+        ["rows of the components", _sizes(summary.clusterSizes)],
     ]
     if summary.noiseSize is not None:
         lines.append(["rows of noise", _count(round(summary.noiseSize))])

@@ -319,7 +319,7 @@ _BODY = """
 <a class="skip" href="#{{ sections[0].id }}">Past the summary</a>
 <header>
 <h1>{{ "{:,}".format(found.rows.with_segment) }} {{ found.noun }} in
- {{ cards|length }} segments</h1>
+ {{ cards|length }} segment{{ "s" if cards|length != 1 }}</h1>
 {% for line in lead %}
 <p>{{ line|replace(" %", "\u00a0%") }}</p>
 {% endfor %}
@@ -411,7 +411,7 @@ TEMPLATE = f"""{_MACROS}<!DOCTYPE html>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{{{ cards|length }}}} segments of
+<title>{{{{ cards|length }}}} segment{{{{ "s" if cards|length != 1 }}}} of
  {{{{ "{{:,}}".format(found.rows.with_segment) }}}} {{{{ found.noun }}}}</title>
 <style>{STYLE}</style>
 </head>

@@ -83,7 +83,7 @@ def test_estimator_model_and_summary_are_tables(cells) -> None:
     assert of_model["rows"] == ["60", "40"]
     means = [float(one.split()[0]) for one in of_model["<script>"]]
     assert means == pytest.approx([0.0, 9.0], abs=0.5)
-    assert dict(lines(cells[3]))["rows of the clusters"] == "60, 40"
+    assert dict(lines(cells[3]))["rows of the components"] == "60, 40"
 
 
 def test_charts_are_pictures(cells) -> None:

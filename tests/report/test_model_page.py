@@ -55,7 +55,7 @@ def mixture(**changes: Any) -> GaussianMixtureModel:
 MODELS: dict[str, tuple[GaussianMixtureModel, list[str]]] = {
     "one component of one column with an odd name": (
         mixture(weights=[1.0], means=[[2.0]], covariances=[[[7.0]]], inputCols=[EVIL]),
-        ["300 rows in 1 segment"],
+        ["300 rows in 1 segment "],
     ),
     "categories, counts, noise, merged, another structure": (
         mixture(
@@ -69,7 +69,7 @@ MODELS: dict[str, tuple[GaussianMixtureModel, list[str]]] = {
             noiseWeight=0.1,
             noiseBox={"x": (-9.0, 20.0), "y": (-9.0, 9.0), "calls": (0, 20)},
         ).mergeComponents(None, 2, "bhattacharyya"),
-        ["300 rows in 3 segments"],
+        ["300 rows in 3 segments "],
     ),
 }
 

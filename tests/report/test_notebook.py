@@ -61,8 +61,9 @@ def test_a_model_has_its_segments_side_by_side() -> None:
 def test_of_a_fit_sizes_and_warnings_are_said() -> None:
     model = given()
     warnings = [f"one_value: {EVIL} is one", "k_at_edge: more"]
-    model._with_summary(summary(warnings=warnings, noiseSize=5, clusterSizes=[1234, 5]))
-    lines, words = read(model)
+    figures = summary(warnings=warnings, noiseSize=5, clusterSizes=[1234, 5], reason="kept")
+    lines, words = read(model._with_summary(figures))
+    assert "noise; fitted to 1,000 rows; kept as found on the sample" in words
     assert lines[2] == ["rows", "1,234", "5", "5"]
     assert all(one in words for one in warnings)
 
@@ -153,7 +154,7 @@ def test_a_summary_says_how_the_fit_went() -> None:
         "AIC": "2,500",
         "BIC": "2,512.25",
         "ICL": "2,513",
-        "rows of the clusters": "700, 300",
+        "rows of the components": "700, 300",
         "rows of noise": "0",
         "rows skipped for gaps": "4",
         "rows with a gap": f"{EVIL} 3",
@@ -162,7 +163,7 @@ def test_a_summary_says_how_the_fit_went() -> None:
     other = summary(converged=False, reason="singular", numPasses=1, clusterSizes=[1] * 90)
     found = dict(read(other)[0])
     assert found["end"] == "not converged (singular), after 1 pass"
-    assert found["rows of the clusters"].endswith(", ... 90 in all")
+    assert found["rows of the components"].endswith(", ... 90 in all")
 
 
 def test_nothing_is_needed_for_it_but_the_package() -> None:
