@@ -479,8 +479,12 @@ def _against_kmeans(found: Segments) -> Section | None:
         "like.",
         "Figures off the diagonal are placed differently. k-means puts everybody with the nearest "
         "middle: it takes groups for equally wide, round, and certain.",
-        "Where they agree, the segments do not hang on the method. Where they differ, look at the "
-        "outcome: the division that says more of it is the one to act by.",
+        "Where they agree, the segments do not hang on the method. Where they differ, "
+        + (
+            "look at the outcome: the division that says more of it is the one to act by."
+            if own.outcomes
+            else "look at some of those who are placed otherwise: whom are they like?"
+        ),
         _picture(_charts().kmeans_chart(found)),
         _present(tables.kmeans_table(found), tables.kmeans_outcomes_table(found)),
     )

@@ -154,11 +154,21 @@ def value_table(found: Segments, title: str) -> Table | None:
     return of_columns(f"{title} {what}", columns)
 
 
+def _is_rest(one: Difference, other: Difference) -> bool:
+    """Whether a value is what has not the other one of its column."""
+    if one.column != other.column or one.value is None or one.value == other.value:
+        return False
+    pairs = [(one.segment, other.segment), (one.rest, other.rest)]
+    return all(a is not None and b is not None and abs(a + b - 1) < 1e-9 for a, b in pairs)
+
+
 def told_once(differences: Sequence[Difference]) -> list[list[Difference]]:
     """Differences, and with each those of other columns that say the same of the same rows: who
-    has no internet service has none of what comes with it."""
+    has no internet service has none of what comes with it. Of a category of two values, one."""
     groups: dict[tuple[Any, ...], list[Difference]] = {}
     for place, one in enumerate(differences):
+        if any(_is_rest(one, other) for other in differences[:place]):
+            continue
         shares = [None if s is None else round(s, 9) for s in (one.segment, one.rest)]
         same = (place,) if one.value is None else (one.value, *shares)
         groups.setdefault(same, []).append(one)

@@ -790,7 +790,12 @@ def test_columns_that_say_the_same_are_told_once(segments: Segments) -> None:
     number, value = one.sets_apart
     again = value.model_copy(update={"column": "backup"})
     other = value.model_copy(update={"column": "phone", "rest": 0.123})
-    told = page_tables.told_once([number, value, again, other])
+    assert value.segment is not None
+    assert value.rest is not None
+    rest = value.model_copy(
+        update={"value": "?", "segment": 1 - value.segment, "rest": 1 - value.rest}
+    )
+    told = page_tables.told_once([number, value, again, other, rest])
     assert told == [[number], [value, again], [other]]
     table = page_tables.differences_table(
         segments, one.model_copy(update={"sets_apart": [number, value, again, other]}), 8
