@@ -129,6 +129,23 @@ def test_quantiles_and_effects_are_those_of_weighted_rows(model, table, found) -
     assert "exact, of all 1,500 rows" in found.quantiles
 
 
+def test_the_rows_are_on_a_map_and_beside_k_means(model, found) -> None:
+    assert len(found.map.points) == 1500
+    segments = {one.segment for one in found.segments}
+    assert {one.segment for one in found.map.points} <= segments
+    components = [one.component for one in found.map.iterations[-1].ellipses]
+    assert components == list(range(model.parameters.k))
+    assert len(found.map.iterations) > 1
+    table = np.array(found.kmeans.table)
+    assert table.shape == (len(segments), len(model.clusters))
+    assert table.sum() == found.kmeans.rows == 1500
+    rows = [one.rows for one in found.segments]
+    assert table.sum(axis=1).tolist() == rows
+    (said,) = found.kmeans.outcomes
+    assert (said.outcome, said.rows) == ("left", 1500)
+    assert said.bits > 0
+
+
 def test_what_is_written_is_valid_and_read_back(found) -> None:
     text = found.to_json()
     jsonschema.validate(json.loads(text), SCHEMA)
