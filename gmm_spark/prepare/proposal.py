@@ -14,6 +14,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
+from scipy.stats import rankdata
 
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import RARE, Column, kept_values
@@ -44,6 +45,8 @@ _OFF_POISSON = 0.1
 # Correlation of columns that say the same, and share of the variance that others explain.
 _SAME = 0.999
 _DETERMINED = 0.99
+# Ranks of all rows are compared where those of so many are nearly the same.
+_RANKED_FIRST, _NEARLY_SAME = 2_000, 0.99
 # Entropy of a category that another, of no more values than this, leaves open, of its own.
 _OPEN = 0.01
 _FEW_ENOUGH = 100
@@ -206,8 +209,8 @@ def _numbers(by_name: dict[str, Column], found: dict[str, Role]) -> list[Column]
 
 
 def _same_numbers(by_name: dict[str, Column], found: dict[str, Role]) -> None:
-    """Leaves out numbers that correlate with an earlier one to more than 0.999, as they are or as
-    their ranks, where they are known in the same rows."""
+    """Leaves out numbers that correlate with an earlier one to more than 0.999, as they are or by
+    their ranks, as logarithms do, where they are known in the same rows."""
     columns = _numbers(by_name, found)
     for place, later in enumerate(columns):
         for earlier in columns[:place]:
@@ -216,11 +219,19 @@ def _same_numbers(by_name: dict[str, Column], found: dict[str, Role]) -> None:
             both = ~np.isnan(later.values) & ~np.isnan(earlier.values)
             if both.sum() < 3 or both.sum() < 0.95 * later.known.size:
                 continue
-            r = _correlation(earlier.values[both], later.values[both])
+            pair = earlier.values[both], later.values[both]
+            r, what = _correlation(*pair), "correlation"
+            if abs(r) <= _SAME and abs(_of_ranks(pair, _RANKED_FIRST)) > _NEARLY_SAME:
+                r, what = _of_ranks(pair), "correlation of ranks"
             if abs(r) > _SAME:
-                said = f"the same as {earlier.name}: correlation {r:.4f}"
+                said = f"the same as {earlier.name}: {what} {r:.4f}"
                 found[later.name] = found[later.name].out(said)
                 break
+
+
+def _of_ranks(pair: tuple[Array, Array], rows: int | None = None) -> float:
+    """Spearman's correlation, of the first rows where not of all."""
+    return _correlation(*(rankdata(values[:rows]) for values in pair))
 
 
 def _correlation(one: Array, other: Array) -> float:

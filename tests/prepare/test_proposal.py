@@ -106,8 +106,11 @@ def test_numbers_that_say_the_same_are_there_once() -> None:
     minutes = RNG.normal(200, 50, N)
     table = {"minutes": minutes, "charge": np.round(0.17 * minutes, 2), "credit": -minutes}
     table["near"] = minutes + RNG.normal(0, 10, N)
+    table["spend"] = np.exp(RNG.normal(0, 2, N))
+    table["log_spend"] = np.log(table["spend"])
     found = roles(table)
-    assert [one.takes_part for one in found.values()] == [True, False, False, True]
+    assert [one.takes_part for one in found.values()] == [True, False, False, True, True, False]
+    assert found["log_spend"].reason == "the same as spend: correlation of ranks 1.0000"
     assert found["charge"].reason.startswith("the same as minutes: correlation 1.0")
 
 
