@@ -66,7 +66,8 @@ class Ellipses:
 
 def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
     """The two axes along which clusters of components lie farthest apart, by the moments of the
-    mixture; noise takes no part. None where rows vary along fewer than two directions."""
+    mixture; noise takes no part. None where rows vary along fewer than two directions, or the
+    columns of one are lost in the rounding of another."""
     means = _means(parameters)
     weights = parameters.weights / parameters.weights.sum()
     centre = weights @ means
@@ -93,9 +94,11 @@ def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
         return None
     along, separation, share = found
     whole = (within + between)[np.ix_(varies, varies)] / units
-    deviations = np.sqrt(np.einsum("ir,ij,jr->r", along, whole, along))
+    spread = np.einsum("ir,ij,jr->r", along, whole, along)
+    if not (np.isfinite(along).all() and (spread > 0).all()):
+        return None
     correlations = np.zeros((centre.size, 2))
-    correlations[varies] = np.clip(whole @ along / deviations, -1, 1)
+    correlations[varies] = np.clip(whole @ along / np.sqrt(spread), -1, 1)
     directions = np.zeros((centre.size, 2))
     directions[varies] = along / scale[:, None]
     # Of two opposite directions the one in which most of what an axis is made of grows.
@@ -180,14 +183,20 @@ def _axes(within: Array, between: Array) -> tuple[Array, Array, float] | None:
     total = float(found[found > 0].sum())
     share = float(found[:count].sum()) / total if count else 1.0
     while along.shape[1] < 2:
-        along = np.column_stack([along, _widest(within, along)])
+        widest = _widest(within, along)
+        if widest is None:
+            return None
+        along = np.column_stack([along, widest])
     return along, np.einsum("ir,ij,jr->r", along, between, along), min(1.0, share)
 
 
-def _widest(within: Array, along: Array) -> Array:
-    """The direction of the largest variance among those uncorrelated with the ones there are."""
+def _widest(within: Array, along: Array) -> Array | None:
+    """The direction of the largest variance among those uncorrelated with the ones there are; None
+    where rounding leaves no variance."""
     free = np.linalg.qr(within @ along, mode="complete")[0][:, along.shape[1] :]
     variances, vectors = np.linalg.eigh(free.T @ within @ free)
+    if variances[-1] <= 0:
+        return None
     return np.asarray(free @ vectors[:, -1] / np.sqrt(variances[-1]))
 
 

@@ -48,6 +48,8 @@ _MOVES = 1.0
 # Of the places of rows along an axis, how many are left out at each end of the picture, and how
 # much wider it is, and how far ellipses of the last iteration reach.
 _BEYOND, _WIDER, _REACH = 0.005, 0.04, 1.5
+# A component of a smaller share may lie beyond the picture.
+_SEEN = 0.005
 # Correlations that are kept of an axis, that are said of it, and how many.
 _LOADINGS, _SAID, _MOST_SAID = 20, 0.35, 4
 # Numbers that a covariance matrix of a wide model may have.
@@ -94,11 +96,19 @@ def segment_map(
     """
     if is_too_wide(model.parameters):
         return None, "there is no map: the model has too many columns for one"
-    pictured = _pictured(model, rows)
-    axes = discriminants(pictured, _clusters(model))
+    try:
+        pictured = _pictured(model, rows)
+        axes = discriminants(pictured, _clusters(model))
+    except (np.linalg.LinAlgError, InputDataError):
+        axes = None  # moments that overflow, and rows too few for what all rows bear
     if axes is None:
-        return None, "there is no map: the model's columns vary in one direction alone"
+        return None, (
+            "there is no map: the model's columns vary in one direction alone, or in one so much "
+            "that the others are lost in its rounding"
+        )
     at = positions(rows.block, model.parameters, central(model.parameters), axes)
+    if not np.isfinite(at).all():
+        return None, "there is no map: some rows lie too far from all others"
     way = _way(model, rows, pictured, axes, noun)
     segment_of = {j: s for s, cluster in enumerate(model.clusters) for j in cluster}
     iterations = [_iteration(frame, axes, segment_of) for frame in way.frames]
@@ -415,7 +425,7 @@ def _bounds(at: Array, shown: Sequence[Ellipse], axis: int) -> tuple[float, floa
     for one in shown:
         middle = one.x if axis == 0 else one.y
         reach = _REACH * (one.a if axis == 0 else float(np.hypot(one.b, one.c)))
-        if one.weight > 0:
+        if one.weight >= _SEEN:
             low, high = min(low, middle - reach), max(high, middle + reach)
     spare = _WIDER * (high - low) or 1.0
     return float(low - spare), float(high + spare)

@@ -231,6 +231,26 @@ def test_of_one_column_there_is_a_word_instead_of_a_map() -> None:
     assert "one direction" in why
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9, 1e140])
+def test_units_of_columns_make_no_other_map(values, unit: float) -> None:
+    model = model_of(values * unit)
+    found = mapped(model, rows_of(model, values * unit))
+    plain = model_of(values)
+    for own, other in zip(found.axes, mapped(plain, rows_of(plain, values)).axes, strict=True):
+        assert (own.low, own.high) == pytest.approx((other.low, other.high), rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_a_row_at_a_million_million_ends_no_run(values, unit: float) -> None:
+    far = np.array(values * unit)
+    far[:, 5] = 1e12 * unit
+    model = model_of(far)
+    found, why = segment_map(model, rows_of(model, far), {}, "customers")
+    assert (found is None) != (why is None)
+    if found is not None:
+        assert all(np.isfinite([axis.low, axis.high]).all() for axis in found.axes)
+
+
 def test_two_yes_and_no_are_said_once_in_the_words_of_the_column() -> None:
     rng = np.random.default_rng(6)
     values, group = groups(1500)
