@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--tables", default=",".join(SEGMENTS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    command = f"python -m benchmarks.segmentation --seeds {args.seeds}"
+    command = f"python -m benchmarks.segmentation ../shared/data/segmentation --seeds {args.seeds}"
     record = Record(
         args.out / "segmentation.json",
         {"benchmark": "segmentation", "command": command, "machine": machine(os.cpu_count() or 1)},
