@@ -806,7 +806,8 @@ def test_columns_that_say_the_same_are_told_once(segments: Segments) -> None:
 def test_the_first_screen_has_no_mean_against_its_effect(segments: Segments) -> None:
     """Most of a segment spends more, a few others so much that the means say less."""
     one, other, *rest = segments.segments
-    number = one.sets_apart[0].model_copy(update={"effect": 0.8, "segment": 10.0, "rest": 20.0})
+    figures = {"effect": 0.8, "segment": 10.0, "rest": 20.0, "words": "tenure 10, elsewhere 20"}
+    number = one.sets_apart[0].model_copy(update=figures)
     said = number.model_copy(update={"segment": 30.0, "words": "tenure 30, elsewhere 20"})
     read = Page(
         page.page_of(
