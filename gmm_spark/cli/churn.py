@@ -404,10 +404,17 @@ def _sentence(warning: str) -> str:
 
 def check(run: Run[ChurnSettings]) -> str:
     settings = run.settings
+    champion = _champion(run) if settings.follows else None
     if transaction_log(run.spark, settings) is None:
-        with_roles(settings, tables.read_table(run.spark, settings.input), settings.id)
-    what, k = tables.describe(settings.input), _several(settings.k)
-    return f"{what} would be divided into {k} segments"
+        table = tables.read_table(run.spark, settings.input)
+        found = with_roles(settings, table, settings.id)
+        if champion is not None:
+            champion.prepared(found.frame)
+    what = tables.describe(settings.input)
+    if champion is not None:
+        k, version = len(champion.model.clusters), champion.version.number
+        return f"the {k} segments of version {version} would be fitted anew to {what}"
+    return f"{what} would be divided into {_several(settings.k)} segments"
 
 
 JOB = Job(
@@ -418,7 +425,7 @@ JOB = Job(
     how="mode: overwrite",
     work=churn,
     check=check,
-    beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION, PAGE),
+    beside=(MODEL, SCORES, PROFILES, CUSTOMERS, PREPARATION, IDS, INPUTS, PAGE),
     alias=lambda settings: settings.alias,
 )
 

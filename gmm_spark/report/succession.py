@@ -22,6 +22,7 @@ from gmm_spark.engine.dataframe import quoted
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import InputDataError, ModelFileError
+from gmm_spark.expressions import column_name
 from gmm_spark.mixture.matching import Matching, matched
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.report.drift import counted_inputs, input_figures, segment_figures
@@ -129,9 +130,9 @@ class Champion:
         for text in texts:
             if (problem := unreadable(frame, text)) is not None:
                 raise InputDataError(
-                    f"the champion, version {self.version.number}, was made of {text!r}: "
-                    f"{problem}; bring the column back, or set refit: choose, for a challenger of "
-                    "the columns there are"
+                    f"the champion, version {self.version.number}, reads {column_name(text)!r}, "
+                    f"which cannot be made as it was: {problem}; bring the column back, or set "
+                    "refit: choose, for a challenger of the columns there are"
                 )
         return frame.select("*", *map(F.expr, texts))
 

@@ -149,3 +149,16 @@ def test_a_run_by_force_is_published_and_says_so(runs: Runs, tmp_path: Path) -> 
     assert found["status"] == "done"
     assert found["gate"] == {"against": found["gate"]["against"], "forced": True}
     assert "Since version 1, " in ended.out
+
+
+def test_a_dry_run_says_whose_segments_and_what_is_amiss(runs: Runs, tmp_path: Path) -> None:
+    ended = runs.run(tmp_path / "same", runs.before, "2026-12-01", "--dry_run")
+    assert ended.code == 0, ended.err
+    assert "the 3 segments of version " in ended.out
+    without = runs.run(
+        tmp_path / "less", runs.before.drop(columns="tenure"), "2026-12-01", "--dry_run"
+    )
+    assert without.code == 3
+    assert "reads 'tenure_prepared', which cannot be made as it was: " in without.problem
+    assert without.problem.endswith("for a challenger of the columns there are")
+    assert len(without.problem) < 400
