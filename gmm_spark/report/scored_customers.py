@@ -46,7 +46,7 @@ PERCENTILES = np.concatenate(
 )
 _ID = "segment_id"
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
-_VALUES = "gmm_spark values"
+_VALUES, _SECOND = "gmm_spark values", "gmm_spark second"
 
 
 def prepared_to_score(model: GaussianMixtureModel) -> GaussianMixtureModel:
@@ -122,19 +122,25 @@ def scored_customers(
     vector = F.col(_VECTOR)
     scored = scored.withColumn("probabilities", F.when(vector.isNotNull(), vector_to_array(vector)))
     segment = sql_name(_PREDICTION)
-    others = f"transform(probabilities, (p, i) -> if(i = {segment}, -1D, p))"
-    one_alone = len(model.clusters) == 1
-    runner_up = (
-        "cast(null as int)" if one_alone else f"array_position({others}, array_max({others}))"
-    )
+    # Written out: Spark compiles that, and evaluates a function of an array row by row.
+    others = [
+        f"if({segment} = {i}, -1D, element_at(probabilities, {i + 1}))"
+        for i in range(len(model.clusters))
+    ]
+    second, places = "cast(null as double)", "null"
+    if len(others) > 1:
+        second = f"greatest({', '.join(others)})"
+        at = (f"when {one} = {sql_name(_SECOND)} then {i}" for i, one in enumerate(others))
+        places = f"case {' '.join(at)} end"
+    scored = scored.withColumn(_SECOND, F.expr(second))
     texts = ", ".join(_text(name) for name in names)
     outputs = {
         "segment": segment,
         # In Spark 4.3 an element of literals at null is the last one.
         "segment_name": f"if({segment} is null, null, element_at(array({texts}), {segment} + 1))",
         "probability": f"element_at(probabilities, {segment} + 1)",
-        "runner_up": f"cast({runner_up} - 1 as int)",
-        "runner_up_probability": "cast(null as double)" if one_alone else f"array_max({others})",
+        "runner_up": f"cast({places} as int)",
+        "runner_up_probability": sql_name(_SECOND),
         "uncertainty": "uncertainty",
         "log_density": "log_density",
         "outlier_percentile": _percentile("log_density", percentiles),
