@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ _CALLED = {
     "log_likelihood": "mean log density",
     "segment_share": "share of the rows",
     "segment_mean": "mean, in standard deviations",
-    "changed": "rows in another segment",
+    "changed": "rows most probably in another segment",
     "missing": "without a value",
     "out_of_range": "beyond the range of before",
     "unseen": "values not seen before",
@@ -102,18 +102,24 @@ def drift_table(found: Segments) -> Table | None:
     if not listed:
         return None
 
-    def column(key: str) -> list[float | None]:
-        return [one.get(key) for one in listed]
-
-    changes = column("change")
     columns = {
         "what": texts([_CALLED.get(one["name"], one["name"]) for one in listed]),
         "of": texts([one["of"] for one in listed]),
-        "now": [figures([value])[0] for value in column("value")],
-        "before": [figures([value])[0] for value in column("before")],
-        "change": [Cell(signed(value, 3) or "-", value) for value in changes],
+        "now": [_figure(one, "value") for one in listed],
+        "before": [_figure(one, "before") for one in listed],
+        "change": [_change(one) for one in listed],
     }
     return of_columns("What has changed", columns)
+
+
+def _figure(one: Mapping[str, Any], key: str) -> Cell:
+    value = one.get(key)
+    return (counts if one["name"] == "rows" else figures)([value])[0]
+
+
+def _change(one: Mapping[str, Any]) -> Cell:
+    value = one.get("change")
+    return Cell(signed(value, 0 if one["name"] == "rows" else 3) or "-", value)
 
 
 def drift_figures(found: Segments, name: str | None = None) -> Sequence[dict[str, Any]]:

@@ -74,8 +74,8 @@ def signed(value: float | None, decimals: int = 2) -> str:
     """A difference, with its sign; what rounds to 0 has none."""
     if value is None:
         return ""
-    text = f"{value:+.{decimals}f}"
-    return text if float(text) else text[1:]
+    text = f"{value:+,.{decimals}f}"
+    return text if float(text.replace(",", "")) else text[1:]
 
 
 def figures(values: Sequence[float | None], scale: float = 0.0) -> list[Cell]:

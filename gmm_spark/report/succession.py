@@ -27,6 +27,7 @@ from gmm_spark.mixture.matching import Matching, matched
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.report.drift import counted_inputs, input_figures, segment_figures
 from gmm_spark.report.segments import Segments
+from gmm_spark.report.text import percent
 from gmm_spark.runs.gate import Figure
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import Version
@@ -236,8 +237,8 @@ def with_changes(
         "same_rows": succession.matching.to_json(),
         "customers": customers,
         "words": [
-            f"since version {succession.champion.number}, {succession.matching.changed:.1%} of the "
-            "rows are in another segment, by their probabilities",
+            f"since version {succession.champion.number}, {percent(succession.matching.changed)} "
+            "of the rows are in another segment, by their probabilities",
             *succession.matching.sentences(),
         ],
     }

@@ -180,7 +180,8 @@ def found(segments: int = 3) -> Segments:
     drift = {
         "since": since,
         "figures": [
-            {"name": name, "of": of, "value": share(), "before": before, "change": before and 0.25,
+            {"name": name, "of": of, "value": share(), "before": before,
+             "change": 1200.0 if name == "rows" else before and 0.25,
              "relative_change": None}
             for name, of, before in [("rows", "", 5300.0), ("psi", "column tenure", None),
                                      ("psi", f"column {EVIL}", None),
@@ -510,6 +511,9 @@ def test_changes_are_those_of_segments_json(read: Page, segments: Segments) -> N
     figures = segments.drift["figures"]
     found = {(row[2], row[3], row[4]) for row in read.values("What has changed")}
     assert found == {(one["value"], one["before"], one["change"]) for one in figures}
+    # Rows are whole.
+    (rows,) = (row for row in read.tables["What has changed"] if row[0][0] == "rows")
+    assert [rows[3][0], rows[4][0]] == ["5,300", "+1,200"]
     words = " ".join(" ".join(read.words).split())
     assert "Since version 3 of 2026-10-01." in words
     assert f"Segment 4 is new {EVIL}." in words
