@@ -20,13 +20,15 @@ from pyspark.sql import DataFrame
 from gmm_spark import GaussianMixtureModel, GaussianMixtureSearch, Preparation, PreparationModel
 from gmm_spark.config import ChurnSettings
 from gmm_spark.engine.cluster import cached, released
+from gmm_spark.engine.dataframe import quoted
+from gmm_spark.errors import InputDataError
 from gmm_spark.expressions import column_name
 from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
 from gmm_spark.refit import refitted
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.page import INSTALL, missing_packages, page_of
-from gmm_spark.report.scored_customers import scored_customers
+from gmm_spark.report.scored_customers import expect_kept, scored_customers
 from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import choice_words, typical_words, words_of
 from gmm_spark.report.segments import Segments
@@ -88,10 +90,11 @@ def churn(run: Run[ChurnSettings]) -> str:
                 card = _card(customers, preparation)
         with phase("choice", _told_of(settings, card, followed)):
             if followed is not None:
-                outcome, kept = customers.outcome, settings.checkpoint_dir
-                model = refitted(followed.model, prepared, outcome, kept)
+                model = _refitted(settings, customers, followed, prepared)
             else:
-                model = _search(settings, customers, preparation).fit(prepared)
+                search = _search(settings, customers, preparation)
+                read = _read_by_a_fit(prepared, preparation.expressions, customers.outcome)
+                model = search.fit(read)
                 model.setInputExpressions(preparation.expressions)
         with phase("description", f"describing {len(model.clusters)} segments"):
             segments = _described(settings, customers, card, prepared, model)
@@ -177,9 +180,21 @@ def _customers(run: Run[ChurnSettings]) -> Customers:
         table = tables.read_back(made, uri)
         log.check(table)
         found = with_roles(settings, table, log.customer)
+    _expect_kept(settings, found)
     found, warnings = checked(found, settings)
     run.warn(warnings)
     return found
+
+
+def _kept(customers: Customers) -> list[str]:
+    """The columns that scores have beside the segments."""
+    return customers.frame.columns if customers.id is None else [customers.id]
+
+
+def _expect_kept(settings: ChurnSettings, customers: Customers) -> None:
+    """Raise ConfigurationError, before anything is read, for a table that scores cannot be of."""
+    with_ids = settings.keep_versions is not None
+    expect_kept(_kept(customers), explained=settings.explain, with_ids=with_ids)
 
 
 def _preparation(settings: ChurnSettings, customers: Customers) -> Preparation:
@@ -236,6 +251,31 @@ def _search(
     }
     chosen = {key: value for key, value in given.items() if value is not None}
     return GaussianMixtureSearch(**chosen, **preparation.inputs)
+
+
+def _refitted(
+    settings: ChurnSettings, customers: Customers, followed: Champion, prepared: DataFrame
+) -> GaussianMixtureModel:
+    """The champion's segments, fitted anew. Of rows that cannot be fitted the error says that they
+    are prepared as the champion's were: its columns, and the values it knows."""
+    model, outcome = followed.model, customers.outcome
+    read = _read_by_a_fit(prepared, model.getInputExpressions(), outcome)
+    try:
+        return refitted(model, read, outcome, settings.checkpoint_dir)
+    except InputDataError as error:
+        raise InputDataError(
+            f"{error}. Rows are prepared as the champion, version {followed.version.number}, "
+            "prepares them, with the values that it knows; with refit: choose a challenger is "
+            "made of the rows as they are"
+        ) from None
+
+
+def _read_by_a_fit(
+    prepared: DataFrame, prepared_by: Sequence[str], outcome: str | None
+) -> DataFrame:
+    """The prepared columns and the outcome alone: others may be called what models write."""
+    names = [*map(column_name, prepared_by), *([] if outcome is None else [outcome])]
+    return prepared.select(*map(quoted, names))
 
 
 def _left_out(card: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -299,11 +339,10 @@ def _write_scores(
     settings = run.settings
     found = segments.densities.log_densities if segments.densities else []
     percentiles = [-math.inf if one is None else one for one in found]
-    kept = customers.frame.columns if customers.id is None else [customers.id]
     names = [one.name for one in segments.segments]
     raw = raw_columns(segments.preparation) if settings.explain else None
     ids = [one.id for one in segments.segments if one.id is not None] or None
-    scores = scored_customers(model, prepared, kept, names, percentiles, raw, ids)
+    scores = scored_customers(model, prepared, _kept(customers), names, percentiles, raw, ids)
     uri = run.output.temporary_of(SCORES)
     tables.write(scores, uri, [])
     return tables.read_back(scores, uri)
@@ -408,6 +447,7 @@ def check(run: Run[ChurnSettings]) -> str:
     if transaction_log(run.spark, settings) is None:
         table = tables.read_table(run.spark, settings.input)
         found = with_roles(settings, table, settings.id)
+        _expect_kept(settings, found)
         if champion is not None:
             champion.prepared(found.frame)
     what = tables.describe(settings.input)

@@ -16,6 +16,7 @@ from gmm_spark.engine.dataframe import quoted, sql_name
 from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.numerics import Array
+from gmm_spark.output_columns import taken_names
 from gmm_spark.scoring import missing_values
 
 # What the table has beside the columns that are kept, in this order.
@@ -74,6 +75,16 @@ def density_percentiles(model: GaussianMixtureModel, block: Array) -> list[float
     return np.percentile(densities, PERCENTILES, method="higher").tolist()
 
 
+def expect_kept(kept: Sequence[str], *, explained: bool, with_ids: bool) -> None:
+    """Raise ConfigurationError where a column that is kept is called as one that scoring adds."""
+    added = [*COLUMNS, *((_ID,) if with_ids else ()), *(REASON_COLUMNS if explained else ())]
+    if taken := taken_names(added, kept):
+        raise ConfigurationError(
+            f"input: the table has a column {taken[0]} already, which scoring adds; rename it, or "
+            "let id name another: scores keep that column alone"
+        )
+
+
 def scored_customers(
     model: GaussianMixtureModel,
     customers: DataFrame,
@@ -106,13 +117,7 @@ def scored_customers(
 
     All but the kept are null where a row has gaps and the model leaves such rows unscored.
     """
-    added_names = [*COLUMNS, *(() if ids is None else (_ID,))]
-    added_names += () if raw is None else REASON_COLUMNS
-    if taken := [name for name in added_names if name in kept]:
-        raise ConfigurationError(
-            f"input: the table has a column {taken[0]} already, which scoring adds; is it a table "
-            "of scores?"
-        )
+    expect_kept(kept, explained=raw is not None, with_ids=ids is not None)
     needed = dict.fromkeys([*kept, *_read(model)])
     wanted = customers.select(*map(quoted, needed))
     if raw is not None:

@@ -481,9 +481,23 @@ def test_a_result_is_not_written_into_what_is_read(call, tmp_path, output) -> No
     assert list(tree(tmp_path)) == ["rows.parquet"]
 
 
+@pytest.mark.parametrize("more", [[], ["--dry_run"]], ids=["a run", "a dry run"])
+def test_a_column_that_scores_have_too_is_found_before_the_fit(call, tmp_path, more) -> None:
+    """An id called segment_id is one where versions are kept alone, which give segments ids."""
+    rows = changed().rename(columns={"customer": "segment_id"})
+    rows.to_parquet(tmp_path / "rows.parquet", index=False)
+    argv = ["--input.path", tmp_path / "rows.parquet", "--output", tmp_path / "out", *more]
+    ended = call(churn.main, *argv, "--id", "segment_id", "--keep_versions", "2")
+    assert ended.code == 2, ended.err
+    assert ended.problem.startswith("configuration: input: the table has a column segment_id")
+    assert "preparing" not in ended.err
+
+
 def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
-    """A column that is there for those who left alone: a warning that names it, and no input."""
+    """A column that is there for those who left alone: a warning that names it, and no input.
+    Another is called as a column that models write, and is an input like any."""
     rows = changed()
+    rows["prediction"] = rows["tenure"] % 7
     gone = np.where(rows["left"] == "yes", "2025-03-01", None)
     rows.assign(left_on=gone).to_parquet(tmp_path / "rows.parquet", index=False)
     argv = ["--input.path", tmp_path / "rows.parquet", *OUTCOME, "--k", "2"]
@@ -492,6 +506,7 @@ def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
     warnings = manifest(tmp_path / "out")["warnings"]
     assert any("left_on" in one and "left" in one for one in warnings)
     assert manifest(tmp_path / "out")["columns"]["left_on"] == "left out"
+    assert manifest(tmp_path / "out")["columns"]["prediction"] != "left out"
 
 
 def test_transactions_that_no_customers_can_be_made_of(call, tmp_path) -> None:

@@ -162,3 +162,14 @@ def test_a_dry_run_says_whose_segments_and_what_is_amiss(runs: Runs, tmp_path: P
     assert "reads 'tenure_prepared', which cannot be made as it was: " in without.problem
     assert without.problem.endswith("for a challenger of the columns there are")
     assert len(without.problem) < 400
+
+
+def test_a_category_of_which_the_champion_knows_no_value(runs: Runs, tmp_path: Path) -> None:
+    """The column has values, so that it has none is said of what the champion makes of it."""
+    renamed = runs.before.assign(plan=runs.before["plan"].str.upper())
+    ended = runs.run(tmp_path / "renamed", renamed, "2026-12-01")
+    assert ended.code == 3, ended.err
+    assert ended.problem.startswith("input: column 'plan_prepared': there is no value in any row")
+    assert "as the champion, version " in ended.problem
+    assert "refit: choose" in ended.problem
+    assert "\n" not in ended.problem
