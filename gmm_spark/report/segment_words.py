@@ -155,9 +155,8 @@ def segments_table(segments: Segments) -> str:
             at_risk = [*(one.at_risk for one in values), value.at_risk]
             columns.append(["at risk", *numbers(at_risk)])
             shares = [one.at_risk_share for one in values]
-            columns.append(
-                ["of all at risk", *map(percent, shares), percent(1.0 if value.at_risk else None)]
-            )
+            whole = percent(None if all(share is None for share in shares) else 1.0)
+            columns.append(["of all at risk", *map(percent, shares), whole])
     header, *body = zip(*columns, strict=True)
     said = [table(header, body)]
     if segments.outcomes:

@@ -146,6 +146,26 @@ def test_segments_as_text_are_names_figures_and_a_table_of_them_and_of_all() -> 
     assert note[-1].endswith("As counted: not corrected for customers in the wrong segment")
 
 
+def test_of_losses_no_share_is_at_risk() -> None:
+    """Where the sum is under 0, segments have no shares of it, and these do not add up to all."""
+    segments = found()
+    lost = [
+        one.model_copy(
+            update={
+                "value": one.value.model_copy(
+                    update={"at_risk": -one.value.at_risk, "at_risk_share": None}
+                )
+            }
+        )
+        for one in segments.segments
+        if one.value is not None
+    ]
+    value = segments.value and segments.value.model_copy(update={"at_risk": -1000.0})
+    text = words_of(segments.model_copy(update={"segments": lost, "value": value}))
+    rows = [re.split(r"  +", line.strip()) for line in text.partition("\n\n")[2].splitlines()]
+    assert [row[-2:] for row in rows[1:4]] == [["-800", "-"], ["-200", "-"], ["-1,000", "-"]]
+
+
 def test_what_is_not_corrected_is_not_called_so() -> None:
     assert words_of(found(estimate="posterior weights")).endswith("In brackets: 95 % intervals")
 
