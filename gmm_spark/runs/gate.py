@@ -57,13 +57,15 @@ def speaks_against(figure: Figure, rule: Rule) -> bool:
         return False
     if rule.below is not None and not figure.value < rule.below:
         return False
-    for least, change in (
-        (rule.change, figure.change),
-        (rule.relative_change, figure.relative_change),
-    ):
-        if least is not None and (change is None or not abs(change) >= least):
-            return False
-    return True
+    change, before = figure.change, figure.before
+    if rule.change is not None and (change is None or not abs(change) >= rule.change):
+        return False
+    if rule.relative_change is None:
+        return True
+    if not change or before is None:
+        return False
+    # Where there was nothing, anything is more than any share of it.
+    return abs(change) >= rule.relative_change * abs(before)
 
 
 def judged(figures: Iterable[Figure], rules: Mapping[Any, Sequence[Rule]]) -> list[str]:

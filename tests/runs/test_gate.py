@@ -38,7 +38,16 @@ def test_what_was_not_measured_before_has_no_change() -> None:
     psi = Figure("psi", "column plan", 0.4)
     assert speaks_against(psi, Rule(above=0.25))
     assert not speaks_against(psi, Rule(change=0.1))
-    assert not speaks_against(Figure("missing", "x", 0.2, 0.0), Rule(relative_change=0.1))
+    assert not speaks_against(psi, Rule(relative_change=0.1))
+
+
+def test_what_was_nothing_has_changed_by_more_than_any_share_of_it() -> None:
+    """A column that had no gaps and has some passes no rule that asks how many times as many."""
+    rule = Rule(relative_change=0.5)
+    assert speaks_against(Figure("missing", "column x", 0.2, 0.0), rule)
+    assert not speaks_against(Figure("missing", "column x", 0.0, 0.0), rule)
+    few = Figure("missing", "column x", 0.001, 0.0)
+    assert not speaks_against(few, Rule(change=0.01, relative_change=0.5))
 
 
 def test_reasons_are_one_line_in_the_words_of_the_settings() -> None:
