@@ -514,7 +514,7 @@ class Directory:
     def clear(self) -> None:
         """Delete the files of a checkpoint: what says whose it is first."""
         names = self.names()
-        ours = [name for name in names if name.endswith((_ENDING, _TEMPORARY))]
+        ours = [name for name in names if _STATE.fullmatch(name) or name.endswith(_TEMPORARY)]
         for name in [*(name for name in names if name == _ABOUT), *ours]:
             self.delete(name)
 

@@ -626,9 +626,11 @@ def test_on_another_file_system_it_is_the_same(
 def test_what_is_removed_is_ours_alone(tmp_path) -> None:
     FITS["tied"].run(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "app.state").write_text("mine")
     remove_checkpoint(str(tmp_path))
-    assert names(tmp_path) == ["notes.txt"]
+    assert names(tmp_path) == ["app.state", "notes.txt"]
     (tmp_path / "notes.txt").unlink()
+    (tmp_path / "app.state").unlink()
     FITS["tied"].run(tmp_path)
     remove_checkpoint(str(tmp_path))
     assert not tmp_path.exists()
