@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.description import line, segments
 from gmm_spark.engine.cluster import needed_session
-from gmm_spark.engine.inputs import check_data, whole
+from gmm_spark.engine.inputs import check_data, column_names, whole
 from gmm_spark.engine.parquet import (
     ParquetTable,
     table_frame,
@@ -426,8 +426,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return predicted(
             self,
             as_frame(dataset, "predictColumns"),
-            [targets] if isinstance(targets, str) else list(targets),
-            [given] if isinstance(given, str) else given if given is None else list(given),
+            column_names("targets", targets),
+            None if given is None else column_names("given", given),
         )
 
     def explain(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gmm_spark.engine.inputs import column_names
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.expressions import column_name, expression_name, without_name
 from gmm_spark.mixture.families import FamilyColumns
@@ -109,7 +110,7 @@ def _patterns(
         return [complete]
     if given is None:
         given = _met(model, names)[:most]
-    for columns in given:
+    for columns in given if isinstance(given, Sequence) else [given]:
         listed = isinstance(columns, list | tuple | set | frozenset)
         if not listed or not set(columns) <= set(names):
             raise ConfigurationError(
@@ -534,8 +535,8 @@ def _kept(keep: str | Sequence[str], outputs: _Outputs) -> list[str] | None:
     """The columns of the table that go along; None for all."""
     if keep == "*":
         return None
-    names = [keep] if isinstance(keep, str) else list(keep)
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+    names = column_names("keep", keep)
+    if not all(names) or len(set(names)) < len(names):
         raise ConfigurationError(
             f"keep is {keep!r}; it is '*' for all columns of the table, or a list of names, each "
             "once"

@@ -34,6 +34,16 @@ def check_data(data: Any, taken: tuple[type, ...], who: str) -> None:
         )
 
 
+def column_names(what: str, value: Any) -> list[str]:
+    """The name of a column, or a list of names, as a list; ConfigurationError for anything else."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):
+        return list(value)
+    raise ConfigurationError(f"{what}: expected the name of a column, or a list of names; this is "
+                             f"{value!r}")  # fmt: skip
+
+
 def kind_of(data: Any) -> str:
     """What somebody handed in, and how to make data of it that are taken."""
     if data is None:

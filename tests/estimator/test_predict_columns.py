@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from pyspark.ml.linalg import Vectors
+from pyspark.sql import functions as F
 from scipy.stats import multivariate_normal, poisson
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
@@ -138,6 +139,11 @@ def test_what_cannot_be_predicted_is_one_clear_error(spark, model, data) -> None
         model.predictColumns(data, ["y", "y"])
     with pytest.raises(ConfigurationError, match="targets is empty"):
         model.predictColumns(data, [])
+    for wrong in (F.col("y"), 3, [F.col("y")], [1]):
+        with pytest.raises(ConfigurationError, match="targets: expected the name of a column"):
+            model.predictColumns(data, wrong)
+        with pytest.raises(ConfigurationError, match="given: expected the name of a column"):
+            model.predictColumns(data, "y", wrong)
     with pytest.raises(ConfigurationError, match="y_mean exist already"):
         model.predictColumns(data.withColumnRenamed("id", "y_mean"), "y")
     with pytest.raises(InputDataError, match="there is no column 'z'"):
