@@ -7,7 +7,7 @@
 | 2 | configuration: a setting or a path is wrong; also a refused overwrite |
 | 3 | input: the table, or the model file, cannot be used |
 | 4 | the fit did not converge, and the settings ask to fail then |
-| 5 | written but not published: the gate refused it, or another run published meanwhile |
+| 5 | not published: the gate refused it, what was written is kept; or another run was first |
 | 143 | stopped by SIGTERM, which a scheduler sends: nothing was written |
 """
 

@@ -57,8 +57,13 @@ def read_scores(spark: SparkSession, path: str, version: str | int = CHAMPION) -
     not as they were published.
     """
     path = files.qualified(spark, path)
-    found = publish_log.checked(path, publish_log.find(path, version))
-    return spark.read.parquet(escaped(files.join(found, "scores")))
+    published = publish_log.find(path, version)
+    scores = files.join(publish_log.checked(path, published), "scores")
+    if not files.exists(scores):
+        raise ConfigurationError(
+            f"version {published.number} under {path} has no scores: a run of another job wrote it"
+        )
+    return spark.read.parquet(escaped(scores))
 
 
 def _of_version(key: str, path: str, record: Callable[..., None]) -> str | None:

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.engine.addresses import without_userinfo
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.storage import files, tables
+from gmm_spark.storage import files, publish_log, tables
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,11 @@ class Output:
             )
 
     def _check_store(self) -> None:
+        if publish_log.is_there(self.directory):
+            raise ConfigurationError(
+                f"output: versions are kept in {self.directory}, and readers take their champion, "
+                "whatever is written beside them; expected keep_versions, or another directory"
+            )
         if not self.in_place and not files.can_rename(self.directory):
             raise ConfigurationError(
                 f"output: the store of {without_userinfo(self.directory)} cannot rename a "

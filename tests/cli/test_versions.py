@@ -66,6 +66,7 @@ def test_a_model_is_loaded_by_alias_and_number(root: Path, spark, caplog) -> Non
 
 def test_scores_of_a_version_are_read_whole(root: Path, call: Call, lake: Path, spark) -> None:
     from gmm_spark.cli import score
+    from gmm_spark.errors import ConfigurationError
     from gmm_spark.runs.models import read_scores
 
     output = root.parent / "scores"
@@ -77,6 +78,8 @@ def test_scores_of_a_version_are_read_whole(root: Path, call: Call, lake: Path, 
     assert manifest(directory)["model_version"]["number"] == 1
     assert read_scores(spark, str(output)).count() == 600
     assert read_scores(spark, str(output), 1).count() == 600
+    with pytest.raises(ConfigurationError, match=r"version 2 under .* has no scores"):
+        read_scores(spark, str(root))
 
 
 def test_versions_are_listed_and_changed(root: Path, call: Call, tmp_path: Path) -> None:

@@ -225,6 +225,18 @@ def test_versions_do_not_go_beside_a_result_without(result: Output, tmp_path: Pa
         versioned(tmp_path / "out", "run2", "")
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_result_without_versions_does_not_go_beside_them(tmp_path: Path, in_place: bool) -> None:
+    """Readers of the directory would go on taking the champion."""
+    versioned(tmp_path, "run1", "model 1").publish({"status": "done"})
+    output = Output(str(tmp_path), "model", "run2", in_place=in_place)
+    with pytest.raises(
+        ConfigurationError, match=r"versions are kept in .*; expected keep_versions"
+    ):
+        output.claim(overwrite=True, how="overwrite: true")
+    assert files.names(str(tmp_path)) == ["published", "versions"]
+
+
 PACKAGE = Path(files.__file__).parents[1]
 # Where results are moved and deleted, and with what; saving over a model is its user's wish.
 PUBLISHING = {
