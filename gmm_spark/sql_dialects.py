@@ -272,7 +272,8 @@ class _Portable:
         return _when(exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null())), found)
 
     def _power(self, node: Expression) -> Expression:
-        """A power that others refuse, of a number below 0 or to a fraction, is null."""
+        """A power that others refuse, of a number below 0 to a fraction or of 0 to one below 0, is
+        null."""
         exp = self._exp
         base, exponent = self._double(node.this), node.expression
         literal = exponent.this if isinstance(exponent, exp.Cast | exp.Neg) else exponent
@@ -282,7 +283,7 @@ class _Portable:
         raised = exp.Pow(this=base, expression=standard(f"{power!r}"))
         if power == int(power) and power >= 0:
             return raised
-        kind = exp.GTE if power > 0 else exp.GT
+        kind = exp.NEQ if power == int(power) else exp.GTE if power > 0 else exp.GT
         return _when(kind(this=base.copy(), expression=exp.Literal.number("0")), raised)
 
     def _cast(self, node: Any) -> Expression:

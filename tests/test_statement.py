@@ -344,6 +344,7 @@ EXPRESSIONS = {
     "exp(-1000 * v)": lambda v: np.exp(-1000 * v) if v >= 0 else None,
     "power(v, 1.5D)": lambda v: v**1.5 if v >= 0 else None,
     "power(v, 2)": lambda v: v**2,
+    "power(v, -1)": lambda v: 1 / v if v else None,
     "v / 4": lambda v: v / 4,
     "1 / v": lambda v: 1 / v if v else None,
     "CASE WHEN v BETWEEN 0 AND 2 THEN abs(-v) ELSE floor(v) END": lambda v: (
