@@ -203,6 +203,13 @@ class _Portable:
             base = exp.Ln(this=self._double(node.this))
             return exp.paren(exp.Div(this=self._log(node.expression), expression=base))
         if isinstance(node, exp.Div):
+            sides = node.this, node.expression
+            if any(map(_is_decimal, sides)) and not any(map(_is_double, sides)):
+                text = shortened(node.sql("spark"))
+                raise self._refuse(
+                    f"of whole numbers Spark rounds {text} to the places of a decimal (1.0D for "
+                    "1.0 does not)"
+                )
             divisor = self.written(node.expression)
             return exp.Div(
                 this=self._double(node.this),
@@ -316,6 +323,24 @@ def _is_whole(node: Expression) -> bool:
     floor = exp.EQ(this=node.this, expression=exp.Floor(this=node.this.copy()))
     text = floor.sql("spark")
     return any(each.sql("spark") == text for each in branch.this.find_all(exp.EQ))
+
+
+def _is_decimal(node: Expression) -> bool:
+    """Whether a number is made of decimals that are written out: 1.5 * (i + 2)."""
+    exp = sqlglot_module().exp
+    if isinstance(node, exp.Literal):
+        return not node.is_string and "." in node.this and "e" not in node.this.lower()
+    if isinstance(node, exp.Paren | exp.Neg | exp.Add | exp.Sub | exp.Mul | exp.Div):
+        return any(map(_is_decimal, node.iter_expressions()))
+    return False
+
+
+def _is_double(node: Expression) -> bool:
+    """Whether a number is known to be of double precision."""
+    exp = sqlglot_module().exp
+    if isinstance(node, exp.Cast):
+        return bool(node.to.this == exp.DataType.Type.DOUBLE)
+    return isinstance(node, exp.Ln | exp.Log | exp.Exp | exp.Sqrt | exp.Pow | exp.Nanvl)
 
 
 def _is_some(node: Expression) -> bool:

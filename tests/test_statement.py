@@ -345,6 +345,7 @@ EXPRESSIONS = {
     "power(v, 1.5D)": lambda v: v**1.5 if v >= 0 else None,
     "power(v, 2)": lambda v: v**2,
     "power(v, -1)": lambda v: 1 / v if v else None,
+    "ln(exp(v / 12.0D)) / 2.5": lambda v: v / 12 / 2.5,
     "v / 4": lambda v: v / 4,
     "1 / v": lambda v: 1 / v if v else None,
     "CASE WHEN v BETWEEN 0 AND 2 THEN abs(-v) ELSE floor(v) END": lambda v: (
@@ -419,6 +420,8 @@ def test_a_prepared_category_and_a_prepared_number_are_scored() -> None:
         ("round(v, 1)", "ROUND is not known"),
         ("greatest(v, w)", "GREATEST is not known"),
         ("power(2, v)", "an exponent that is not a number written out"),
+        ("v / 12.0", r"Spark rounds v / 12\.0 to the places of a decimal"),
+        ("(v * 0.5) / 7", "to the places of a decimal"),
         ("a.v", "reads a field of a column"),
         ("v +* 2", "sqlglot cannot read 'v [+][*] 2'"),
         ("log(2, v) + rand()", "RAND is not known"),
