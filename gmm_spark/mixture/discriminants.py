@@ -3,8 +3,10 @@
 Fisher's linear discriminants (Rao 1948) by the moments of a mixture instead of labelled rows: with
 W the covariance of rows within segments and B that of the segments' means, directions a with
 a' W a = 1 for which a' B a is largest, so that a unit on the map is a standard deviation within
-segments. c segments have c - 1 such directions; where there is one, or none, the map is completed
-by the directions, uncorrelated with those, along which rows vary most.
+segments. c segments have c - 1 such directions. Of these the two are taken that set most pairs of
+segments apart, where 4 standard deviations are as good as any more: else a column that has one
+value in a segment, and so no variance, would be all that is seen. Where there is one direction, or
+none, the map is completed by those, uncorrelated with it, along which rows vary most.
 
 Categories and counts take part by the coordinates whose means are their parameters: for every level
 whether a row has it, and the count. Of what is not known of a row, the mixture's mean given what is
@@ -16,6 +18,7 @@ Runs on executors: imports numpy alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,8 @@ from gmm_spark.mixture.parameters import Parameters, Standardisation
 
 # A variance of less than this, by the square of the mean, is rounding.
 _NO_VARIANCE = 1e-24
+# Standard deviations within segments that set two of them apart.
+_APART = 4.0
 # Of the variance within segments, and of the variance between them in its units.
 _NO_WITHIN, _NO_BETWEEN = 1e-7, 1e-9
 
@@ -73,6 +78,7 @@ def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
     centre = weights @ means
     apart = means - centre
     inside, between = np.array(means), np.zeros((means.shape[1],) * 2)
+    shares, middles = list[float](), list[Array]()
     for cluster in clusters:
         own = list(cluster)
         share = weights[own].sum()
@@ -80,6 +86,8 @@ def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
             middle = weights[own] @ apart[own] / share
             inside[own] = apart[own] - middle
             between += share * np.outer(middle, middle)
+            shares.append(float(share))
+            middles.append(middle)
     within = _mean_covariance(parameters, weights)
     within += (weights[:, None] * inside).T @ inside
     variances = np.diag(within) + np.diag(between)
@@ -89,7 +97,12 @@ def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
         return None
     scale = np.sqrt(variances[varies])
     units = np.outer(scale, scale)
-    found = _axes(within[np.ix_(varies, varies)] / units, between[np.ix_(varies, varies)] / units)
+    found = _axes(
+        within[np.ix_(varies, varies)] / units,
+        between[np.ix_(varies, varies)] / units,
+        np.array(shares),
+        np.array(middles)[:, varies] / scale,
+    )
     if found is None:
         return None
     along, separation, share = found
@@ -168,9 +181,12 @@ def _mean_covariance(parameters: Parameters, weights: Array) -> Array:
     return found
 
 
-def _axes(within: Array, between: Array) -> tuple[Array, Array, float] | None:
+def _axes(
+    within: Array, between: Array, shares: Array, middles: Array
+) -> tuple[Array, Array, float] | None:
     """Directions (D, 2), the variance between segments along each, and the share of it that is
-    shown; None where there are no two. In standard units."""
+    shown; None where there are no two. `middles` (c, D) are the means of segments. In standard
+    units."""
     variances, vectors = np.linalg.eigh(within)
     there: NDArray[np.bool_] = variances > _NO_WITHIN * variances[-1]
     if there.sum() < 2:
@@ -178,16 +194,33 @@ def _axes(within: Array, between: Array) -> tuple[Array, Array, float] | None:
     whitened = vectors[:, there] / np.sqrt(variances[there])
     found, rotation = np.linalg.eigh(whitened.T @ between @ whitened)
     found, rotation = found[::-1], rotation[:, ::-1]
-    count = min(2, int((found > _NO_BETWEEN).sum()))
-    along = whitened @ rotation[:, :count]
+    possible = whitened @ rotation[:, : min(int((found > _NO_BETWEEN).sum()), len(shares) - 1)]
+    taken = _two_of(middles @ possible, shares)
+    along = possible[:, taken]
     total = float(found[found > 0].sum())
-    share = float(found[:count].sum()) / total if count else 1.0
+    share = float(found[taken].sum()) / total if taken else 1.0
     while along.shape[1] < 2:
         widest = _widest(within, along)
         if widest is None:
             return None
         along = np.column_stack([along, widest])
     return along, np.einsum("ir,ij,jr->r", along, between, along), min(1.0, share)
+
+
+def _two_of(middles: Array, shares: Array) -> list[int]:
+    """Of directions, those of most variance first, the two along which most segments lie apart, by
+    their shares; `middles` (c, directions)."""
+    count = middles.shape[1]
+    if count <= 2:
+        return list(range(count))
+    one, other = np.triu_indices(len(shares), 1)
+    distances = (middles[one] - middles[other]) ** 2
+    pairs = list(combinations(range(count), 2))
+    told = [
+        (shares[one] * shares[other]) @ np.minimum(distances[:, pair].sum(axis=1), _APART**2)
+        for pair in map(list, pairs)
+    ]
+    return list(pairs[int(np.argmax(told))])
 
 
 def _widest(within: Array, along: Array) -> Array | None:

@@ -211,3 +211,17 @@ def test_of_one_column_there_is_no_map() -> None:
     tables = np.array([[0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.8, 0.1, 0.1]])
     p = replace(p, families=(Categorical((3,)),), family_parameters=(tables,))
     assert discriminants(p, ALONE) is not None
+
+
+def test_columns_of_one_value_in_a_segment_leave_the_rest_to_be_seen() -> None:
+    """Three plans, told apart by two columns without variance, each of a low and a high use."""
+    plans = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    means = np.array([[*plan, use] for plan in plans for use in (0.0, 3.0)])
+    covariances = np.tile(np.diag([1e-4, 1e-4, 1.0]), (6, 1, 1))
+    mixture = Parameters(structure_named("full"), np.full(6, 1 / 6), means, covariances)
+    axes = discriminants(mixture, tuple((j,) for j in range(6)))
+    assert axes is not None
+    places = (means - axes.centre) @ axes.directions
+    apart = np.sqrt(((places[:, None] - places) ** 2).sum(axis=2))[np.triu_indices(6, 1)]
+    assert apart.min() > 2.9
+    assert axes.share < 0.9
