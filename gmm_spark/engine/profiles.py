@@ -6,7 +6,7 @@ Runs on executors: imports numpy and pyarrow alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -93,6 +93,11 @@ class Moments:
             np.concatenate([one.squares for one in found]),
         )
 
+    def of_weight(self, least: float) -> Moments:
+        """Nothing where the weight is under `least`."""
+        there = self.weight >= least
+        return Moments(*(np.where(there, each, 0.0) for each in astuple(self)))
+
     @property
     def deviation(self) -> Array:
         """Standard deviations, NaN where there are no rows."""
@@ -134,6 +139,11 @@ class Values:
         """Where its values are among others."""
         known = {value: place for place, value in enumerate(values)}
         return np.array([known[value] for value in self.values], dtype=np.intp)
+
+    def of_weight(self, least: float) -> Values:
+        """Nothing of segments where the weight of all values is under `least`."""
+        there = self.weights.sum(axis=0) >= least
+        return replace(self, weights=self.weights * there)
 
     def _none(self) -> Values:
         k = self.missing.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -198,7 +198,10 @@ class Profiled:
         texts: Sequence[str],
         in_model: Mapping[str, bool],
     ) -> None:
-        self.found, self.sample, self.in_model = found, found.sample, dict(in_model)
+        # Of less than half a row, what is known are shares of rows of other segments.
+        least = 0.5 * float(found.size.sum()) / max(int(found.rows.sum()), 1)
+        self.found = replace(found, moments=found.moments.of_weight(least))
+        self.sample, self.in_model = found.sample, dict(in_model)
         self.places = {name: i for i, name in enumerate(measured)}
         self.whole = found.moments.total()
         self.rest = found.moments.rest()
@@ -209,7 +212,7 @@ class Profiled:
             problem = _problem(values, int(found.rows.sum()))
             if problem is None:
                 self.categories[name], self.codes[name] = _most_frequent(
-                    values, self.sample.codes[i]
+                    values.of_weight(least), self.sample.codes[i]
                 )
             else:
                 self.left_out[name] = problem
@@ -251,7 +254,7 @@ class Profiled:
         i, row = self.places[name], j or 0
         moments = self.whole if j is None else self.found.moments
         known, mean = float(moments.weight[row, i]), float(moments.mean[row, i])
-        weights = self._weights(j)
+        weights = self._weights(j) if known > 0 else np.zeros(self.sample.hashes.size)
         at = weighted_quantiles(self.values_of(name), weights, _QUANTILES)
         quantiles = None
         if at is not None:
