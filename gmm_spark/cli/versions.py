@@ -35,12 +35,12 @@ def versions(path: str, change: argparse.Namespace) -> str:
             str(one.number),
             ", ".join(entry.names_of(one)),
             one.run_date or "",
-            one.run_id,
+            one.directory,
             "" if one.refused is None else f"refused: {one.refused}"[:_LONGEST],
         ]
         for one in reversed(entry.versions)
     ]
-    shown = table(["version", "alias", "run date", "run", ""], rows)
+    shown = table(["version", "alias", "run date", "where", ""], rows)
     return "\n".join([*lines, *(line.rstrip() for line in shown.splitlines())])
 
 

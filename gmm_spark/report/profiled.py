@@ -430,7 +430,7 @@ class Profiled:
         forms = number_forms(name, self.kinds[name], falls=known.min() < 0 and mean < 0)
         words = forms.of(effect, comparative)
         if not comparative and not self._is_far_out(values, own, effect):
-            words = f"fairly {words}"
+            words = words if words.startswith("hardly ") else f"fairly {words}"
         yield Phrase(
             name,
             words,
