@@ -35,13 +35,23 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def occurrence_hashes(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hashes that differ between the first, second, ... occurrence of the same row."""
+    return of_occurrences(hashes, occurrences(hashes))
+
+
+def of_occurrences(hashes: NDArray[np.uint64], ranks: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Hashes of rows that are there for the time that `ranks` says."""
+    return _mixed(hashes + ranks * np.uint64(0xD1B54A32D192ED03))
+
+
+def occurrences(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """0 for the first row of a hash, 1 for the second, ..."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     lengths = np.diff(np.append(starts, ordered.size))
     ranks = np.empty(ordered.size, dtype=np.uint64)
     ranks[order] = (np.arange(ordered.size) - np.repeat(starts, lengths)).astype(np.uint64)
-    return _mixed(hashes + ranks * np.uint64(0xD1B54A32D192ED03))
+    return ranks
 
 
 def salted(hashes: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:

@@ -50,13 +50,12 @@ class FoundOutcomes:
 
     def lowest(self, count: int) -> FoundOutcomes:
         """The same with that many rows in the sample, at most."""
-        within = self.hashes <= np.uint64(self.reach)
-        order = np.lexsort([*self.block[::-1], self.hashes])
-        order = order[within[order]]
+        within = np.flatnonzero(self.hashes <= np.uint64(self.reach))
         reach = self.reach
-        if order.size > count:
-            order = order[:count]
-            reach = int(self.hashes[order[-1]])
+        if within.size > count:
+            reach = int(np.partition(self.hashes[within], count - 1)[count - 1])
+            within = within[self.hashes[within] <= np.uint64(reach)]
+        order = within[np.lexsort([*self.block[::-1, within], self.hashes[within]])][:count]
         return replace(
             self,
             hashes=self.hashes[order],

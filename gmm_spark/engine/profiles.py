@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from gmm_spark.engine.cluster import num_partitions, parallelism
 from gmm_spark.engine.columns import numbers
-from gmm_spark.engine.hashing import occurrence_hashes, row_hashes, salted
+from gmm_spark.engine.hashing import occurrences, of_occurrences, row_hashes, salted
 from gmm_spark.engine.jobs import answer, answers
 from gmm_spark.engine.outcomes import SAMPLE_ROWS as OUTCOME_ROWS
 from gmm_spark.engine.outcomes import FoundOutcomes, OutcomeWork, sent_rows
@@ -381,10 +381,9 @@ class ProfileWork:
         """Of every row one, by its content. Those of rows that are there several times would be
         the same in every batch, and be sampled together, or not at all: batches differ."""
         plain = row_hashes(np.concatenate([weighted, values]), 0)
-        found = occurrence_hashes(plain)
-        again = np.ones(plain.size, dtype=bool)
-        again[np.unique(plain, return_index=True)[1]] = False
-        return np.where(again, salted(found, int(plain.sum(dtype=np.uint64))), found)
+        ranks = occurrences(plain)
+        found = of_occurrences(plain, ranks)
+        return np.where(ranks > 0, salted(found, int(plain.sum(dtype=np.uint64))), found)
 
 
 def _coded(column: pa.Array, weighted: Array) -> tuple[Values, NDArray[np.int32]]:

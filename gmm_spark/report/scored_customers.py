@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pyspark.ml.functions import vector_to_array
@@ -48,6 +47,7 @@ PERCENTILES = np.concatenate(
 _ID = "segment_id"
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
 _VALUES, _SECOND = "gmm_spark values", "gmm_spark second"
+_PERCENT = "gmm_spark percent"
 
 
 def prepared_to_score(model: GaussianMixtureModel) -> GaussianMixtureModel:
@@ -137,7 +137,7 @@ def scored_customers(
         second = f"greatest({', '.join(others)})"
         at = (f"when {one} = {sql_name(_SECOND)} then {i}" for i, one in enumerate(others))
         places = f"case {' '.join(at)} end"
-    scored = scored.withColumn(_SECOND, F.expr(second))
+    scored = _with_percentile(scored.withColumn(_SECOND, F.expr(second)), percentiles)
     texts = ", ".join(_text(name) for name in names)
     outputs = {
         "segment": segment,
@@ -148,7 +148,7 @@ def scored_customers(
         "runner_up_probability": sql_name(_SECOND),
         "uncertainty": "uncertainty",
         "log_density": "log_density",
-        "outlier_percentile": _percentile("log_density", percentiles),
+        "outlier_percentile": sql_name(_PERCENT),
         "probabilities": "probabilities",
     }
     if ids is not None:
@@ -210,17 +210,26 @@ def _number(value: float) -> str:
     return f"cast('{value}' as double)" if not math.isfinite(value) else f"{value!r}D"
 
 
-def _percentile(column: str, percentiles: Sequence[float]) -> str:
-    """The share of `PERCENTILES` that a value has reached, as SQL: found by halving."""
-    shares: list[Any] = [0.0, *PERCENTILES.round(2).tolist()]
+def _with_percentile(scored: DataFrame, percentiles: Sequence[float]) -> DataFrame:
+    """The rows with the share of `PERCENTILES` that their log density has reached, by halving.
 
-    def between(low: int, high: int) -> str:
-        if high - low == 1:
-            return _number(shares[low])
-        middle = (low + high) // 2
-        edge = _number(percentiles[middle - 1])
-        return f"if({column} > {edge}, {between(middle, high)}, {between(low, middle)})"
-
+    A step is a column of its own, and looks edges up in an array: as one expression they are so
+    much code that Java would not compile it.
+    """
     if not len(percentiles):
-        return "cast(null as double)"
-    return f"if({column} is null, null, {between(0, len(shares))})"
+        return scored.withColumn(_PERCENT, F.lit(None).cast("double"))
+    size = 1 << len(percentiles).bit_length()
+    edges = _numbers([*percentiles, *[math.inf] * (size - 1 - len(percentiles))])
+    shares = [0.0, *PERCENTILES.round(2).tolist()]
+    shares += [shares[-1]] * (size - len(shares))
+    scored, at = scored.withColumn(_PERCENT, F.lit(0)), sql_name(_PERCENT)
+    step = size // 2
+    while step:
+        further = f"if(log_density > element_at({edges}, {at} + {step}), {step}, 0)"
+        scored, step = scored.withColumn(_PERCENT, F.expr(f"{at} + {further}")), step // 2
+    found = f"if(log_density is null, null, element_at({_numbers(shares)}, {at} + 1))"
+    return scored.withColumn(_PERCENT, F.expr(found))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"array({', '.join(map(_number, values))})"
