@@ -1,4 +1,4 @@
-"""The two directions along which segments lie farthest apart, and a mixture seen along them.
+"""Two directions along which segments lie apart, and a mixture seen along them.
 
 Fisher's linear discriminants (Rao 1948) by the moments of a mixture instead of labelled rows: with
 W the covariance of rows within segments and B that of the segments' means, directions a with
@@ -17,6 +17,7 @@ Runs on executors: imports numpy alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -45,7 +46,8 @@ class Axes:
     directions : (D, 2) by which a coordinate less its centre is multiplied
     correlations : (D, 2) of every coordinate with both axes, over all rows
     separation : (2,) variance of the segments' means along an axis; within them it is 1
-    share : of all that lies between segments, how much the axes show, 0 to 1; 1 where nothing does
+    share : of what tells pairs of segments apart, how much the axes show, 0 to 1; 1 where nothing
+        does
     """
 
     centre: Array
@@ -70,7 +72,7 @@ class Ellipses:
 
 
 def discriminants(parameters: Parameters, clusters: Partition) -> Axes | None:
-    """The two axes along which clusters of components lie farthest apart, by the moments of the
+    """The two axes that set most clusters of components apart, by the moments of the
     mixture; noise takes no part. None where rows vary along fewer than two directions, or the
     columns of one are lost in the rounding of another."""
     means = _means(parameters)
@@ -184,9 +186,9 @@ def _mean_covariance(parameters: Parameters, weights: Array) -> Array:
 def _axes(
     within: Array, between: Array, shares: Array, middles: Array
 ) -> tuple[Array, Array, float] | None:
-    """Directions (D, 2), the variance between segments along each, and the share of it that is
-    shown; None where there are no two. `middles` (c, D) are the means of segments. In standard
-    units."""
+    """Directions (D, 2), the variance between segments along each, and the share that they show of
+    what tells segments apart; None where there are no two. `middles` (c, D) are the means of
+    segments. In standard units."""
     variances, vectors = np.linalg.eigh(within)
     there: NDArray[np.bool_] = variances > _NO_WITHIN * variances[-1]
     if there.sum() < 2:
@@ -195,32 +197,31 @@ def _axes(
     found, rotation = np.linalg.eigh(whitened.T @ between @ whitened)
     found, rotation = found[::-1], rotation[:, ::-1]
     possible = whitened @ rotation[:, : min(int((found > _NO_BETWEEN).sum()), len(shares) - 1)]
-    taken = _two_of(middles @ possible, shares)
+    taken, share = _two_of(middles @ possible, shares)
     along = possible[:, taken]
-    total = float(found[found > 0].sum())
-    share = float(found[taken].sum()) / total if taken else 1.0
     while along.shape[1] < 2:
         widest = _widest(within, along)
         if widest is None:
             return None
         along = np.column_stack([along, widest])
-    return along, np.einsum("ir,ij,jr->r", along, between, along), min(1.0, share)
+    return along, np.einsum("ir,ij,jr->r", along, between, along), share
 
 
-def _two_of(middles: Array, shares: Array) -> list[int]:
+def _two_of(middles: Array, shares: Array) -> tuple[list[int], float]:
     """Of directions, those of most variance first, the two along which most segments lie apart, by
-    their shares; `middles` (c, directions)."""
+    their shares, and how much of what all directions tell; `middles` (c, directions)."""
     count = middles.shape[1]
     if count <= 2:
-        return list(range(count))
+        return list(range(count)), 1.0
     one, other = np.triu_indices(len(shares), 1)
     distances = (middles[one] - middles[other]) ** 2
-    pairs = list(combinations(range(count), 2))
-    told = [
-        (shares[one] * shares[other]) @ np.minimum(distances[:, pair].sum(axis=1), _APART**2)
-        for pair in map(list, pairs)
-    ]
-    return list(pairs[int(np.argmax(told))])
+
+    def told(directions: Sequence[int]) -> float:
+        apart = np.minimum(distances[:, list(directions)].sum(axis=1), _APART**2)
+        return float((shares[one] * shares[other]) @ apart)
+
+    best = max(combinations(range(count), 2), key=told)
+    return list(best), min(1.0, told(best) / told(range(count)))
 
 
 def _widest(within: Array, along: Array) -> Array | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _CHARTS, _OPEN = 12, 3
 # Rows of the two heat maps, differences of a segment, and of these on the first screen.
 HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
-# A map of this share of what lies between segments shows all of it.
+# A map of this share of what tells segments apart shows all of it.
 _ALL_SHOWN = 0.995
 # An effect that a name is made of.
 _MEDIUM = 0.33
@@ -424,8 +424,8 @@ def _map(found: Segments) -> Section | None:
     if any(one.separation > 0 for one in pictured.axes):
         share = tables.percent(pictured.share).replace(" ", "\u00a0")
         words.append(
-            "These are the two directions along which the segments lie farthest apart, in standard "
-            f"deviations within them; they show {share} of what lies between the segments."
+            "These are the two directions that set most segments apart, in standard deviations "
+            f"within them; they show {share} of what tells the segments from one another."
         )
         if pictured.share < _ALL_SHOWN:
             words.append("What overlaps here may be apart in what the map does not show.")

@@ -84,7 +84,7 @@ class Plots:
         Parameters
         ----------
         x, y : columns of numbers or counts of the model, which are drawn in their own units; None
-            for the two directions along which the segments lie farthest apart (Fisher's linear
+            for the two directions that set most segments apart (Fisher's linear
             discriminants), a step of 1 being a standard deviation within segments
 
         Raises ConfigurationError where one is given without the other, there is no such column, or
@@ -101,8 +101,8 @@ class Plots:
 
     def map(self, dataset: DataFrame | ParquetTable) -> alt.TopLevelMixin:
         """The map of the page: up to 1,500 rows, found in one look, as points in the two directions
-        along which the segments lie farthest apart, the components' ellipses, and a slider over
-        the iterations of EM.
+        that set most segments apart, the components' ellipses, and a slider over the iterations of
+        EM.
 
         Raises ConfigurationError where the columns vary in one direction alone, or are too many.
         """

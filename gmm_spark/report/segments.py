@@ -396,11 +396,11 @@ class Point(_Part):
 
 
 class SegmentMap(_Part):
-    """The rows in the two dimensions along which segments lie farthest apart: Fisher's linear
+    """The rows in the two dimensions that set most segments apart: Fisher's linear
     discriminants, by the moments of the mixture."""
 
     axes: list[Axis] = Field(min_length=2, max_length=2)
-    share: Share = Field(description="Of what lies between segments, how much the map shows.")
+    share: Share = Field(description="Of what tells segments apart, how much the map shows.")
     points: list[Point] = Field(
         max_length=MOST_POINTS,
         description="A sample of the rows, without identifiers, places to 0.01 and probabilities "
