@@ -3,6 +3,8 @@
 python -m benchmarks.churn tables              the five tables of conf/, beside KMeans
 python -m benchmarks.churn scale --rows 10000000   a run against one fit and a scoring
 
+Each writes `churn-tables.json` or `churn-scale.json` into `--out`, results/ where it is not said.
+
 `separations` is a benchmark of benchmarks.run: what categories add.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +23,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from benchmarks.customers import write_customers
+from benchmarks.records import RESULTS, Record, machine
 from benchmarks.systems.spark import session
 
 if TYPE_CHECKING:
@@ -236,12 +240,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--names", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args(argv)
+    name = f"churn-{given.what}"
+    record = Record(
+        given.out / f"{name}.json",
+        {
+            "benchmark": name,
+            "command": " ".join(["python -m benchmarks.churn", *map(str, argv or sys.argv[1:])]),
+            "machine": machine(given.cores),
+            "runs": [],
+        },
+    )
     if given.what == "scale":
-        print(json.dumps(scale(given.rows, given.cores, given.driver_memory, given.directory)))
-        return
-    for found in tables(given.names, given.data, given.cores):
+        runs = iter([scale(given.rows, given.cores, given.driver_memory, given.directory)])
+    else:
+        runs = tables(given.names, given.data, given.cores)
+    for found in runs:
         print(json.dumps(found), flush=True)
+        record.content["runs"].append(found)
+        record.save()
 
 
 if __name__ == "__main__":
