@@ -89,9 +89,9 @@ def test_versions_are_listed_and_changed(root: Path, call: Call, tmp_path: Path)
     listed = call(main.main, "versions", copy)
     assert listed.code == 0
     assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [
-        ["3", "challenger", "run3"],
-        ["2", "champion", "run2"],
-        ["1", "run1"],
+        ["3", "challenger", "versions/run3"],
+        ["2", "champion", "versions/run2"],
+        ["1", "versions/run1"],
     ]
     assert tree(copy) == before
     refused = call(main.main, "versions", copy, "--delete", 2)
