@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.run import RESULTS, machine
+from benchmarks.records import RESULTS, machine
 from benchmarks.systems.spark import session
 
 if TYPE_CHECKING:

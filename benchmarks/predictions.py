@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.processes import ROOT
-from benchmarks.run import RESULTS, machine
+from benchmarks.records import RESULTS, machine
 from benchmarks.systems.spark import session
 
 if TYPE_CHECKING:
