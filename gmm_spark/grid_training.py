@@ -17,6 +17,7 @@ from gmm_spark.mixture import model_selection
 from gmm_spark.mixture.em import Fit
 from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.model_selection import GridCandidate, GridState, finalists, penalised
+from gmm_spark.mixture.numerics import finite
 from gmm_spark.mixture.spec import Criterion, Grid, Spec
 from gmm_spark.progress import say, search_on_the_sample
 from gmm_spark.training import FittedMixture, Start, fitted, outlier_threshold, run_em
@@ -159,13 +160,13 @@ def _table(
                 "k": candidate.k,
                 "covarianceType": spec.structure.name,
                 "numParameters": num_parameters(spec, data.source.roles),
-                "criterion": _finite(candidate.criterion if index is None else criteria[index]),
-                "meanLogLikelihood": _finite(
+                "criterion": finite(candidate.criterion if index is None else criteria[index]),
+                "meanLogLikelihood": finite(
                     candidate.mean_log_likelihood
                     if found is None or criterion == "heldout"
                     else found.log_likelihood / found.weight
                 ),
-                "standardError": _finite(candidate.error) if found is None else 0.0,
+                "standardError": finite(candidate.error) if found is None else 0.0,
                 "evaluatedOn": _evaluated_on(candidate, found, criterion),
                 "problem": candidate.problem,
             }
@@ -198,10 +199,6 @@ def _evaluated_on(candidate: GridCandidate, found: Fit | None, criterion: Criter
     if criterion == "heldout":
         return "held-out rows"
     return "sample" if found is None and not candidate.exact else "all rows"
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _log_candidate(candidate: GridCandidate) -> None:

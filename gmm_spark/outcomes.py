@@ -23,6 +23,7 @@ from gmm_spark.engine.parquet import ParquetTable, row_group_reader, task_number
 from gmm_spark.engine.scoring import NOISE, Scorer
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.families import told_apart
+from gmm_spark.mixture.numerics import finite
 from gmm_spark.mixture.outcomes import (
     Assignment,
     Estimates,
@@ -246,11 +247,11 @@ def _rows(
             "kind": "rate" if sums.is_rate else "mean",
             "estimate": said[j],
             **_figures(shown, j),
-            "lift": None if sums.mean == 0 else _number(shown.values[j] / sums.mean),
-            "posterior": _number(plain.values[j]),
-            "posterior_low": _number(plain.low[j]),
-            "posterior_high": _number(plain.high[j]),
-            "raw": _number(sums.modal_means[j]),
+            "lift": None if sums.mean == 0 else finite(shown.values[j] / sums.mean),
+            "posterior": finite(plain.values[j]),
+            "posterior_low": finite(plain.low[j]),
+            "posterior_high": finite(plain.high[j]),
+            "raw": finite(sums.modal_means[j]),
             "overall": sums.mean,
             "missing": sums.missing,
         }
@@ -267,15 +268,11 @@ def _beyond(value: float) -> str:
 
 def _figures(estimates: Estimates, j: int) -> dict[str, float | None]:
     return {
-        "value": _number(estimates.values[j]),
-        "standard_error": _number(estimates.standard_errors[j]),
-        "low": _number(estimates.low[j]),
-        "high": _number(estimates.high[j]),
+        "value": finite(estimates.values[j]),
+        "standard_error": finite(estimates.standard_errors[j]),
+        "low": finite(estimates.low[j]),
+        "high": finite(estimates.high[j]),
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _fitted_rows(model: GaussianMixtureModel, importance: bool) -> float | None:

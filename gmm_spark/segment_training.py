@@ -30,7 +30,7 @@ from gmm_spark.mixture.merging import (
     bhattacharyya_hierarchy,
     numbered,
 )
-from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.segmentation.candidates import Proposal, refitted_kmeans, singletons
 from gmm_spark.mixture.segmentation.choosing import Choice, Considered, choose, reporting_rows
@@ -147,7 +147,7 @@ def _refit_row(data: Data, taken: _Taken) -> dict[str, Any]:
         "origin": "k-means" if proposal.hard else "EM from the model it was refitted from",
         "mergedBy": None,
         "numParameters": num_parameters(spec, data.source.roles),
-        "meanLogLikelihood": _finite(taken.fit.log_likelihood / taken.fit.weight),
+        "meanLogLikelihood": finite(taken.fit.log_likelihood / taken.fit.weight),
         "stability": None,
         "entropy": None,
         "smallestShare": float(sizes[: proposal.k].min() / sizes.sum()),
@@ -397,7 +397,7 @@ def _table(data: Data, samples: _Samples, choice: Choice, taken: _Taken) -> list
     told = [one for place, one in enumerate(choice.considered) if place in shown]
     rows = [_row(one, samples, data, noise) for one in told]
     rows[0] |= {
-        "meanLogLikelihood": _finite(taken.fit.log_likelihood / taken.fit.weight),
+        "meanLogLikelihood": finite(taken.fit.log_likelihood / taken.fit.weight),
         "evaluatedOn": "all rows",
     }
     if taken.kept:
@@ -418,16 +418,12 @@ def _row(one: Considered, samples: _Samples, data: Data, noise: bool) -> dict[st
         "origin": "k-means" if proposal.hard else f"EM from {proposal.start}",
         "mergedBy": proposal.merged_by,
         "numParameters": num_parameters(spec, data.source.roles),
-        "meanLogLikelihood": _finite(figures.mean_log_likelihood),
-        "stability": _finite(figures.stability),
+        "meanLogLikelihood": finite(figures.mean_log_likelihood),
+        "stability": finite(figures.stability),
         "entropy": (1.0 - figures.separation) * largest,
         "smallestShare": figures.smallest_share,
         "columnInformation": figures.information,
-        "mutualInformation": _finite(figures.mutual_information),
+        "mutualInformation": finite(figures.mutual_information),
         "evaluatedOn": "sample",
         "why": one.why,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def environment_of_a_process() -> dict[str, str]:
+    """The environment of a process that has a Spark session of its own, of any kind."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        # Of the session of the other tests; a process that has them is of classic Spark.
+        if not name.startswith(("PYSPARK_GATEWAY", "SPARK_"))
+    }
+    python_path = os.pathsep.join([str(ROOT), *sys.path[1:]])
+    pythons = dict.fromkeys(("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"), sys.executable)
+    return {**kept, **pythons, "PYTHONPATH": python_path}
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +95,24 @@ def lake(tmp_path_factory: pytest.TempPathFactory, customers: pd.DataFrame) -> P
     directory = tmp_path_factory.mktemp("lake")
     write_lake(customers, directory)
     return directory
+
+
+@pytest.fixture
+def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The next fit ends, by that error, when it has written that state of a checkpoint; empty: it
+    does not any more."""
+    # Here and not at the top: it takes the package along.
+    from gmm_spark.checkpoints import Directory
+
+    def set_up(state: str, error: type[BaseException] = KeyboardInterrupt) -> None:
+        monkeypatch.undo()
+        create = Directory.create
+
+        def wrapped(self: Directory, name: str, content: bytes) -> None:
+            create(self, name, content)
+            if name == f"{state}.state":
+                raise error
+
+        monkeypatch.setattr(Directory, "create", wrapped)
+
+    return set_up

@@ -23,7 +23,7 @@ from gmm_spark.runs.models import load_model
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import expressions, with_expressions
-from gmm_spark.storage.customers import transaction_log
+from gmm_spark.storage.customers import rows_of
 
 RESULT = "evaluation.json"
 
@@ -71,12 +71,8 @@ def _models(
 def _rows(run: Run[EvaluateSettings]) -> DataFrame:
     """The table, with the columns that expressions of the settings give."""
     settings = run.settings
-    log = transaction_log(run.spark, settings)
-    if log is None:
-        read = tables.read_table(run.spark, settings.input)
-    else:
-        read = log.customers()
-        run.warn(log.warnings)
+    read, warnings = rows_of(run.spark, settings)
+    run.warn(warnings)
     return with_expressions(read, expressions("columns", settings.columns))
 
 

@@ -34,7 +34,7 @@ from gmm_spark.storage.computed_columns import (
     expressions,
     with_expressions,
 )
-from gmm_spark.storage.customers import transaction_log
+from gmm_spark.storage.customers import rows_of
 from gmm_spark.storage.problems import raised_in_worker, unusable_values
 from gmm_spark.storage.tracing import traced
 
@@ -84,12 +84,8 @@ def score(run: Run[ScoreSettings]) -> str:
 def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
     """The table with the columns that expressions give, and the steps it was made in."""
     settings, trained_on = run.settings, model.getInputExpressions()
-    log = transaction_log(run.spark, settings)
-    if log is None:
-        read = tables.read_table(run.spark, settings.input)
-    else:
-        read = log.customers()
-        run.warn(log.warnings)
+    read, warnings = rows_of(run.spark, settings)
+    run.warn(warnings)
     steps, frame = _steps(read, settings, trained_on)
     run.record(expressions=[one.text for _, wanted in steps for one in wanted])
     if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):

@@ -47,3 +47,8 @@ def largest_of_rows(values: Array) -> tuple[NDArray[np.intp], Array]:
     entries, (m,); without NaN. A third of the time of argmax."""
     largest = values.max(axis=0)
     return (values == largest).argmax(axis=0), largest
+
+
+def finite(value: float | None) -> float | None:
+    """The number as Python's; None of what is no number, NaN and infinity."""
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -23,7 +23,7 @@ from gmm_spark.engine.profiles import (
     found_profiles,
 )
 from gmm_spark.expressions import column_name
-from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.outcomes import frame_work
 from gmm_spark.prepare.treatments import number_sql, text_sql
@@ -268,10 +268,10 @@ class Profiled:
             column=name,
             known=known,
             missing=_missing(known, self._size(j)),
-            mean=_finite(mean) if known > 0 else None,
-            standard_deviation=_finite(moments.deviation[row, i]),
+            mean=finite(mean) if known > 0 else None,
+            standard_deviation=finite(moments.deviation[row, i]),
             quantiles=quantiles,
-            standard_units=_finite((mean - self.whole.mean[0, i]) / spread) if has_units else None,
+            standard_units=finite((mean - self.whole.mean[0, i]) / spread) if has_units else None,
             distribution=edges and distribution(self.values_of(name), weights, edges),
         )
 
@@ -328,9 +328,9 @@ class Profiled:
             yield Difference(
                 column=name,
                 effect=float(self.deltas[name][j]),
-                standardised=_finite((means[0] - means[1]) / spread) if spread > 0 else None,
-                segment=_finite(means[0]),
-                rest=_finite(means[1]),
+                standardised=finite((means[0] - means[1]) / spread) if spread > 0 else None,
+                segment=finite(means[0]),
+                rest=finite(means[1]),
                 words=f"{readable(name)} {shown[0]}, elsewhere {shown[1]}",
             )
 
@@ -518,11 +518,6 @@ def _having(values: Array, weights: Array) -> float:
     known = ~np.isnan(values)
     total = float(weights[known].sum())
     return float(weights[known & (values > 0)].sum()) / total if total > 0 else 0.0
-
-
-def _finite(value: float) -> float | None:
-    """None of what is no number, as squares of the largest are not."""
-    return float(value) if np.isfinite(value) else None
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -16,7 +16,7 @@ from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.output_columns import taken_names
-from gmm_spark.scoring import missing_values
+from gmm_spark.scoring import missing_values, row_columns
 
 # What the table has beside the columns that are kept, in this order.
 COLUMNS = (
@@ -70,7 +70,7 @@ def density_percentiles(model: GaussianMixtureModel, block: Array) -> list[float
     """
     if not block.shape[1]:
         return []
-    names = tuple(_read(model))
+    names = tuple(row_columns(model, model._input_columns() or []))
     densities = Scorer(model.parameters, missing_values(model), names).score(block).log_density
     return np.percentile(densities, PERCENTILES, method="higher").tolist()
 
@@ -118,7 +118,7 @@ def scored_customers(
     All but the kept are null where a row has gaps and the model leaves such rows unscored.
     """
     expect_kept(kept, explained=raw is not None, with_ids=ids is not None)
-    needed = dict.fromkeys([*kept, *_read(model)])
+    needed = dict.fromkeys([*kept, *row_columns(model, model._input_columns() or [])])
     wanted = customers.select(*map(quoted, needed))
     if raw is not None:
         wanted = _with_reasons(model, customers, list(needed), raw)
@@ -166,7 +166,7 @@ def _with_reasons(
     raw: Mapping[str, str],
 ) -> DataFrame:
     """The needed columns of customers and `REASON_COLUMNS`, by the raw columns."""
-    columns = _read(model)
+    columns = row_columns(model, model._input_columns() or [])
     if len(model.clusters) + (model.parameters.noise is not None) < 2:
         nothing = [F.lit(None).cast("string").alias(name) for name in REASON_COLUMNS]
         return customers.select(*map(quoted, needed), *nothing)
@@ -192,12 +192,6 @@ def _with_reasons(
         ]
     made.append(F.expr(at(f"array({shown})", "distance_column")).alias("outlier_column"))
     return found.select(*map(quoted, needed), *made)
-
-
-def _read(model: GaussianMixtureModel) -> list[str]:
-    """The columns that a row is scored by."""
-    numbers = model.getInputCols() if model.isDefined("inputCols") else []
-    return [*numbers, *model.categories, *model.getCountCols()]
 
 
 def _text(value: str) -> str:

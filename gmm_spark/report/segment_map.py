@@ -19,7 +19,7 @@ from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.initialisation.methods import start_from_groups
 from gmm_spark.mixture.initialisation.path import evenly
 from gmm_spark.mixture.merging import Partition
-from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.model import GaussianMixtureModel
@@ -395,7 +395,7 @@ def _iteration(frame: _Frame, axes: Axes, segment_of: Mapping[int, int]) -> Iter
         number=frame.number,
         kind=frame.kind,
         rows=frame.rows,
-        mean_log_likelihood=_finite(frame.mean_log_likelihood),
+        mean_log_likelihood=finite(frame.mean_log_likelihood),
         ellipses=[
             Ellipse(
                 component=j,
@@ -410,10 +410,6 @@ def _iteration(frame: _Frame, axes: Axes, segment_of: Mapping[int, int]) -> Iter
             for j, ((x, y), factor) in enumerate(zip(found.means, found.factors, strict=True))
         ],
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
 
 
 # --- axes ---------------------------------------------------------------------------------

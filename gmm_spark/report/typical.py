@@ -13,7 +13,7 @@ import numpy as np
 
 from gmm_spark.engine.scoring import NOISE, central
 from gmm_spark.mixture.explanations import Explainer
-from gmm_spark.mixture.numerics import Array
+from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.report.column_words import readable
 from gmm_spark.report.page_tables import day_of, profile_of
@@ -68,7 +68,7 @@ def with_typical(
         reasons = _reasons(segment, names, sign * found.contributions[:, j])
         typical = Typical(
             runner_up=other,
-            log_odds=_finite(sign * float(found.log_odds[j])),
+            log_odds=finite(sign * float(found.log_odds[j])),
             reasons=reasons,
             words=_words(titles[other], reasons),
         )
@@ -102,7 +102,7 @@ def _reasons(segment: Segment, names: Sequence[str], contributions: Array) -> li
             column=names[place],
             value=(value := _value(segment, names[place])),
             direction="for" if contributions[place] > 0 else "against",
-            contribution=_finite(float(contributions[place])),
+            contribution=finite(float(contributions[place])),
             words=readable(names[place]) if value is None else f"{readable(names[place])} {value}",
         )
         for place in order.tolist()
@@ -143,7 +143,3 @@ def _words(other: str, reasons: Sequence[Reason]) -> str:
 def _and(parts: Sequence[str]) -> str:
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

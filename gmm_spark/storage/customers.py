@@ -82,6 +82,14 @@ def transaction_log(spark: SparkSession, settings: TransactionSettings) -> Trans
     return log
 
 
+def rows_of(spark: SparkSession, settings: TransactionSettings) -> tuple[DataFrame, list[str]]:
+    """The table of the settings, made of transactions where it is one of these, and warnings."""
+    log = transaction_log(spark, settings)
+    if log is None:
+        return tables.read_table(spark, settings.input), []
+    return log.customers(), list(log.warnings)
+
+
 def with_roles(settings: ChurnSettings, frame: DataFrame, by: str | None) -> Customers:
     """A table of customers, a row each that `by` names, with the columns that expressions give it,
     and what its columns are for.

@@ -5,35 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from gmm_spark.checkpoints import Directory
 from gmm_spark.cli import churn, train
 from gmm_spark.engine.passes import PassEngine
 from tests.cli.conftest import Call, Ended, manifest, tree
 from tests.estimator.test_cluster import held
-
-
-@pytest.fixture
-def dies(monkeypatch) -> Callable[[str], None]:
-    """The next run is interrupted when it has written that state; empty: none is any more."""
-
-    def set_up(state: str) -> None:
-        monkeypatch.undo()
-        create = Directory.create
-
-        def wrapped(self: Directory, name: str, content: bytes) -> None:
-            create(self, name, content)
-            if name == f"{state}.state":
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(Directory, "create", wrapped)
-
-    return set_up
 
 
 def fit(call: Call, lake: Path, tmp_path: Path, *more: object) -> Ended:

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from gmm_spark import GaussianMixture, GaussianMixtureSearch, ParquetTable
-from gmm_spark.checkpoints import Directory
 from gmm_spark.engine import scanning
 from gmm_spark.engine.passes import PassEngine
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -24,24 +23,6 @@ PLAIN = {"k": 3, "inputCols": ["x", "y"], "seed": 1, "numInit": 2, "acceleration
 
 class Died(BaseException):
     """The end of a driver."""
-
-
-@pytest.fixture
-def dies(monkeypatch) -> Callable[[str], None]:
-    """The next fit ends when it has written that state, and does not when that is empty."""
-
-    def set_up(state: str) -> None:
-        monkeypatch.undo()
-        create = Directory.create
-
-        def wrapped(self: Directory, name: str, content: bytes) -> None:
-            create(self, name, content)
-            if name == f"{state}.state":
-                raise Died
-
-        monkeypatch.setattr(Directory, "create", wrapped)
-
-    return set_up
 
 
 @pytest.fixture
@@ -60,7 +41,7 @@ def interrupted(spark, dies, tmp_path) -> Callable[..., GaussianMixture]:
 
     def of(dataset: Any, **params: Any) -> GaussianMixture:
         mixture = GaussianMixture(**PLAIN, **params, checkpointDir=str(tmp_path / "kept"))
-        dies("passes-1-000002")
+        dies("passes-1-000002", Died)
         with pytest.raises(Died):
             mixture.fit(dataset)
         dies("")
@@ -176,7 +157,7 @@ def test_a_search_goes_on_in_the_middle_of_its_search_and_of_its_passes(
     expected = GaussianMixtureSearch(**settings).fit(frame)
     search = GaussianMixtureSearch(**settings, checkpointDir=str(tmp_path / "kept"))
     for state in ("search-000002", "passes-1-000001"):
-        dies(state)
+        dies(state, Died)
         with pytest.raises(Died):
             search.fit(frame)
     dies("")

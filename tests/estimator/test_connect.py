@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+
+from tests.conftest import environment_of_a_process
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("connect_program.py")
@@ -29,17 +30,9 @@ pytestmark = [needs_connect, pytest.mark.long]  # a server of its own
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict[str, Any]:
     """What every step of the program found."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        # Of the session of the other tests; a process that has them is of classic Spark.
-        if not name.startswith(("PYSPARK_GATEWAY", "SPARK_"))
-    }
-    environment |= {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path[1:]])
     ended = subprocess.run(
         [sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("connect"))],
-        env=environment,
+        env=environment_of_a_process(),
         capture_output=True,
         text=True,
         check=False,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import environment_of_a_process
 from tests.report.test_page import Page
 
 pytestmark = pytest.mark.long  # a kernel and a session of its own
@@ -51,16 +49,8 @@ CELLS = [
 def cells() -> list[Any]:
     """The cells after they were run."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in CELLS])
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        # Of the session of the other tests.
-        if not name.startswith(("PYSPARK_GATEWAY", "SPARK_"))
-    }
-    environment |= {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path[1:]])
     client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3")
-    return client.execute(env=environment).cells
+    return client.execute(env=environment_of_a_process()).cells
 
 
 def shown(cell: Any, kind: str) -> str:
