@@ -60,8 +60,9 @@ def refitted(
     """The model of the rows as they are now that makes the division `model` makes: of as many
     components of the same structure, merged into the same segments, whose numbers stay.
 
-    EM begins from the model; k-means goes on as k-means does. Where EM leads to another division,
-    the parameters stay as they are, and `summary.candidates` says so.
+    EM begins from the model; k-means goes on as k-means does. Where that ends in another division,
+    it goes as far as no more than a tenth of the rows are in another segment than before; a warning
+    (`segments_moved`) and `summary.candidates` say so.
 
     Parameters
     ----------

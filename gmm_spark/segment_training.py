@@ -19,7 +19,6 @@ from gmm_spark.mixture.divisions import (
     Division,
     adjusted_rand_index,
     outcome_spread,
-    probabilities,
 )
 from gmm_spark.mixture.em import Fit
 from gmm_spark.mixture.families import Family
@@ -31,9 +30,15 @@ from gmm_spark.mixture.merging import (
     numbered,
 )
 from gmm_spark.mixture.numerics import Array, finite
-from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.segmentation.candidates import Proposal, refitted_kmeans, singletons
 from gmm_spark.mixture.segmentation.choosing import Choice, Considered, choose, reporting_rows
+from gmm_spark.mixture.segmentation.following import (
+    Followed,
+    compared,
+    division_of,
+    followed,
+    stays,
+)
 from gmm_spark.mixture.segmentation.judging import (
     corrected_information,
     in_parts,
@@ -100,8 +105,9 @@ def refit_segments(
     """The division that `spec.initial_model` makes, fitted anew to the rows: as many components of
     the same structure, merged into the same clusters, whose numbers stay.
 
-    EM begins from the model. Where it leads to another division, which a refit is not asked for,
-    the parameters stay; k-means goes on as k-means does.
+    EM begins from the model; k-means goes on as k-means does. Where that ends in another division,
+    which a refit is not asked for, it goes as far as no more than a tenth of the rows are in
+    another segment than before and every segment has its members.
 
     Parameters
     ----------
@@ -116,10 +122,8 @@ def refit_segments(
         sample = data.sample(spec)
         given = from_model(spec.initial_model, data, sample, spec, inputs)
         clusters = singletons(given.k) if merging is None else merging.clusters
-        proposal = Proposal(given, clusters, start="the model it was refitted from")
-        if hard:
-            proposal = refitted_kmeans(sample, _division(given, clusters, sample), given.k)
-        taken = _on_all_rows(data, samples, proposal)
+        start = "the model it was refitted from"
+        taken = _refit(data, samples, Proposal(given, clusters, start=start, hard=hard))
         threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
         table = [_refit_row(data, taken)]
         found = fitted(data, taken.start, taken.fit, threshold, table)
@@ -128,16 +132,13 @@ def refit_segments(
             sizes = MergedRows(data.source, data.scan, scorer).sizes(clusters)
             merging = replace(merging, sizes=sizes)
         information = _outcome_information(data, taken)
-    say("%d segments, fitted anew from the model there was", taken.proposal.k)
+    say("%d segments, the division that %s", taken.proposal.k, table[0]["why"])
     return replace(found, merging=merging, outcome_information=information)
 
 
 def _refit_row(data: Data, taken: _Taken) -> dict[str, Any]:
     """The one division that was considered, in the form of `_row`."""
     spec, proposal = taken.start.spec, taken.proposal
-    why = "is the one there was, fitted anew"
-    if taken.kept and not proposal.hard:
-        why = "is the one there was, unchanged: EM from it leads to another one"
     sizes = np.bincount(taken.division, weights=taken.start.sample.weights, minlength=proposal.k)
     return {
         "k": proposal.k,
@@ -154,7 +155,7 @@ def _refit_row(data: Data, taken: _Taken) -> dict[str, Any]:
         "columnInformation": None,
         "mutualInformation": None,
         "evaluatedOn": "all rows",
-        "why": why,
+        "why": f"is the one there was, {taken.kept or 'fitted anew'}",
     }
 
 
@@ -267,18 +268,18 @@ def _on_all_rows(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     """The mixture of a division after EM on the sample and then on all the rows; where that leads
     away from the division that was chosen, as it was chosen."""
     spec, sample = samples.of(proposal)
-    wanted = _division(proposal.parameters, proposal.clusters, sample)
+    wanted = division_of(proposal, proposal.parameters, sample)
     start = Start(proposal.parameters, sample, spec)
     if proposal.hard:
         return _kept(data, proposal, start, wanted, "k-means stays as it was found on the sample")
     for settled in _settled(data, start):
         # A floor that was chosen is there to be touched, and no reason to warn.
         touched: dict[str, Any] = {} if proposal.floor is None else {"floored": ()}
-        division = _division(settled.parameters, proposal.clusters, sample)
+        division = division_of(proposal, settled.parameters, sample)
         agreement = adjusted_rand_index(wanted, division, sample.weights)
         if agreement >= _SAME_DIVISION:
             found = replace(_fit(data, settled), **touched)
-            division = _division(found.parameters, proposal.clusters, sample)
+            division = division_of(proposal, found.parameters, sample)
             agreement = adjusted_rand_index(wanted, division, sample.weights)
             if agreement >= _SAME_DIVISION:
                 return _Taken(proposal, settled, found, division)
@@ -289,6 +290,58 @@ def _on_all_rows(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
         return _kept(data, proposal, start, wanted, why)
     return _kept(data, proposal, start, wanted, "kept as found on a part of the rows: EM on more "
                  "of them comes to a singular covariance")  # fmt: skip
+
+
+def _refit(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
+    """The mixture of a division that there was, after EM on the sample and then on all the rows, as
+    far as its segments stay."""
+    spec, sample = samples.of(proposal)
+    start = Start(proposal.parameters, sample, spec)
+    before = division_of(proposal, proposal.parameters, sample)
+    if proposal.hard:
+        ended = [replace(start, parameters=refitted_kmeans(sample, before, proposal.k).parameters)]
+    else:
+        ended = _settled(data, start)
+    on_sample = followed(proposal, sample, ended[0].parameters if ended else None)
+    settled = replace(start, parameters=on_sample.parameters)
+    division = division_of(proposal, on_sample.parameters, sample)
+    if on_sample.steps is not None:
+        data.notes.append(_stopped(proposal, on_sample))
+        why = f"{_several_steps(on_sample.steps)}: {_ends(proposal, on_sample)}"
+        return _kept(data, proposal, settled, division, why)
+    if proposal.hard:
+        return _kept(data, proposal, settled, division, "")
+    settled = ended[0]
+    found = _fit(data, settled)
+    final = division_of(proposal, found.parameters, sample)
+    if stays(compared(before, final, sample.weights)):
+        return _Taken(proposal, settled, found, final)
+    why = "fitted anew to a part of the rows: EM on all of them leads to another one"
+    return _kept(data, proposal, settled, division, why)
+
+
+def _several_steps(steps: int) -> str:
+    if not steps:
+        return "unchanged"
+    return f"fitted anew by {steps} step{'s' if steps > 1 else ''}"
+
+
+def _ends(proposal: Proposal, found: Followed) -> str:
+    """Where all steps of a refit would have ended."""
+    algorithm = "k-means" if proposal.hard else "EM"
+    if found.changed is None:
+        return f"{algorithm} from it ends in a singular covariance"
+    moved = f"{found.changed:.1%} of the rows in another segment"
+    return f"{algorithm} from it ends in another one, with {moved}"
+
+
+def _stopped(proposal: Proposal, found: Followed) -> str:
+    """A warning of a refit that does not go where it leads."""
+    return (
+        f"segments_moved: the division there was stays, {_several_steps(found.steps or 0)}: "
+        f"{_ends(proposal, found)}. Where the rows are not what they were, refit: choose looks for "
+        "new segments"
+    )
 
 
 def _settled(data: Data, start: Start) -> list[Start]:
@@ -314,12 +367,6 @@ def _kept(data: Data, proposal: Proposal, start: Start, division: Division, why:
 def _fit(data: Data, start: Start) -> Fit:
     (found,) = run_em(data, [start])
     assert found is not None
-    return found
-
-
-def _division(parameters: Parameters, clusters: Partition, sample: Sample) -> Division:
-    """The most probable cluster of every row of the sample; noise comes after the last."""
-    found: Division = probabilities(parameters, clusters, sample).argmax(axis=0)
     return found
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
 
 from gmm_spark.engine.array_source import array_source
@@ -86,36 +87,76 @@ def test_merged_components_stay_merged() -> None:
 
 def test_kmeans_goes_on_as_kmeans() -> None:
     """As scikit-learn's Lloyd from the same centres, in units of the columns' deviations."""
-    _, before = rows([0.5, 0.3, 0.2], 1)
-    start = KMeans(3, n_init=1, random_state=0).fit((before / before.std(1, keepdims=True)).T)
-    scale = before.std(axis=1)
+    # One cloud: EM would lead elsewhere, and so does k-means from elsewhere.
+    random = np.random.default_rng(3)
+    cloud = [random.normal(size=(2, 900)) * [[4.0], [3.0]] + 3 for _ in range(2)]
+    scale = cloud[0].std(axis=1)
+    start = KMeans(3, n_init=10, random_state=0).fit((cloud[0] / scale[:, None]).T)
     champion = Parameters(
         STRUCTURES["EEI"], np.full(3, 1 / 3), start.cluster_centers_ * scale, 0.3 * scale**2
     )
-    rng = np.random.default_rng(3)
-    now = rng.normal(size=(2, 900)) * [[4.0], [3.0]] + 3  # one cloud: EM would lead elsewhere
+    now = cloud[1]
     found = refitted(now, champion, hard=True)
     scaled = (now / now.std(axis=1, keepdims=True)).T
     first = segments_of_start(champion, now)
     centres = np.array([scaled[first == j].mean(axis=0) for j in range(3)])
     expected = KMeans(3, init=centres, n_init=1, tol=0).fit(scaled)
+    assert 0 < (first != expected.labels_).mean() < 0.1
     assert (segments_of(found, now) == expected.labels_).all()
     assert found.candidates[0]["origin"] == "k-means"
+    assert found.candidates[0]["why"] == "is the one there was, fitted anew"
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_where_the_whole_way_leads_to_other_segments_it_is_gone_as_far_as_they_stay(hard) -> None:
+    _, before = rows([0.5, 0.3, 0.2], 1)
+    means, scale = CENTRES, before.std(axis=1)
+    champion = fit_arrays(before, Spec(k=3)).parameters
+    if hard:
+        champion = Parameters(STRUCTURES["EEI"], np.full(3, 1 / 3), means, 0.3 * scale**2)
+    random = np.random.default_rng(3)
+    now = random.normal(size=(2, 900)) * [[4.0], [3.0]] + 3  # the groups are there no more
+    found = refitted(now, champion, hard=hard)
+    (row,) = found.candidates
+    assert row["why"].startswith("is the one there was, fitted anew by ")
+    assert "from it ends in another one, with " in row["why"]
+    (note,) = [one for one in found.notes if one.startswith("segments_moved: ")]
+    assert "refit: choose" in note
+    then, today = segments_of_parameters(champion, now), segments_of(found, now)
+    assert 0 < (then != today).mean() <= 0.1
+    assert found.fit.log_likelihood > log_likelihood(champion, now)
+
+
+def segments_of_parameters(parameters: Parameters, values: Any) -> Any:
+    return probabilities(Scorer(parameters, "error"), values).argmax(axis=0)
+
+
+def log_likelihood(parameters: Parameters, values: Any) -> float:
+    parts = [
+        np.log(weight) + multivariate_normal(mean, covariance).logpdf(values.T)
+        for weight, mean, covariance in zip(
+            parameters.weights, parameters.means, parameters.dense_covariances(), strict=True
+        )
+    ]
+    return float(np.logaddexp.reduce(parts).sum())
+
+
+def test_where_one_step_leads_to_other_segments_the_parameters_stay() -> None:
+    # The border between them lies in the middle of a group, and a step is enough to mend that.
+    random = np.random.default_rng(0)
+    now = np.concatenate([random.normal(-3.0, 1.0, 600), random.normal(3.0, 1.0, 600)])[None]
+    champion = Parameters(
+        STRUCTURES["EEE"], np.array([0.5, 0.5]), np.array([[-3.0], [8.0]]), np.eye(1)
+    )
+    found = refitted(now, champion)
+    assert found.candidates[0]["why"].startswith("is the one there was, unchanged: EM from it ends")
+    assert_allclose(found.parameters.means, champion.means, atol=1e-12)
+    assert_allclose(found.parameters.weights, champion.weights, rtol=1e-12)
 
 
 def segments_of_start(parameters: Parameters, values: Any) -> Any:
     apart = (values[:, None, :] - parameters.means.T[:, :, None]) ** 2
     return (apart / parameters.covariances[:, None, None]).sum(axis=0).argmin(axis=0)
-
-
-def test_where_em_would_leave_the_segments_the_champion_stays() -> None:
-    _, before = rows([0.5, 0.3, 0.2], 1)
-    champion = fit_arrays(before, Spec(k=3)).parameters
-    rng = np.random.default_rng(3)
-    now = rng.normal(size=(2, 900)) * 0.5 + [[4.0], [4.0]]  # none of the groups is there any more
-    found = refitted(now, champion)
-    assert found.candidates[0]["why"].startswith("is the one there was, unchanged")
-    assert_allclose(found.parameters.means, champion.means, rtol=1e-6)
 
 
 @pytest.mark.long
@@ -146,8 +187,8 @@ def test_of_twenty_bootstrap_refits_of_telco_ids_follow_the_members() -> None:
         )
         after = probabilities_of(found, rows)
         k = len(before)
-        ids = np.array(matched(before @ after.T, range(k), k).ids)
         table_of_ids = cross_table(before.argmax(axis=0), after.argmax(axis=0))
+        ids = np.array(matched(table_of_ids, range(k), k, before @ after.T).ids)
         kept = sum(table_of_ids[id, j] for j, id in enumerate(ids) if id < k)
         best = table_of_ids[linear_sum_assignment(table_of_ids, maximize=True)].sum()
         assert kept == best

@@ -173,6 +173,13 @@ def choice_words(segments: Segments) -> list[str]:
     if choice is None or not choice.considered:
         return []
     k, information = choice.segments, choice.outcome_information
+    if len(choice.considered) == 1 and choice.why:
+        # Of a refit: nothing was chosen.
+        said = [f"Why {k} segments: the division {choice.why}"]
+        if information is not None:
+            of = next(one for one in segments.outcomes if one.name == information["outcome"])
+            said.append(f"By one half of the {noun}: {_told(of, information)}")
+        return said
     tried = {int(str(one["k"])) for one in choice.considered}
     if information is None:
         more = "one more adds less{} than one does on average"

@@ -202,6 +202,16 @@ def test_why_as_many_segments(tried, said) -> None:
     )
 
 
+def test_of_a_refit_it_is_said_that_nothing_was_chosen() -> None:
+    information = {"outcome": "churn", "bits": 0.361, "spread": 0.45, "rows": 500}
+    refit = choice(3, [3], information).model_copy(update={"why": "is the one there was, fitted"})
+    why, told = choice_words(found(refit))
+    assert why == "Why 3 segments: the division is the one there was, fitted"
+    assert told.startswith("By one half of the customers: rates as counted up to 45.0 points apart")
+    without = refit.model_copy(update={"outcome_information": None})
+    assert choice_words(found(without)) == [why]
+
+
 def test_why_as_many_segments_where_there_is_no_outcome() -> None:
     assert choice_words(found(choice(3, [3, 2, 4], None))) == [
         "Why 3 segments: fewer say less of the columns, and one more adds less than one does on "

@@ -196,13 +196,16 @@ def kmeans(
     return sorted(optima, key=lambda of: of.inertia)
 
 
-def _lloyd(points: Array, centres: Array, gain: float) -> tuple[Array, float]:
-    """Centres after steps of Lloyd's algorithm, and the sum of squared distances: until a step
-    gains less than `gain` of the sum over one centre, or no row changes."""
+def _lloyd(
+    points: Array, centres: Array, gain: float, steps: int = _KMEANS_STEPS
+) -> tuple[Array, float]:
+    """Centres after so many steps of Lloyd's algorithm, at least one, and the sum of squared
+    distances: or until a step gains less than `gain` of the sum over one centre, or no row
+    changes."""
     centres, rows = np.array(centres), np.arange(points.shape[1])
     squares = float((points**2).sum())
     labels, before = None, np.inf
-    for _ in range(_KMEANS_STEPS):
+    for _ in range(steps):
         distances = (-2 * centres).T @ points
         distances += (centres**2).sum(axis=0)[:, None]
         last, labels = labels, distances.argmin(axis=0)
@@ -218,16 +221,16 @@ def _lloyd(points: Array, centres: Array, gain: float) -> tuple[Array, float]:
     return centres, inertia
 
 
-def refitted_kmeans(sample: Sample, labels: Labels, k: int) -> Proposal:
-    """k-means that goes on from a division of the rows into k segments; one that has none begins
-    at the mean of all."""
+def refitted_kmeans(sample: Sample, labels: Labels, k: int, steps: int = _KMEANS_STEPS) -> Proposal:
+    """k-means that goes on from a division of the rows into k segments, for so many steps at most;
+    one that has none begins at the mean of all."""
     points = Points.of(sample)
     centres = np.zeros((points.values.shape[0], k))
     for j in range(k):
         members = labels == j
         if members.any():
             centres[:, j] = points.values[:, members].mean(axis=1)
-    centres, inertia = _lloyd(points.values, centres, 0.0)
+    centres, inertia = _lloyd(points.values, centres, 0.0, steps)
     labels = nearest(points.values, centres)
     return _kmeans_proposal(sample, points, Optimum(centres, labels, inertia))
 
