@@ -116,7 +116,7 @@ def _comparison(
 ) -> dict[str, Any]:
     """Rows by the segments of both, and how much the two divisions are alike."""
     k, other = len(model.clusters), len(against.clusters)
-    matching = matched(found.joint[:k, :other], range(k), k)
+    matching = matched(found.modal[:k, :other], range(k), k, found.joint[:k, :other])
     own = {id: j for j, id in enumerate(matching.ids) if id < k}
     return {
         "by_probability": found.joint.tolist(),

@@ -490,8 +490,9 @@ class Segments(_Part):
     transitions: dict[str, JsonValue] | None = Field(
         default=None,
         description="From segment to segment since the champion's run (`since`), by ids: "
-        "`same_rows`, the rows of today by both models' probabilities, `rows` a list for each of "
-        "`old`; `customers`, those of that run and of this one, with who `came` and who `left`.",
+        "`same_rows`, the rows of today by their most probable segments of both models, `rows` a "
+        "list for each of `old`; `customers`, those of that run and of this one, with who `came` "
+        "and who `left`.",
     )
     notes: list[str] = Field(default=[], description="What a reader has to know.")
 

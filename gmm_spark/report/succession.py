@@ -33,6 +33,9 @@ from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import Version
 
 IDS, INPUTS = "segment_ids.json", "inputs.json"
+# A column whose population stability index is over this is usually said to have shifted; so many of
+# them are named.
+_SHIFT, _SHOWN = 0.25, 3
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Succession:
     inputs: dict[str, Any]
     figures: tuple[Figure, ...] = ()
     matching: Matching | None = None
-    champion: Version | None = None
+    champion: Champion | None = None
 
 
 def first(frame: DataFrame, segments: Segments) -> Succession:
@@ -165,17 +168,18 @@ def succeeded(
     columns are counted in another."""
     compared = compare_models(frame, champion.model, model)
     old, new = len(champion.model.clusters), len(model.clusters)
-    matching = matched(compared.joint[:old, :new], champion.ids.ids, champion.ids.next_id)
+    counts, joint = (of[:old, :new] for of in (compared.modal, compared.joint))
+    matching = matched(counts, champion.ids.ids, champion.ids.next_id, joint)
     ids = champion.ids.succeeded(matching, _names(segments))
     inputs, beside = counted_inputs(frame, segments, champion.inputs)
     assert beside is not None
     figures = [
         *_likelihood(champion, compared),
-        Figure("changed", "", _changed(compared.modal[:old, :new], champion.ids.ids, ids.ids)),
+        Figure("changed", "", matching.changed),
         *segment_figures(champion.segments, champion.ids.ids, segments, ids.ids),
         *input_figures(champion.inputs, beside),
     ]
-    return Succession(ids, inputs, tuple(figures), matching, champion.version)
+    return Succession(ids, inputs, tuple(figures), matching, champion)
 
 
 def _names(segments: Segments) -> list[str]:
@@ -187,13 +191,6 @@ def _likelihood(champion: Champion, compared: ComparedRows) -> list[Figure]:
         return []
     now = float(compared.log_density[0]) / compared.rows
     return [Figure("log_likelihood", "", now, champion.model.summary.meanLogLikelihood)]
-
-
-def _changed(modal: Any, old: Sequence[int], new: Sequence[int]) -> float:
-    """Share of the rows whose most probable segments by the two models have other ids."""
-    total = modal.sum()
-    same = sum(modal[i, j] for i, a in enumerate(old) for j, b in enumerate(new) if a == b)
-    return float(1 - same / total) if total else 0.0
 
 
 def renamed(segments: Segments, ids: SegmentIds) -> Segments:
@@ -223,26 +220,76 @@ def with_changes(
     against: Sequence[str],
 ) -> Segments:
     """The segments with what has changed since the champion: `drift` and `transitions`."""
-    if succession.champion is None or succession.matching is None:
+    champion, matching, ids = succession.champion, succession.matching, succession.ids
+    if champion is None or matching is None:
         return segments
-    since = {
-        "version": succession.champion.number,
-        "run_id": succession.champion.run_id,
-        "run_date": succession.champion.run_date,
-    }
+    version = champion.version
+    since = {"version": version.number, "run_id": version.run_id, "run_date": version.run_date}
     figures = [one.to_json() for one in succession.figures]
     drift = {"since": since, "figures": figures, "against": list(against)}
+    names = {
+        id: name for of in (champion.ids, ids) for id, name in zip(of.ids, of.names, strict=True)
+    }
+    words = [
+        _same_rows_in_words(version, matching, segments.noun),
+        *_customers_in_words(customers, segments.noun),
+        *matching.sentences(names),
+        *_shifts_in_words(succession.figures),
+    ]
     transitions = {
         "since": since,
-        "same_rows": succession.matching.to_json(),
+        "same_rows": matching.to_json(),
         "customers": customers,
-        "words": [
-            f"since version {succession.champion.number}, {percent(succession.matching.changed)} "
-            "of the rows are in another segment, by their probabilities",
-            *succession.matching.sentences(),
-        ],
+        "words": words,
     }
     return segments.model_copy(update={"drift": drift, "transitions": transitions})
+
+
+def _same_rows_in_words(version: Version, matching: Matching, noun: str) -> str:
+    """How many rows the models put into different segments."""
+    day = "" if version.run_date is None else f" of {version.run_date}"
+    total = round(matching.counts.sum())
+    changed = f"{round(matching.changed * total):,} ({percent(matching.changed)})"
+    return (
+        f"since version {version.number}{day}: of the {total:,} {noun} of today {changed} are in "
+        "another segment by this model than by that one"
+    )
+
+
+def _customers_in_words(customers: dict[str, Any] | None, noun: str) -> list[str]:
+    """How many of those who were there then are elsewhere today, by what they have done and by the
+    model."""
+    if customers is None:
+        return []
+    old, new, rows = customers["old"], customers["new"], customers["rows"]
+    total = sum(map(sum, rows))
+    if not total:
+        return []
+    moved = sum(
+        count
+        for id, row in zip(old, rows, strict=True)
+        for other, count in zip(new, row, strict=True)
+        if id != other
+    )
+    came, left = sum(customers["came"]), sum(customers["left"])
+    return [
+        f"of {total:,} {noun} of then {moved:,} ({percent(moved / total)}) are in another segment "
+        f"today, each as they were on the day; {came:,} came, {left:,} left"
+    ]
+
+
+def _shifts_in_words(figures: Sequence[Figure]) -> list[str]:
+    """The columns that have shifted most."""
+    shifted = [one for one in figures if one.name == "psi" and one.value > _SHIFT]
+    if not shifted:
+        return []
+    shifted.sort(key=lambda one: -one.value)
+    shown = [f"{one.of.removeprefix('column ')} {one.value:.2f}" for one in shifted[:_SHOWN]]
+    more = f" and {len(shifted) - _SHOWN} more" if len(shifted) > _SHOWN else ""
+    return [
+        f"columns that have shifted (population stability index over {_SHIFT}): "
+        f"{', '.join(shown)}{more}"
+    ]
 
 
 def changes_in_words(segments: Segments) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from gmm_spark.mixture.matching import matched
 
 
-def joint(*pairs: tuple[int, int, float], old: int, new: int) -> np.ndarray:
+def counts_of(*pairs: tuple[int, int, float], old: int, new: int) -> np.ndarray:
     found = np.zeros((old, new))
     for i, j, rows in pairs:
         found[i, j] = rows
@@ -19,7 +19,7 @@ def joint(*pairs: tuple[int, int, float], old: int, new: int) -> np.ndarray:
 
 def test_ids_follow_the_members_whatever_the_numbers() -> None:
     found = matched(
-        joint((0, 2, 90), (1, 0, 50), (2, 1, 30), (0, 0, 5), old=3, new=3), [4, 0, 7], 9
+        counts_of((0, 2, 90), (1, 0, 50), (2, 1, 30), (0, 0, 5), old=3, new=3), [4, 0, 7], 9
     )
     assert found.ids == (0, 7, 4)
     assert (found.next_id, found.new, found.gone, found.split, found.merged) == (9, (), (), {}, {})
@@ -45,7 +45,7 @@ def test_the_assignment_is_the_best_for_all_and_not_for_one_after_the_other() ->
 
 
 def test_a_segment_that_is_new_has_an_id_that_was_never_given() -> None:
-    found = matched(joint((0, 0, 80), (0, 1, 20), (1, 2, 50), old=2, new=3), [0, 3], 6)
+    found = matched(counts_of((0, 0, 80), (0, 1, 20), (1, 2, 50), old=2, new=3), [0, 3], 6)
     assert found.ids == (0, 6, 3)
     assert (found.new, found.gone, found.next_id) == ((6,), (), 7)
     assert found.split == {0: (0, 6)}
@@ -53,15 +53,16 @@ def test_a_segment_that_is_new_has_an_id_that_was_never_given() -> None:
 
 
 def test_a_segment_that_is_gone_takes_its_id_along() -> None:
-    found = matched(joint((0, 0, 80), (1, 0, 30), (2, 1, 50), old=3, new=2), [0, 1, 2], 3)
+    found = matched(counts_of((0, 0, 80), (1, 0, 30), (2, 1, 50), old=3, new=2), [0, 1, 2], 3)
     assert found.ids == (0, 2)
     assert (found.gone, found.merged, found.next_id) == ((1,), {0: (0, 1)}, 3)
     assert found.sentences() == ["segment 1 is gone", "segment 0 is 0 and 1 merged"]
+    assert found.sentences({1: "lapsed"})[0] == "segment 1 (lapsed) is gone"
 
 
 def test_what_is_left_over_is_not_one_segment() -> None:
     """One splits and two merge: as many as before, and one new, one gone."""
-    table = joint((0, 0, 60), (0, 1, 40), (1, 2, 50), (2, 2, 45), (2, 1, 1), old=3, new=3)
+    table = counts_of((0, 0, 60), (0, 1, 40), (1, 2, 50), (2, 2, 45), (2, 1, 1), old=3, new=3)
     found = matched(table, [0, 1, 2], 3)
     assert found.ids == (0, 3, 1)
     assert (found.new, found.gone) == ((3,), (2,))
@@ -75,8 +76,34 @@ def test_segments_without_rows_in_common_are_new_ones() -> None:
     assert (found.ids, found.gone, found.changed) == ((2, 3), (0, 1), 0.0)
 
 
+def test_ids_are_those_of_the_most_probable_segments_and_not_of_the_probabilities() -> None:
+    """Of mixed rows the sum of probabilities can pair segments so that more rows change."""
+    p = np.array([[0.51, 0.49]] * 60 + [[0.0, 1.0]] * 40)
+    q = np.array([[0.51, 0.49]] * 55 + [[0.0, 1.0]] * 5 + [[1.0, 0.0]] * 35 + [[0.0, 1.0]] * 5)
+    counts = np.zeros((2, 2))
+    np.add.at(counts, (p.argmax(axis=1), q.argmax(axis=1)), 1)
+    by_probability = matched(p.T @ q, [0, 1], 2)
+    found = matched(counts, [0, 1], 2, p.T @ q)
+    assert counts.tolist() == [[55, 5], [35, 5]]
+    assert by_probability.ids == (1, 0)
+    assert found.ids == (0, 1)
+    assert found.changed == pytest.approx(0.4)
+
+
+def test_where_counts_do_not_decide_probabilities_do() -> None:
+    # Two small segments lie under a large one everywhere: they are nobody's most probable.
+    counts = counts_of((0, 0, 100), old=3, new=3)
+    joint = np.array([[80.0, 30.0, 20.0], [30.0, 1.0, 4.0], [20.0, 4.5, 0.5]])
+    found = matched(counts, [5, 6, 7], 8, joint)
+    assert found.ids == (5, 7, 6)
+    assert (found.new, found.gone, found.changed) == ((), (), 0.0)
+    # A row weighs more than all probabilities.
+    one = matched(counts + counts_of((1, 1, 1), old=3, new=3), [5, 6, 7], 8, joint)
+    assert one.ids == (5, 6, 7)
+
+
 def test_it_is_written_as_plain_values() -> None:
-    found = matched(joint((0, 0, 80), (0, 1, 20), old=1, new=2), [0], 1).to_json()
+    found = matched(counts_of((0, 0, 80), (0, 1, 20), old=1, new=2), [0], 1).to_json()
     assert found == {
         "old": [0],
         "new": [0, 1],
