@@ -116,10 +116,16 @@ class Data:
 
 
 @contextmanager
-def opened(open_source: Open, specs: Sequence[Spec], tried: Grid | None = None) -> Iterator[Data]:
+def opened(
+    open_source: Open,
+    specs: Sequence[Spec],
+    tried: Grid | None = None,
+    known_columns: bool = False,
+) -> Iterator[Data]:
     """The data scanned once and described for every spec; given back in the end.
 
     `tried` is what a search tries. What has been found is kept where `Spec.checkpoint_dir` says.
+    `known_columns` is as for `scan`.
     """
     started, checkpoint = time.monotonic(), checkpoint_of(specs, tried)
     source, notes = open_source()
@@ -134,6 +140,7 @@ def opened(open_source: Open, specs: Sequence[Spec], tried: Grid | None = None) 
             seed=spec.positive_seed,
             sample_size=_sample_rows(specs, roles),
             weight_kind=spec.weight_kind,
+            known_columns=known_columns,
         )
         scanned = checkpoint.scan(source, look)
         _check_labels(scanned, specs, roles)

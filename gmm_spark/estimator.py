@@ -135,7 +135,7 @@ class MixtureEstimator(Estimator, GaussianMixtureParams, MLWritable, MLReadable)
     ) -> GaussianMixtureModel:
         """The model of a mixture, with the Params of this estimator that it has too."""
         model = GaussianMixtureModel(found.parameters, None, found.roles.categories)
-        model._merging = found.merging
+        model._merging, model._statistics = found.merging, found.statistics
         # The model's are what the fit chose; the start, and where it is kept, are not part of it.
         own = {"k", "covarianceType", "checkpointDir"}
         own |= {each.name for each in SPEC if each.starts}

@@ -12,16 +12,12 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from gmm_spark.data import one_thread
-from gmm_spark.engine.blocks import Roles
-from gmm_spark.engine.cluster import needed_session
-from gmm_spark.engine.dataframe import DataFrameSource
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.merging import probabilities, sums_over_rows
-from gmm_spark.engine.parquet import ParquetSource, ParquetTable
+from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.scan import Scan
 from gmm_spark.engine.scanning import scan
 from gmm_spark.engine.scoring import Scorer
-from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.merging import (
     EntropyMerging,
     Merging,
@@ -33,7 +29,7 @@ from gmm_spark.mixture.merging import (
     numbered,
 )
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.scoring import check_inputs, missing_values
+from gmm_spark.scoring import missing_values, rows_of
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
@@ -128,13 +124,8 @@ def _has_numbers(model: GaussianMixtureModel) -> bool:
 def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Iterator[MergedRows]:
     """The rows as the model reads them, scanned once; given back in the end."""
     missing: Any = missing_values(model)
-    source = _source(model, dataset)
+    source = rows_of(model, dataset)
     try:
-        if len(source.roles.features) != model.numFeatures:
-            raise InputDataError(
-                f"the rows have {len(source.roles.features)} features, the model was fitted on "
-                f"{model.numFeatures}"
-            )
         rows = _SAMPLE_BYTES // (8 * len(source.roles.inputs))
         scanned = scan(
             source,
@@ -148,29 +139,3 @@ def _opened(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> I
             yield MergedRows(source, scanned, scorer)
     finally:
         source.close()
-
-
-def _source(model: GaussianMixtureModel, dataset: DataFrame | ParquetTable) -> Source:
-    names, weight = model._input_columns(), model._columns.weight
-    columns = model._family_columns()
-    if isinstance(dataset, ParquetTable):
-        spark, files = needed_session(), dataset.files()
-        if names is not None:
-            check_inputs(model, files, names)
-            roles = Roles(tuple(names), weight, None, None, columns)
-            return ParquetSource(spark, dataset, roles, missing_values(model), files)
-        if dataset.filters is not None:
-            raise ConfigurationError(
-                "filters need inputCols; for a vector column, filter a DataFrame"
-            )
-        dataset = files.frame(spark, [model.getFeaturesCol()])
-    if names is not None:
-        check_inputs(model, dataset, names)
-    return DataFrameSource(
-        dataset,
-        input_cols=names,
-        features_col=model.getFeaturesCol(),
-        weight=weight,
-        label=None,
-        families=columns,
-    )

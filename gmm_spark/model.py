@@ -31,6 +31,7 @@ from gmm_spark.imputation import imputed, predicted
 from gmm_spark.merging import merging_of
 from gmm_spark.mixture.families import Category, FamilyColumns
 from gmm_spark.mixture.families.categorical import split_tables
+from gmm_spark.mixture.incremental import KeptStatistics
 from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters
@@ -43,6 +44,7 @@ from gmm_spark.sampling import drawn_rows
 from gmm_spark.scoring import scored_row, transformed, transformed_table
 from gmm_spark.statement import to_sql
 from gmm_spark.summary import GaussianMixtureSummary
+from gmm_spark.updating import updated_model
 
 if TYPE_CHECKING:
     from gmm_spark.report.plots import Plots
@@ -54,8 +56,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
 
     Attributes
     ----------
-    weights : list of k floats, largest first; components keep the numbers of labelCol or
-        initialModel
+    weights : list of k floats, largest first; components keep the numbers of labelCol,
+        initialModel, or the model that was updated
     means : ndarray (k, d), in the user's units
     covariances : ndarray (k, d, d)
     """
@@ -78,6 +80,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         self._summary = summary
         self._categories = categories
         self._merging: Merging | None = None
+        self._statistics: KeptStatistics | None = None
 
     @staticmethod
     @refusals()
@@ -154,8 +157,8 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     @property
     def weights(self) -> list[float]:
         """Weights of the components, k of them, summing to 1 (with noise, to 1 less its weight),
-        largest first unless components have the numbers of labelCol or initialModel; as an array
-        they are in `parameters.weights`."""
+        largest first unless components have the numbers of labelCol, initialModel or the model
+        that was updated; as an array they are in `parameters.weights`."""
         return self.parameters.weights.tolist()
 
     @property
@@ -282,6 +285,53 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         merged = self.copy()
         merged._merging = merging_of(self, dataset, whole("k", k), by)
         return merged
+
+    def update(
+        self,
+        dataset: DataFrame | ParquetTable,
+        *,
+        halfLife: float | None = None,
+        elapsed: float = 1.0,
+    ) -> GaussianMixtureModel:
+        """A model updated by new rows alone, as `partial_fit` of scikit-learn; this one stays.
+
+        A model keeps the sufficient statistics of its last E-step: by component the weight of the
+        rows, their mean and scatter, what categories and counts sum to. An update is one step of
+        EM: the new rows are evaluated under this model, the kept statistics are multiplied by
+        0.5 ** (elapsed / halfLife), those of the new rows added, and the M-step of the fit gives
+        the new parameters: above its floor, beside its priors, in its covariance structure. With
+        no half-life that is the incremental EM of Neal and Hinton (1998), and `update` of a model
+        `fromParameters` by all rows is a step of EM; with one, the online EM of Cappe and Moulines
+        (2009). The rows of the past are not read again.
+
+        What the columns are stays as it was fitted: the values of categories, scales, recording
+        resolution and floor, priors, outlierThreshold. Components keep their numbers, merged ones
+        their clusters. A component that no new rows come to keeps its mean and covariance, and
+        fades; one that has lost all its rows has weight 0 and does not come back.
+
+        `summary` is of the new rows under this model: `meanLogLikelihood`, which falls where they
+        drift away from it, sizes, gaps; `summary.update` has the weights. Rows are read as `fit`
+        reads them, with `weightCol`, `labelCol` and `missing`; a DataFrame is packed once. One row
+        is enough. On a stream, call it in `foreachBatch`.
+
+        Parameters
+        ----------
+        dataset : the new rows, each in one update only
+        halfLife : time after which the rows so far count for half; more than 0, None: for ever
+        elapsed : time since the rows before, in the same unit. With 1, half-lives are in updates,
+            as `setHalfLife(..., "batches")` of MLlib's StreamingKMeans has them
+
+        Raises ConfigurationError where this model came from a fit and keeps no statistics (it was
+        saved by an earlier release, or stayed as it was found on a sample), or halfLife or elapsed
+        is no such number; InputDataError where there are no rows or they cannot be used.
+        """
+        check_data(dataset, (DataFrame, ParquetTable), "update")
+        if isinstance(dataset, DataFrame) and dataset.isStreaming:
+            raise InputDataError(
+                "update takes rows that are all there, and not a stream; call it on the batches "
+                "of one, in foreachBatch"
+            )
+        return updated_model(self, dataset, halfLife, elapsed)
 
     def describe(self) -> DataFrame:
         """The segments, a row each (the clusters, where components were merged into such), with

@@ -279,6 +279,8 @@ def _fitted_rows(model: GaussianMixtureModel, importance: bool) -> float | None:
     """How many rows the mixture was fitted to, by their weights; None where it came from none."""
     if not model.hasSummary:
         return None
+    if model.summary.update is not None:
+        return float(model.summary.update["weight"])
     if importance:
         return float(model.summary.effectiveNumRows or model.summary.numRows)
     return float(model.summary.weightSum)

@@ -3,7 +3,9 @@
     path/metadata     Spark ML's metadata: class, uid, params; ours: format version, summary
     path/data         a row a component: component, weight, mean, covariance, and the parameters
                       of every column family: the table of probabilities of categories, the
-                      rates of counts
+                      rates of counts; and, for updates by new rows, the sufficient statistics of
+                      the last E-step, as `mixture/incremental.py` has them, whose coordinates,
+                      floor and prior are in the metadata. Models of earlier releases have none
     path/history      of a fitted model, the parameters of its passes and of the steps on the sample
                       that led to its start, as summary.parameterHistory and sampleHistory have
                       them: under 2 MB, thinned evenly where there are more. The metadata say how
@@ -34,9 +36,11 @@ from gmm_spark.engine.addresses import as_text, escaped, is_pattern
 from gmm_spark.engine.cluster import delete_path, matching_paths, needed_session, path_exists
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.mixture.families import FAMILIES, Category, Family, Noise, Range, with_places
+from gmm_spark.mixture.incremental import ComponentStatistics, Frame, KeptStatistics
 from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.parameters import Parameters, Standardisation
+from gmm_spark.mixture.priors import Normal, Prior
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.summary import GaussianMixtureSummary
 
@@ -44,6 +48,10 @@ from gmm_spark.summary import GaussianMixtureSummary
 _MERGED_VERSION = 3
 FORMAT_VERSION = max(_MERGED_VERSION, *(kind.format_version for kind in FAMILIES))
 _DATA_SCHEMA = "component int, weight double, mean array<double>, covariance array<double>"
+_STATISTICS_SCHEMA = (
+    "statistics struct<count: double, mean: array<double>, scatter: array<double>, "
+    "families: array<array<double>>>"
+)
 
 
 class Writer(MLWriter):
@@ -86,13 +94,13 @@ class ModelWriter(Writer):
         stacked = parameters.structure.stacked(parameters.covariances)
         places = with_places(parameters.families)
         stored = [kind for kind in FAMILIES if kind in places]
-        rows = []
+        rows, statistics = [], _statistics_rows(self.instance._statistics, parameters.k)
         for index in range(parameters.k):
             # One that all components share stands in the first row alone.
             covariance = stacked[index].ravel().tolist() if index < len(stacked) else None
             weight, mean = float(parameters.weights[index]), parameters.means[index].tolist()
             others = [parameters.of(kind)[index].tolist() for kind in stored]
-            rows.append((index, weight, mean, covariance, *others))
+            rows.append((index, weight, mean, covariance, *others, statistics[index]))
         frame = needed_session().createDataFrame(rows, _schema(stored)).coalesce(1)
         frame.write.parquet(f"{path}/data")
         noise, categories = parameters.noise, self.instance._categories
@@ -109,6 +117,8 @@ class ModelWriter(Writer):
             ]
         if noise is not None:
             extra["noise"] = _noise_as_json(noise, parameters.families, stored)
+        if self.instance._statistics is not None:
+            extra["statistics"] = _statistics_as_json(self.instance._statistics)
         if self.instance._merging is not None:
             extra["formatVersion"] = max(_MERGED_VERSION, extra["formatVersion"])
             extra["merging"] = self.instance._merging.to_json()
@@ -216,6 +226,7 @@ class ModelReader(Reader):
                 kept, place = metadata.get("history"), f"{_readable(path)}/history"
                 summary = _with_history(summary, kept, place, parameters)
             model = self.cls(parameters, summary, categories)
+            model._statistics = _statistics(rows, metadata.get("statistics"), parameters)
             if metadata.get("merging") is not None:
                 model._merging = Merging.from_json(metadata["merging"], parameters.k)
             model._resetUid(metadata["uid"])
@@ -273,7 +284,81 @@ def _of_mllib(metadata: dict[str, Any]) -> bool:
 
 
 def _schema(families: Sequence[type[Family]]) -> str:
-    return ", ".join([_DATA_SCHEMA, *(f"{kind.stored} array<double>" for kind in families)])
+    of_families = (f"{kind.stored} array<double>" for kind in families)
+    return ", ".join([_DATA_SCHEMA, *of_families, _STATISTICS_SCHEMA])
+
+
+def _statistics_rows(kept: KeptStatistics | None, k: int) -> list[Any]:
+    """What is kept of every component."""
+    if kept is None:
+        return [None] * k
+    of = kept.statistics
+    scatters = [one.ravel().tolist() for one in of.scatters]
+    scatters += [None] * (k - len(scatters))  # of a shared covariance in the first row alone
+    families = [[sums[index].tolist() for sums in of.families] for index in range(k)]
+    counts, means = of.counts[:k].tolist(), of.means.tolist()
+    return list(zip(counts, means, scatters, families, strict=True))
+
+
+def _statistics_as_json(kept: KeptStatistics) -> dict[str, Any]:
+    """What is kept beside the rows of the components."""
+    of, frame = kept.statistics, kept.frame
+    prior, normal = frame.prior, None if frame.prior is None else frame.prior.normal
+    return {
+        "numRows": of.num_rows,
+        "weight": of.weight,
+        "noiseCount": of.counts[of.k :].tolist(),
+        "centre": frame.standardisation.centre.tolist(),
+        "scale": frame.standardisation.scale.tolist(),
+        "floor": frame.floor.tolist(),
+        "prior": prior
+        and {
+            "weight": prior.weight,
+            "families": [own.tolist() for own in prior.families],
+            "normal": normal
+            and {
+                "mean": normal.mean.tolist(),
+                "shrinkage": normal.shrinkage,
+                "rows": normal.rows,
+                "scatter": normal.scatter.tolist(),
+            },
+        },
+    }
+
+
+def _statistics(
+    rows: Sequence[Any], stored: dict[str, Any] | None, of: Parameters
+) -> KeptStatistics | None:
+    """What `_statistics_rows` and `_statistics_as_json` wrote; None where they did not."""
+    if stored is None:
+        return None
+    kept = [row["statistics"] for row in sorted(rows, key=lambda row: row["component"])]
+    scatters = [one["scatter"] for one in (kept[:1] if of.structure.shared else kept)]
+    shape = len(scatters), *of.structure.storage.shape(of.d)
+    sizes = [family.num_features for family in of.families]
+    statistics = ComponentStatistics(
+        stored["numRows"],
+        stored["weight"],
+        np.array([*(one["count"] for one in kept), *stored["noiseCount"]]),
+        np.array([one["mean"] for one in kept], dtype=float).reshape(of.k, of.d),
+        np.array(scatters, dtype=float).reshape(shape),
+        tuple(
+            np.array([one["families"][place] for one in kept], dtype=float).reshape(of.k, size)
+            for place, size in enumerate(sizes)
+        ),
+    )
+    prior = stored["prior"]
+    if prior is not None:
+        normal = prior["normal"]
+        if normal is not None:
+            mean, scatter = np.array(normal["mean"]), np.array(normal["scatter"])
+            normal = Normal(mean, normal["shrinkage"], normal["rows"], scatter)
+        families = tuple(np.array(own, dtype=float) for own in prior["families"])
+        prior = Prior(prior["weight"], families, normal)
+    centre, scale, floor = (
+        np.array(stored[key], dtype=float) for key in ("centre", "scale", "floor")
+    )
+    return KeptStatistics(statistics, Frame(Standardisation(centre, scale), floor, prior))
 
 
 def _noise_as_json(

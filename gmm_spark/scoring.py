@@ -10,15 +10,19 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
+from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import (
+    DataFrameSource,
     check_column,
     feature_column,
     quoted,
 )
+from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.pandas_udfs import is_carried, scored_beside
 from gmm_spark.engine.parquet import (
+    ParquetSource,
     ParquetTable,
     absent_input,
     kept_columns,
@@ -110,6 +114,47 @@ def missing_values(model: GaussianMixtureModel) -> Missing:
 def row_columns(model: GaussianMixtureModel, names: list[str]) -> list[str]:
     """The columns that a row is scored by, in the order of a block's rows."""
     return [*names, *(name for columns in model._family_columns() for name in columns.names)]
+
+
+def rows_of(
+    model: GaussianMixtureModel, dataset: DataFrame | ParquetTable, membership: str | None = None
+) -> Source:
+    """The rows as the model reads them, with the values of categories that it knows; `membership`
+    is a column of known components. To be closed.
+
+    Raises ConfigurationError or InputDataError for columns that it cannot read.
+    """
+    names, weight = model._input_columns(), model._columns.weight
+    families = model._family_columns()
+    if isinstance(dataset, ParquetTable):
+        spark, files = needed_session(), dataset.files()
+        if names is not None:
+            check_inputs(model, files, names)
+            roles = Roles(tuple(names), weight, None, membership, families)
+            return ParquetSource(spark, dataset, roles, missing_values(model), files)
+        if dataset.filters is not None:
+            raise ConfigurationError(
+                "filters need inputCols; for a vector column, filter a DataFrame"
+            )
+        dataset = files.frame(spark, [model.getFeaturesCol()])
+    if names is not None:
+        check_inputs(model, dataset, names)
+    source = DataFrameSource(
+        dataset,
+        input_cols=names,
+        features_col=model.getFeaturesCol(),
+        weight=weight,
+        label=None,
+        membership=membership,
+        families=families,
+    )
+    if len(source.roles.features) != model.numFeatures:
+        source.close()
+        raise InputDataError(
+            f"the rows have {len(source.roles.features)} features, the model was fitted on "
+            f"{model.numFeatures}"
+        )
+    return source
 
 
 def check_carried(dataset: DataFrame, who: str) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gmm_spark.advice import about_weights, heavy_rows, one_number, one_number_components
 from gmm_spark.kept_history import sample_history
+from gmm_spark.mixture.initialisation.path import Path
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gmm_spark.engine.blocks import Roles
     from gmm_spark.engine.scan import Scan
     from gmm_spark.mixture.em import Fit
-    from gmm_spark.mixture.initialisation.path import Path
     from gmm_spark.mixture.numerics import Array
     from gmm_spark.mixture.parameters import Parameters
     from gmm_spark.mixture.standardisation import Columns
@@ -35,7 +35,7 @@ _DIVISIONS = (
     "evaluatedOn string, why string"
 )
 # Patterns of gaps that are kept.
-_KEPT_PATTERNS = 1000
+KEPT_PATTERNS = 1000
 # More entries than these are counted, not shown, in one line.
 _SHOWN = 8
 
@@ -53,10 +53,11 @@ class GaussianMixtureSummary:
     meanLogLikelihood : per unit weight
     numPasses : full passes over the data, that of the start included
     numIter : passes after that one, of any kind; what maxIter bounds
-    converged, reason : "converged", "max_iterations", "decreased" or "singular"; and "kept", which
-        counts as converged, where criterion segmentation took a division as it was found on the
-        sample (k-means, or one that EM leads away from): no step of EM was taken on all the rows,
-        and meanLogLikelihood, bic and the like are not those of an optimum
+    converged, reason : "converged", "max_iterations", "decreased" or "singular"; "updated", see
+        `update`; and "kept", which counts as converged, where criterion segmentation took a
+        division as it was found on the sample (k-means, or one that EM leads away from): no step of
+        EM was taken on all the rows, and meanLogLikelihood, bic and the like are not those of an
+        optimum
     history : a dictionary a pass: pass, kind, meanLogLikelihood, gain (with a prior, of the
         log-likelihood plus its log density: only that never falls), seconds. Pass 0 is the
         first look at the data, of kind "scan", or "packing" where a DataFrame was brought into
@@ -109,6 +110,14 @@ class GaussianMixtureSummary:
     effectiveNumRows : Kish's effective sample size, the square of the sum of weights by the sum of
         their squares: numRows where all are equal; None for a model saved by a release without it
     numParameters : free parameters
+    update : of a model that `GaussianMixtureModel.update` made, None of a fitted one: updates, how
+        many there have been since the fit; halfLife (None: infinite) and elapsed, as they were
+        given; fading, what the statistics of the rows before were multiplied by; weightBefore,
+        the weight of these rows, and weightFaded, after that; weight, of all rows that the model
+        now stands for. All else is of the new rows, evaluated under the model before: reason is
+        "updated", which counts as converged; logLikelihood and meanLogLikelihood say how well that
+        model foretold the rows, sizes how it divides them; aic, bic and icl are None, since what
+        all rows are like under the new parameters is not known; candidates are those of the fit
     """
 
     k: int
@@ -120,9 +129,9 @@ class GaussianMixtureSummary:
     converged: bool
     reason: str
     history: list[dict[str, Any]]
-    aic: float
-    bic: float
-    icl: float
+    aic: float | None
+    bic: float | None
+    icl: float | None
     clusterSizes: list[int]
     warnings: list[str]
     numRows: int
@@ -142,6 +151,7 @@ class GaussianMixtureSummary:
     outcomeInformation: dict[str, Any] | None = None
     numGaps: dict[str, int] = field(default_factory=dict)
     gapPatterns: list[dict[str, Any]] = field(default_factory=list)
+    update: dict[str, Any] | None = None
     parameterHistory: list[Parameters | None] = field(
         default_factory=list, repr=False, compare=False
     )
@@ -156,7 +166,7 @@ class GaussianMixtureSummary:
             f"numFeatures={self.numFeatures}",
             f"numRows={self.numRows}",
             f"logLikelihood={self.logLikelihood:.6g}",
-            f"bic={self.bic:.6g}",
+            *([] if self.bic is None else [f"bic={self.bic:.6g}"]),
             f"clusterSizes={few(self.clusterSizes)}",
             f"{end} after {passes}",
         ]
@@ -241,6 +251,8 @@ def ending(converged: bool, reason: str) -> str:
     """How a fit ended, in words."""
     if reason == "kept":
         return "kept as found on the sample"
+    if reason == "updated":
+        return "updated by new rows"
     return "converged" if converged else f"not converged ({reason})"
 
 
@@ -259,15 +271,15 @@ def summarise(
     *,
     notes: list[str],
     opening: tuple[str, float],
-    path: Path,
+    path: Path | None = None,
     merged: bool = False,
     **more: Any,
 ) -> GaussianMixtureSummary:
     """The summary of a fit whose components are reported in the given order.
 
     `notes` are warnings, `opening` is what the first scan was and its seconds, `path` is how the
-    start was found on the sample; `merged` says whether components are merged into clusters, and so
-    are not called that; `more` goes into the summary as it is.
+    start was found on the sample, None where it was given; `merged` says whether components are
+    merged into clusters, and so are not called that; `more` goes into the summary as it is.
     """
     p, total = found.parameters.num_free_parameters, found.log_likelihood
     bic = -2 * total + p * float(np.log(found.weight))
@@ -318,7 +330,7 @@ def summarise(
             record.parameters.restored(columns.standardisation).taken(order)
             for record in found.history
         ],
-        sampleHistory=sample_history(path, found, columns.standardisation, order),
+        sampleHistory=sample_history(path or Path(), found, columns.standardisation, order),
         **more,
     )
 
@@ -327,7 +339,7 @@ def _gap_patterns(sample: Array, names: Sequence[str]) -> list[dict[str, Any]]:
     """Which numeric columns have gaps together, and how often, in sampled rows (d, n)."""
     gaps = np.isnan(sample)
     patterns, counts = np.unique(gaps[:, gaps.any(axis=0)], axis=1, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_KEPT_PATTERNS]
+    order = np.argsort(-counts, kind="stable")[:KEPT_PATTERNS]
     return [
         {
             "columns": [name for name, gap in zip(names, patterns[:, place], strict=True) if gap],

@@ -27,6 +27,7 @@ from gmm_spark.mixture import multifit
 from gmm_spark.mixture.edges import off_zero, with_weight
 from gmm_spark.mixture.em import Fit, PassRecord, Problem
 from gmm_spark.mixture.families import Family
+from gmm_spark.mixture.incremental import Frame, KeptStatistics, component_statistics
 from gmm_spark.mixture.initialisation import multistart
 from gmm_spark.mixture.initialisation.candidates import Candidate, Sample
 from gmm_spark.mixture.initialisation.methods import labelled_start
@@ -61,6 +62,8 @@ class FittedMixture:
     merging : of components into clusters, in the order in which they are reported; None where each
         is one
     outcome_information : what the clusters say of an outcome; None where there is none
+    statistics : of the last E-step, by component in the order in which they are reported, for
+        updates by new rows; None where the parameters stayed as they were found on the sample
     """
 
     spec: Spec
@@ -78,6 +81,7 @@ class FittedMixture:
     alternatives: list[dict[str, Any]] = field(default_factory=list)
     merging: Merging | None = None
     outcome_information: dict[str, Any] | None = None
+    statistics: KeptStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -390,8 +394,26 @@ def fitted(
         data.notes,
         start.path,
         list(candidates),
+        statistics=_kept_statistics(data, start, found, order),
         **more,
     )
+
+
+def _kept_statistics(
+    data: Data, start: Start, found: Fit, order: NDArray[np.intp]
+) -> KeptStatistics | None:
+    if found.reason == "kept":  # whose M-step leads away
+        return None
+    statistics = component_statistics(
+        found.statistics, found.parameters.structure, found.scatter
+    ).taken(order)
+    return KeptStatistics(statistics, frame_of(start.sample, start.parameters.k, data.scan))
+
+
+def frame_of(sample: Sample, k: int, scanned: Scan) -> Frame:
+    """What the M-steps of k components have in common, by a sample of all the rows."""
+    prior = _prior_of_all(sample, k, scanned.num_rows)
+    return Frame(sample.standardisation, sample.floor, prior)
 
 
 def _has_numbers(spec: Spec, roles: Roles) -> bool:

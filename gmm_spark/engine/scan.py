@@ -53,13 +53,15 @@ class Scan:
 class Looking:
     """How rows are looked at: what becomes of gaps, and which rows are sampled.
 
-    A row is sampled where its hash, by its content and the seed, is at most `threshold`.
+    A row is sampled where its hash, by its content and the seed, is at most `threshold`. Where a
+    model knows the columns, one of them may be nothing but gaps.
     """
 
     roles: Roles
     missing: Missing
     seed: int
     threshold: int
+    known_columns: bool = False
 
 
 @dataclass
@@ -240,7 +242,8 @@ class PartialScan:
             if (name == roles.membership and j >= d) or j == roles.place("outcome"):
                 continue
             nulls, nans = int(self.nulls[j]), int(self.nans[j])
-            if missing == "marginalize" and j < d and nulls + nans == total:
+            nothing = nulls + nans == total and not self.how.known_columns
+            if missing == "marginalize" and j < d and nothing:
                 raise InputDataError(
                     f"column {name!r}: all {total} rows have a gap there; leave the column out"
                 )

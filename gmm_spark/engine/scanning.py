@@ -40,13 +40,15 @@ def scan(
     seed: int,
     sample_size: int,
     weight_kind: WeightKind = "frequency",
+    known_columns: bool = False,
 ) -> Scan:
     """Look at every row once; again only where many rows are left out and the sample is short.
 
     The sample holds every row with the same probability, by a hash of its content and the seed:
     it does not depend on partitioning, file layout or the order of tasks (but for exact
     duplicates of a whole row, where more than `sample_size` rows are sampled from). Weights of
-    the kind "importance" are scaled to sum to the number of rows.
+    the kind "importance" are scaled to sum to the number of rows. With `known_columns` a model
+    knows the columns, of which one may be nothing but gaps.
 
     Raises InputDataError for what cannot be used: gaps (where `missing` is "error"),
     infinities, negative weights, a total weight of 0, no rows.
@@ -56,7 +58,7 @@ def scan(
         wanted = sample_size + 6 * np.sqrt(sample_size) + 16
         share = min(1.0, wanted / expected)
         threshold = EVERY_ROW if share == 1.0 else int(share * 2**64)
-        work = _ScanWork(Looking(source.roles, missing, seed, threshold))
+        work = _ScanWork(Looking(source.roles, missing, seed, threshold, known_columns))
         payloads = run_job(source, work, "scan of the data")
         parts = [pickle.loads(payload) for payload in payloads]
         found = merged_parts([PartialScan(work.how), *parts])

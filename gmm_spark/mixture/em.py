@@ -37,7 +37,8 @@ from gmm_spark.mixture.statistics import Statistics
 from gmm_spark.mixture.structures import Floored
 
 # "kept": nothing was to be fitted, the parameters were given and stay (`segment_training`).
-Reason = Literal["converged", "max_iterations", "decreased", "singular", "kept"]
+# "updated": the mixture of a fit took one step by new rows (`incremental`).
+Reason = Literal["converged", "max_iterations", "decreased", "singular", "kept", "updated"]
 PassKind = Literal["em", "accelerated", "anchored", "lifted", "rejected", "confirming"]
 _PROPOSED: tuple[PassKind, ...] = ("accelerated", "anchored", "lifted")
 
@@ -161,7 +162,9 @@ class FitState:
 
 @dataclass(frozen=True)
 class Fit:
-    """Where EM ended. `parameters` are those at which `log_likelihood` was evaluated."""
+    """Where EM ended. `parameters` are those at which `log_likelihood` was evaluated, and
+    `statistics`, whose M-step would be the next; `scatter` (d, d), the weighted sum of z z',
+    completes those of shared covariances."""
 
     parameters: Parameters
     log_likelihood: float
@@ -176,6 +179,8 @@ class Fit:
     history: tuple[PassRecord, ...]
     floored: tuple[Floored, ...]
     dead: tuple[int, ...]
+    statistics: Statistics
+    scatter: Array | None = None
 
 
 def start(parameters: Parameters, problem: Problem, scatter: Array | None = None) -> FitState:
@@ -377,6 +382,8 @@ def result(state: FitState) -> Fit:
         history=state.history,
         floored=record.floored,
         dead=record.dead,
+        statistics=statistics,
+        scatter=state.scatter,
     )
 
 

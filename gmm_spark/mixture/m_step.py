@@ -86,10 +86,10 @@ def m_step(
         noise = replace(noise, weight=float((uniform + prior.weight) / everything))
 
     if structure.shared:
-        pooled = _pooled(statistics, components, counts, means, shift, alive, scatter)
+        pooled = pooled_scatter(statistics, components, counts, means, shift, alive, scatter)
         scatters, effective = pooled[None], np.array([total])
     else:
-        scatters, effective = _scatters(statistics, components, safe, shift), safe
+        scatters, effective = component_scatters(statistics, components, safe, shift), safe
     if prior.normal is not None:
         means, scatters, effective = _with_prior(
             prior.normal, structure, counts, means, scatters, effective, alive
@@ -177,7 +177,9 @@ def above_floor(parameters: Parameters, floor: Array) -> Parameters:
     return replace(parameters, covariances=lifted)
 
 
-def _scatters(statistics: Statistics, components: slice, counts: Array, shift: Array) -> Array:
+def component_scatters(
+    statistics: Statistics, components: slice, counts: Array, shift: Array
+) -> Array:
     """Scatter of every component about its mean: (k, d, d), (k, d) or the sum (k,)."""
     second, kind = statistics.second[components], statistics.layout.kind
     if kind == "full":
@@ -187,7 +189,7 @@ def _scatters(statistics: Statistics, components: slice, counts: Array, shift: A
     return second - counts * np.einsum("ki,ki->k", shift, shift)
 
 
-def _pooled(
+def pooled_scatter(
     statistics: Statistics,
     components: slice,
     counts: Array,

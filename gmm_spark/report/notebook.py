@@ -124,8 +124,9 @@ def _described(model: GaussianMixtureModel) -> str:
         said.append("noise")
     if model.hasSummary:
         summary = model.summary
-        said.append(f"fitted to {_several(summary.numRows, 'row')}")
-        if summary.reason != "converged":
+        how = "fitted to" if summary.update is None else "updated by"
+        said.append(f"{how} {_several(summary.numRows, 'row')}")
+        if summary.reason not in ("converged", "updated"):
             said.append(ending(summary.converged, summary.reason))
     return "; ".join(said)
 
@@ -140,11 +141,10 @@ def summary_html(summary: GaussianMixtureSummary) -> str:
         ["end", f"{end}, after {_several(summary.numPasses, 'pass', 'passes')}"],
         ["log-likelihood", _figure(summary.logLikelihood)],
         ["mean log-likelihood", _figure(summary.meanLogLikelihood)],
-        ["AIC", _figure(summary.aic)],
-        ["BIC", _figure(summary.bic)],
-        ["ICL", _figure(summary.icl)],
-        ["rows of the components", _sizes(summary.clusterSizes)],
     ]
+    criteria = {"AIC": summary.aic, "BIC": summary.bic, "ICL": summary.icl}
+    lines += [[name, _figure(value)] for name, value in criteria.items() if value is not None]
+    lines.append(["rows of the components", _sizes(summary.clusterSizes)])
     if summary.noiseSize is not None:
         lines.append(["rows of noise", _count(round(summary.noiseSize))])
     if summary.numSkipped:
