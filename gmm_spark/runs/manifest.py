@@ -8,10 +8,53 @@ import math
 import platform
 import sys
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyspark.sql import SparkSession
+
+
+class Manifest(BaseModel):
+    """What every manifest.json says; what a job knows beside it stands there too.
+
+    `Manifest.model_json_schema()` is this as a JSON schema.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    job: str
+    status: Literal["done", "failed", "refused"] = Field(
+        description="refused: written and kept as a version, and not published"
+    )
+    exit_code: int = Field(ge=0, le=255)
+    reason: str | None = Field(description="why it failed or was refused, in one line")
+    run_id: str = Field(min_length=1)
+    run_date: str | None = Field(description="as the settings say it; never computed")
+    started: datetime
+    finished: datetime
+    seconds: float = Field(ge=0)
+    input: dict[str, Any] = Field(description="the table that was read")
+    settings: dict[str, Any] = Field(description="of the run, without credentials")
+    versions: dict[str, str] = Field(description="of this package and what it computes with")
+    rows: dict[str, Any] | None = Field(None, description="how many were read, used, left out")
+    metrics: dict[str, Any] | None = None
+    warnings: list[str] = Field(default_factory=list)
+    passes: list[dict[str, Any]] = Field(default_factory=list, description="over all the rows")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if (self.status == "done") != (self.exit_code == 0) or (self.reason is None) != (
+            self.status == "done"
+        ):
+            raise ValueError(
+                f"found status {self.status}, exit code {self.exit_code} and reason "
+                f"{self.reason!r}; expected 0 and no reason of a run that is done, and of no other"
+            )
+        if self.finished < self.started:
+            raise ValueError(f"found finished {self.finished} before started {self.started}")
+        return self
 
 
 def versions(spark: SparkSession) -> dict[str, str]:

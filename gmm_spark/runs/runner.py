@@ -16,7 +16,7 @@ from gmm_spark.config import JobSettings, in_keys, load_settings, without_secret
 from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
-from gmm_spark.runs.log import library_log
+from gmm_spark.runs.log import RunLog, library_log
 from gmm_spark.runs.session import ended_by_sigterm, failed_tasks_unlogged, session_of_a_run
 from gmm_spark.storage import files
 from gmm_spark.storage.output import Output
@@ -91,7 +91,7 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
         return int(stop.code or 0)
     with (
         ended_by_sigterm(),
-        library_log(),
+        library_log() as log,
         session_of_a_run(f"gmm_spark {job.name}") as spark,
         failed_tasks_unlogged(spark),
     ):
@@ -106,7 +106,7 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
             output.claim(overwrite=job.overwrite(settings), how=job.how)
         except GmmError as error:
             return say(error)
-        return _claimed(job, Run(settings, spark, output))
+        return _claimed(job, Run(settings, spark, output), log)
 
 
 def _dry(job: Job[Settings], run: Run[Settings]) -> int:
@@ -144,21 +144,28 @@ def _output(job: Job[Settings], settings: Settings, directory: str, run_id: str)
     )
 
 
-def _claimed(job: Job[Settings], run: Run[Settings]) -> int:
+def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
     started = _now()
-    logger.info("%s: started, run %s", job.name, run.output.run_id)
+    date = run.settings.run_date
+    of_date = "" if date is None else f", run date {date}"
+    logger.info("%s: started, run %s%s", job.name, run.output.run_id, of_date)
     try:
         text = job.work(run)
         refused = None if run.refusal is None else PublishError(run.refusal)
-        uri = run.output.publish(_manifest(job, run, started, refused), run.refusal)
+        content = _manifest(job, run, started, refused)
+        log.add(text if refused is None else f"{text}\n{content['reason']}")
+        uri = run.output.publish(content, run.refusal, log.text)
     except (Exception, KeyboardInterrupt) as error:
         failure, run.refusal = as_ours(error), None
         run.output.clean()
+        code = say(failure)
+        log.add(reason_of(failure), logging.ERROR)
         try:
-            run.output.write_failed_manifest(_manifest(job, run, started, failure))
+            content = _manifest(job, run, started, failure)
+            run.output.write_failed_manifest(content, log.text)
         except Exception as unwritten:
             logger.warning("the manifest could not be written: %s", unwritten)
-        return say(failure)
+        return code
     run.output.clean()
     # Of a refused version too: the next run is of another table.
     _forget_checkpoint(run.settings)

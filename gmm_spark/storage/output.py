@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 # Where the reason of a failure is kept while an earlier, whole result stands beside it.
 FAILED_MANIFEST = "manifest-failed.json"
+# What a run said, beside its manifest.
+LOG, FAILED_LOG = "log.txt", "log-failed.txt"
+_OF_FAILURES = FAILED_MANIFEST, FAILED_LOG
 _TEMPORARY = "_temporary-"
 
 
@@ -124,8 +127,10 @@ class Output:
         others = [
             name
             for name in files.names(self.directory)
-            if not name.startswith((_TEMPORARY, "_", ".")) and name != FAILED_MANIFEST
+            if not name.startswith((_TEMPORARY, "_", ".")) and name not in _OF_FAILURES
         ]
+        if MANIFEST in others and LOG in others:
+            others.remove(LOG)
         return [] if others == [MANIFEST] and self._manifest_status() == "failed" else others
 
     def _manifest_status(self) -> Any:
@@ -134,17 +139,19 @@ class Output:
         except (OSError, ValueError, AttributeError):
             return None
 
-    def publish(self, manifest: dict[str, Any], refused: str | None = None) -> str:
+    def publish(
+        self, manifest: dict[str, Any], refused: str | None = None, log: str | None = None
+    ) -> str:
         """Make a finished result visible: what was written to `temporary`, in place of what was
-        there; and write the manifest, returning where. Of a result whose partitions were
-        replaced, all is visible already.
+        there; and write the log and the manifest, returning where that is. Of a result whose
+        partitions were replaced, all is visible already.
         """
         assert refused is None, "a result without versions has no gate"
         if not self._is_visible:
             self._move_results()
-        uri = files.join(self.directory, MANIFEST)
-        self._write_manifest(uri, manifest)
-        files.delete(files.join(self.directory, FAILED_MANIFEST))
+        uri = self._write_account(self.directory, manifest, log)
+        for name in _OF_FAILURES:
+            files.delete(files.join(self.directory, name))
         return uri
 
     def _move_results(self) -> None:
@@ -197,15 +204,22 @@ class Output:
         with contextlib.suppress(OSError, ConfigurationError):
             files.delete(self._workspace)
 
-    def write_failed_manifest(self, manifest: dict[str, Any]) -> str:
-        """Write the manifest of a run that failed; returns where.
+    def write_failed_manifest(self, manifest: dict[str, Any], log: str | None = None) -> str:
+        """Write the manifest and the log of a run that failed; returns where the manifest is.
 
-        An earlier whole result keeps its own manifest.
+        An earlier whole result keeps its own.
         """
-        name = FAILED_MANIFEST if files.exists(self.uri) else MANIFEST
-        uri = files.join(self.directory, name)
-        self._write_manifest(uri, manifest)
-        return uri
+        return self._write_account(self.directory, manifest, log, failed=files.exists(self.uri))
 
-    def _write_manifest(self, uri: str, manifest: dict[str, Any]) -> None:
+    def _write_account(
+        self, directory: str, manifest: dict[str, Any], log: str | None, *, failed: bool = False
+    ) -> str:
+        """The log, then the manifest, which has the last word; returns where it is."""
+        if log is not None:
+            try:
+                files.write_text(files.join(directory, FAILED_LOG if failed else LOG), log)
+            except OSError as error:  # no reason to lose a result
+                logger.warning("the log could not be written: %s", error)
+        uri = files.join(directory, FAILED_MANIFEST if failed else MANIFEST)
         files.write_text(uri, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        return uri

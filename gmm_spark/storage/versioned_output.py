@@ -8,7 +8,7 @@ from typing import Any
 
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.storage import files, publish_log
-from gmm_spark.storage.output import FAILED_MANIFEST, MANIFEST, Output
+from gmm_spark.storage.output import FAILED_LOG, FAILED_MANIFEST, Output
 from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
 
 
@@ -57,7 +57,7 @@ class VersionedOutput(Output):
         """Nothing is renamed."""
 
     def _not_of_a_failed_run(self) -> list[str]:
-        of_versions = (*publish_log.DIRECTORIES, FAILED_MANIFEST)
+        of_versions = (*publish_log.DIRECTORIES, FAILED_MANIFEST, FAILED_LOG)
         return [name for name in super()._not_of_a_failed_run() if name not in of_versions]
 
     @property
@@ -65,9 +65,10 @@ class VersionedOutput(Output):
         """The version that counts, as the run has seen it."""
         return self.seen.alias(CHAMPION)
 
-    def publish(self, manifest: dict[str, Any], refused: str | None = None) -> str:
-        uri = files.join(self._workspace, MANIFEST)
-        self._write_manifest(uri, manifest)
+    def publish(
+        self, manifest: dict[str, Any], refused: str | None = None, log: str | None = None
+    ) -> str:
+        uri = self._write_account(self._workspace, manifest, log)
         self.version = publish_log.publish(
             self.directory,
             self.seen,
@@ -78,14 +79,13 @@ class VersionedOutput(Output):
             refused=refused,
         )
         with contextlib.suppress(OSError):
-            files.delete(files.join(self.directory, FAILED_MANIFEST))
+            for name in (FAILED_MANIFEST, FAILED_LOG):
+                files.delete(files.join(self.directory, name))
         return uri
 
     def clean(self) -> None:
         if self.version is None:
             super().clean()
 
-    def write_failed_manifest(self, manifest: dict[str, Any]) -> str:
-        uri = files.join(self.directory, FAILED_MANIFEST)
-        self._write_manifest(uri, manifest)
-        return uri
+    def write_failed_manifest(self, manifest: dict[str, Any], log: str | None = None) -> str:
+        return self._write_account(self.directory, manifest, log, failed=True)

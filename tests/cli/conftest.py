@@ -60,7 +60,12 @@ def model(spark: Any, lake: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def manifest(output: Path) -> dict[str, Any]:
-    return json.loads((output / "manifest.json").read_text("utf-8"))
+    """The manifest of a run, which has to be valid."""
+    from gmm_spark.runs.manifest import Manifest
+
+    content = json.loads((output / "manifest.json").read_text("utf-8"))
+    Manifest.model_validate(content)
+    return content
 
 
 def tree(directory: Path) -> dict[str, bytes]:

@@ -37,7 +37,10 @@ def test_the_same_command_goes_on_and_what_was_kept_is_removed(
     dies("passes-1-000002")
     ended = fit(call, lake, tmp_path, "--k", 3)
     assert ended.code != 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "log.txt",
+        "manifest.json",
+    ]
 
     dies("")
     refused = fit(call, lake, tmp_path, "--k", 4)
@@ -86,7 +89,10 @@ def test_sigterm_ends_a_run_cleanly_and_the_next_goes_on(
     assert ended.problem == "stopped: SIGTERM, from whoever started the run; nothing was written"
     assert signal.getsignal(signal.SIGTERM) is handler
     assert held(spark) == before
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "log.txt",
+        "manifest.json",
+    ]
     found = manifest(tmp_path / "out")
     assert (found["status"], found["exit_code"]) == ("failed", 143)
     ended = fit(call, lake, tmp_path, *argv)

@@ -103,7 +103,7 @@ def test_a_run_ends_with_the_segments_in_words(done: Done) -> None:
         assert figures in done.ended.out.replace(";\n     ", "; ")
     written = ["model", "scores", "profiles", "preparation.json", "segments.json", "report.html"]
     assert sorted(path.name for path in done.output.iterdir()) == sorted(
-        [*written, "manifest.json"]
+        [*written, "log.txt", "manifest.json"]
     )
     for name in written:
         assert f"{done.output / name}\n" in done.ended.out
@@ -441,7 +441,7 @@ def test_what_cannot_be_segmented_is_one_line(call, tmp_path, rows, more, code, 
     assert "\n" not in ended.problem
     assert ended.out == ""
     assert "Traceback" not in ended.err
-    assert [path.name for path in output.iterdir()] == ["manifest.json"]
+    assert sorted(path.name for path in output.iterdir()) == ["log.txt", "manifest.json"]
     assert manifest(output)["reason"] == ended.problem
 
 
@@ -518,7 +518,10 @@ def test_transactions_that_no_customers_can_be_made_of(call, tmp_path) -> None:
     assert ended.problem.startswith(
         "input: customer: none of 50 customers ('who') has purchases on"
     )
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "log.txt",
+        "manifest.json",
+    ]
 
 
 def test_a_dry_run(call, done: Done, tmp_path) -> None:

@@ -35,7 +35,7 @@ def test_every_row_gets_its_segment(call, model, lake, customers, tmp_path) -> N
     output = tmp_path / "out"
     ended = rate(call, model, lake, output, "--profile", "left", "--probability", "columns")
     assert (ended.code, ended.problem) == (0, "")
-    assert names(output) == ["manifest.json", "scores"]
+    assert names(output) == ["log.txt", "manifest.json", "scores"]
 
     found = scores(output)
     assert list(found.columns) == [
@@ -103,7 +103,7 @@ def test_rows_with_gaps(call, model, lake, tmp_path) -> None:
     ended = rate(call, model, lake, tmp_path / "refused", "--missing", "error", **gaps)
     assert ended.code == 3
     assert ended.problem.startswith("input: column 'visits': 7 null in 600 rows")
-    assert names(tmp_path / "refused") == ["manifest.json"]
+    assert names(tmp_path / "refused") == ["log.txt", "manifest.json"]
 
 
 def test_an_infinity_cannot_be_scored(call, model, lake, tmp_path) -> None:
@@ -111,7 +111,7 @@ def test_an_infinity_cannot_be_scored(call, model, lake, tmp_path) -> None:
     ended = rate(call, model, lake, tmp_path / "out", *columns)
     assert ended.code == 3
     assert ended.problem == "input: column 'visits': 2 infinite in 600 rows"
-    assert names(tmp_path / "out") == ["manifest.json"]
+    assert names(tmp_path / "out") == ["log.txt", "manifest.json"]
 
 
 def test_an_earlier_result_is_refused_or_replaced(call, model, lake, tmp_path) -> None:
@@ -134,7 +134,7 @@ def test_an_earlier_result_is_refused_or_replaced(call, model, lake, tmp_path) -
     few = ["--input.filters", '[["month", "=", "2026-01"]]']
     assert rate(call, model, lake, output, "--mode", "overwrite", *few).code == 0
     assert len(scores(output)) == 300
-    assert names(output) == ["manifest.json", "scores"]
+    assert names(output) == ["log.txt", "manifest.json", "scores"]
 
 
 def month(call: Call, model: Path, lake: Path, output: Path, value: str, *more: object) -> Ended:
@@ -182,7 +182,7 @@ def test_an_empty_table(call, model, lake, tmp_path) -> None:
     assert ended.code == 3
     assert ended.problem.startswith("input: ")
     assert ended.problem.endswith("has no rows to score; nothing was written")
-    assert names(tmp_path / "out") == ["manifest.json"]
+    assert names(tmp_path / "out") == ["log.txt", "manifest.json"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_cannot_be_used_is_one_line(call, model, lake, tmp_path, more, code
     assert expected in ended.problem
     assert "\n" not in ended.problem
     assert "Traceback" not in ended.err
-    assert names(tmp_path / "out") == ["manifest.json"]
+    assert names(tmp_path / "out") == ["log.txt", "manifest.json"]
     assert manifest(tmp_path / "out")["reason"] == ended.problem
 
 

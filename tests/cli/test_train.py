@@ -34,7 +34,7 @@ def test_a_model_a_manifest_and_findings(call, lake, tmp_path) -> None:
     output = tmp_path / "out"
     ended = fit(call, lake, output, "--run_date", "2026-11-01")
     assert (ended.code, ended.problem) == (0, "")
-    assert sorted(path.name for path in output.iterdir()) == ["manifest.json", "model"]
+    assert sorted(path.name for path in output.iterdir()) == ["log.txt", "manifest.json", "model"]
 
     model = GaussianMixtureModel.load(str(output / "model"))
     assert_centres(model.means)
@@ -91,7 +91,7 @@ def test_an_earlier_result_is_replaced_when_asked(call, lake, tmp_path) -> None:
     assert fit(call, lake, output, "--overwrite", "--k", 2).code == 0
     assert manifest(output)["run_id"] != first
     assert len(GaussianMixtureModel.load(str(output / "model")).weights) == 2
-    assert sorted(path.name for path in output.iterdir()) == ["manifest.json", "model"]
+    assert sorted(path.name for path in output.iterdir()) == ["log.txt", "manifest.json", "model"]
 
 
 def test_a_failed_rerun_leaves_the_earlier_model_and_its_manifest(call, lake, tmp_path) -> None:
@@ -102,8 +102,23 @@ def test_a_failed_rerun_leaves_the_earlier_model_and_its_manifest(call, lake, tm
     assert ended.code == 3
     after = tree(output)
     failed = json.loads(after.pop(outputs.FAILED_MANIFEST))
+    log = after.pop(outputs.FAILED_LOG).decode()
     assert after == before
     assert failed["status"] == "failed"
+    assert f" INFO train: started, run {failed['run_id']}\n" in log
+    assert log.endswith(f" ERROR {failed['reason']}\n")
+
+
+def test_the_log_of_a_run_is_beside_its_manifest(call, lake, tmp_path) -> None:
+    """What was said on stderr, with the day, and what was printed."""
+    ended = fit(call, lake, tmp_path / "out", "--run_date", "2026-11-01")
+    log = (tmp_path / "out" / "log.txt").read_text("utf-8")
+    run_id = manifest(tmp_path / "out")["run_id"]
+    said, printed = log.split(" INFO 3 segments; 600 rows used\n")
+    assert f"Z INFO train: started, run {run_id}, run date 2026-11-01\n" in said
+    passes = manifest(tmp_path / "out")["metrics"]["passes"]
+    assert said.count("Z INFO pass ") == passes
+    assert printed.rstrip("\n") in ended.out
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,7 @@ def test_what_cannot_be_used_is_one_line(call, lake, tmp_path, more, code, expec
     assert ended.out == ""
     assert not (output / "model").exists()
     if output.exists():
-        assert [path.name for path in output.iterdir()] == ["manifest.json"]
+        assert sorted(path.name for path in output.iterdir()) == ["log.txt", "manifest.json"]
         found = manifest(output)
         assert (found["status"], found["exit_code"]) == ("failed", ended.code)
         assert found["reason"] == ended.problem

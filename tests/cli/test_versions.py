@@ -35,7 +35,11 @@ def test_a_run_adds_a_version(call: Call, lake: Path, tmp_path: Path) -> None:
     directory = tmp_path / "out" / version.directory
     assert f"model    {directory}/model" in ended.out
     assert manifest(directory)["run_id"] == version.run_id
-    assert sorted(path.name for path in directory.iterdir()) == ["manifest.json", "model"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "log.txt",
+        "manifest.json",
+        "model",
+    ]
     dry = call(train.main, *argv, "--publish_as", "challenger", "--dry_run")
     assert f"train writes a version under {tmp_path}/out, as challenger" in dry.out
     assert publish_log.read(str(tmp_path / "out")).number == 1

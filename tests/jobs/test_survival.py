@@ -119,7 +119,7 @@ def test_sigterm_to_the_driver_and_its_jvm(spark, table, tmp_path) -> None:
         said = process.communicate(timeout=120)[0]
     assert process.returncode == 143, said
     assert "stopped: SIGTERM, from whoever started the run; nothing was written" in said
-    assert [path.name for path in (where / "out").iterdir()] == ["manifest.json"]
+    assert sorted(path.name for path in (where / "out").iterdir()) == ["log.txt", "manifest.json"]
     assert json.loads((where / "out" / "manifest.json").read_text())["exit_code"] == 143
     found, said = finished(table, where)
     assert re.search(r"it goes on after the first scan, .*, [2-4] passes over all the rows", said)
