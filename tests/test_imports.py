@@ -84,6 +84,7 @@ def test_all_names_of_the_package_are_there():
         "ParquetTable",
         "Preparation",
         "PreparationModel",
+        "read_scores",
     ]
     assert python(code).split() == expected
     code = "import gmm_spark\nprint(*dir(gmm_spark))"

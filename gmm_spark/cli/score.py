@@ -36,6 +36,7 @@ from gmm_spark.storage.computed_columns import (
 )
 from gmm_spark.storage.customers import rows_of
 from gmm_spark.storage.problems import raised_in_worker, unusable_values
+from gmm_spark.storage.scores import RUN_DATE, RUN_ID, SCORES
 from gmm_spark.storage.tracing import traced
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[
     run.warn(warnings)
     steps, frame = _steps(read, settings, trained_on)
     run.record(expressions=[one.text for _, wanted in steps for one in wanted])
-    if "run_date" in settings.partition_by and not same_names("run_date", frame.columns):
+    if "run_date" in settings.partitions and not same_names("run_date", frame.columns):
         frame = frame.withColumn("run_date", F.lit(settings.run_date))
     return steps, frame
 
@@ -164,7 +165,7 @@ def _write(
     run: Run[ScoreSettings], frame: DataFrame, scored: DataFrame, replaces_partitions: bool
 ) -> DataFrame:
     """Write the scores; what was written, as a table."""
-    partition_by = run.settings.partition_by
+    partition_by = run.settings.partitions
     if replaces_partitions:
         run.output.replace_partitions(scored, partition_by)
         return tables.read_partitions(scored, run.output.uri, frame, partition_by)
@@ -213,10 +214,24 @@ def _kept(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame
         )
     kept = frame.columns if settings.keep_columns is None else settings.keep_columns
     _expect_columns("keep_columns", kept, frame.columns)
-    kept = [*kept, *(name for name in settings.partition_by if name in frame.columns)]
+    kept = [*kept, *(name for name in settings.partitions if name in frame.columns)]
     kept = list(dict.fromkeys(kept))
-    _expect_columns("partition_by", settings.partition_by, [*kept, *new])
+    _expect_columns("partition_by", settings.partitions, [*kept, *new])
+    _expect_no_column_of_versions(settings, kept)
     return kept
+
+
+def _expect_no_column_of_versions(settings: ScoreSettings, kept: Sequence[str]) -> None:
+    """Raise ConfigurationError where readers of versions would see another column of the name."""
+    if settings.keep_versions is None:
+        return
+    for name in (RUN_DATE, RUN_ID):
+        if clash := same_names(name, kept):
+            raise ConfigurationError(
+                f"keep_columns: found {clash[0]!r} among the columns that are written, and scores "
+                f"of which versions are kept have a {name} of their run; expected keep_columns "
+                "without it"
+            )
 
 
 def _scored(
@@ -382,12 +397,13 @@ def check(run: Run[ScoreSettings]) -> str:
 JOB = Job(
     name="score",
     settings=ScoreSettings,
-    result="scores",
+    result=SCORES,
     overwrite=lambda settings: settings.mode == "overwrite",
     how="mode: overwrite",
     work=score,
     check=check,
     in_place=lambda settings: settings.replaces_partitions,
+    by_run_date=True,
 )
 
 

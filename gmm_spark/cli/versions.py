@@ -1,4 +1,4 @@
-"""`gmm-spark versions`: the versions of a result, and which of them readers take."""
+"""`gmm-spark versions`: the versions of a result, which of them readers take, and a view of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gmm_spark.errors import ConfigurationError, GmmError
 from gmm_spark.report.text import table
 from gmm_spark.runs.exit_codes import CONFIGURATION, DONE, UNEXPECTED, say
 from gmm_spark.storage import publish_log
+from gmm_spark.storage.scores import view_of
 
 ABOUT = "List the versions under a directory; make one the champion, or delete one."
 # What is said of a version that was refused, at most.
@@ -21,6 +22,8 @@ def versions(path: str, change: argparse.Namespace) -> str:
     if not publish_log.is_there(path):
         raise ConfigurationError(f"path: found no versions under {path}; expected the output of "
                                  "runs with keep_versions")  # fmt: skip
+    if change.view is not None:
+        return view_of(path, change.view)
     lines = []
     if change.promote is not None:
         publish_log.promote(path, change.promote)
@@ -30,17 +33,18 @@ def versions(path: str, change: argparse.Namespace) -> str:
         left = publish_log.delete_abandoned(path)
         lines = [f"Deleted what {len(left)} runs had left: {', '.join(left) or 'none'}"]
     entry = publish_log.read(path)
+    newest = entry.by_run_date().values()
     rows = [
         [
             str(one.number),
-            ", ".join(entry.names_of(one)),
+            "newest" if one in newest else ", ".join(entry.names_of(one)),
             one.run_date or "",
             one.directory,
             "" if one.refused is None else f"refused: {one.refused}"[:_LONGEST],
         ]
         for one in reversed(entry.versions)
     ]
-    shown = table(["version", "alias", "run date", "where", ""], rows)
+    shown = table(["version", "counts as", "run date", "where", ""], rows)
     return "\n".join([*lines, *(line.rstrip() for line in shown.splitlines())])
 
 
@@ -51,6 +55,11 @@ def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
     one = parser.add_mutually_exclusive_group()
     one.add_argument("--promote", type=int, metavar="VERSION", help="make it the champion")
     one.add_argument("--delete", type=int, metavar="VERSION", help="never the champion")
+    one.add_argument(
+        "--view",
+        metavar="NAME",
+        help="print the statement of Spark SQL that makes a view of the scores that count",
+    )
     one.add_argument(
         "--delete_abandoned",
         action="store_true",

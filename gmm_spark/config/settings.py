@@ -81,12 +81,8 @@ class JobSettings(BaseModel):
         None,
         ge=1,
         description="a run adds a version under output, which becomes visible in one step, and "
-        "replaces none; so many are kept, the newest, and those that an alias names",
-    )
-    publish_as: Literal["champion", "challenger"] | None = Field(
-        None,
-        description="alias of the version: champion, which readers take where nothing else is "
-        "said, or challenger",
+        "replaces none; so many are kept, the newest, and those that an alias names; of scores so "
+        "many of every run_date, of which the newest counts",
     )
     dry_run: bool = Field(
         False,
@@ -97,8 +93,18 @@ class JobSettings(BaseModel):
     # Of the merged sources: null on the command line takes back what the file says.
     _nulls = model_validator(mode="before")(_without_nulls)
 
+
+class AliasSettings(JobSettings):
+    """What jobs know whose versions an alias names."""
+
+    publish_as: Literal["champion", "challenger"] | None = Field(
+        None,
+        description="alias of the version: champion, which readers take where nothing else is "
+        "said, or challenger",
+    )
+
     @model_validator(mode="after")
-    def _versions(self) -> JobSettings:
+    def _versions(self) -> AliasSettings:
         if self.publish_as is not None and self.keep_versions is None:
             raise ValueError(
                 "publish_as: found no keep_versions; expected how many versions are kept, an alias "
@@ -109,7 +115,7 @@ class JobSettings(BaseModel):
 
 # The settings of a fit that jobs have.
 _FITTED: Any = create_model(
-    "_FITTED", __base__=JobSettings, **fields_of(SEARCH_SETTINGS, JobSettings.model_fields)
+    "_FITTED", __base__=AliasSettings, **fields_of(SEARCH_SETTINGS, AliasSettings.model_fields)
 )
 
 
@@ -235,6 +241,12 @@ class ScoreSettings(TransactionSettings):
         """Whether the partitions that have rows are replaced where they are."""
         return self.mode == "overwrite" and bool(self.partition_by) and self.keep_versions is None
 
+    @property
+    def partitions(self) -> list[str]:
+        """The columns that the table is partitioned by; a version is one of its run date anyway."""
+        is_said = self.keep_versions is not None
+        return [name for name in self.partition_by if not (is_said and name == "run_date")]
+
     @model_validator(mode="after")
     def _consistent(self) -> ScoreSettings:
         if "run_date" in self.partition_by and self.run_date is None:
@@ -242,7 +254,7 @@ class ScoreSettings(TransactionSettings):
         return self
 
 
-class EvaluateSettings(TransactionSettings):
+class EvaluateSettings(TransactionSettings, AliasSettings):
     """Say how a model suits a table, or another model; write evaluation.json under `output`."""
 
     model: Text = Field(description="path of the model, or where versions of it are, as for score")
@@ -273,7 +285,7 @@ Structures = Annotated[
 ]
 
 
-class ChurnSettings(TransactionSettings):
+class ChurnSettings(TransactionSettings, AliasSettings):
     """Segment customers, of a table of them or of transactions; write it all under `output`."""
 
     id: Text | None = Field(None, description="column that names the customer; unique")

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from gmm_spark.engine.addresses import address, escaped
+from gmm_spark.engine.addresses import address
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import CHAMPION
@@ -48,22 +48,6 @@ def load_model(
         if files.exists(inner) and not files.exists(files.join(path, "metadata")):
             path = inner
     return GaussianMixtureModel.load(path)
-
-
-def read_scores(spark: SparkSession, path: str, version: str | int = CHAMPION) -> DataFrame:
-    """The scores of a version under `path`, as they were published: all of them, of one run.
-
-    Raises ConfigurationError where there is no such version, ModelFileError where its files are
-    not as they were published.
-    """
-    path = files.qualified(spark, path)
-    published = publish_log.find(path, version)
-    scores = files.join(publish_log.checked(path, published), "scores")
-    if not files.exists(scores):
-        raise ConfigurationError(
-            f"version {published.number} under {path} has no scores: a run of another job wrote it"
-        )
-    return spark.read.parquet(escaped(scores))
 
 
 def _of_version(key: str, path: str, record: Callable[..., None]) -> str | None:

@@ -63,7 +63,8 @@ class Job(Generic[Settings]):
     `run.output.temporary_of(name)`, and returns the text to print: what it has written is
     published when it returns. `check` raises what can be known without that, and says what would
     be done; `overwrite` says whether an earlier result may be replaced, `how` what would allow it,
-    `in_place` whether Spark replaces a part of it where it is, `alias` what a version is to be.
+    `in_place` whether Spark replaces a part of it where it is, `alias` what a version is to be,
+    `by_run_date` whether it is one of its run date.
     """
 
     name: str
@@ -75,7 +76,10 @@ class Job(Generic[Settings]):
     check: Callable[[Run[Settings]], str]
     beside: tuple[str, ...] = ()
     in_place: Callable[[Settings], bool] = lambda settings: False
-    alias: Callable[[Settings], str] = lambda settings: settings.publish_as or CHAMPION
+    alias: Callable[[Settings], str] = lambda settings: (
+        getattr(settings, "publish_as", None) or CHAMPION
+    )
+    by_run_date: bool = False
 
 
 def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
@@ -120,7 +124,9 @@ def _dry(job: Job[Settings], run: Run[Settings]) -> int:
     if files.exists(where):
         where += ", which is there and would be replaced"
     if isinstance(run.output, VersionedOutput):
-        where = f"a version under {run.output.directory}, as {run.output.alias}"
+        of_date = f"of run date {run.output.run_date}"
+        what = of_date if run.output.by_run_date else f"as {run.output.alias}"
+        where = f"a version under {run.output.directory}, {what}"
     print(
         f"Dry run: {text}\nNothing was written; {job.name} writes {where}",
         flush=True,
@@ -141,6 +147,7 @@ def _output(job: Job[Settings], settings: Settings, directory: str, run_id: str)
         keep=settings.keep_versions,
         alias=job.alias(settings),
         run_date=settings.run_date,
+        by_run_date=job.by_run_date,
     )
 
 

@@ -1,13 +1,18 @@
 """Versions of a result, and the log that says which of them there are and which counts.
 
     <root>/versions/<run id>/...    a version: written once, where it stays, and never changed
+    <root>/versions/run_date=<run date>/run_id=<run id>/...
+                                    a version of one run date, as runs that score write it
     <root>/published/000042.json    an entry of the log: all versions there are, and the aliases
 
 The entry with the highest number is what readers see. It is created once, by one step
 (`create_only`), so that a version is visible whole or not at all, and of two runs that publish at
 once one is told. The number of an entry is that of the version it publishes. An entry holds a
 checksum of itself and one of the files of every version, which readers check. Nothing is moved or
-copied; what is deleted is what no entry names any more.
+copied; what is deleted is what no entry names any more, and the entries before the last hundred.
+
+Of models one version counts, that an alias names. Of scores one of every run date does, the newest:
+runs of several dates may be at work at once, each publishes on top of what the log says then.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -28,9 +34,17 @@ ALIASES = CHAMPION, CHALLENGER
 _FORMAT = 1
 # Files of more bytes are told by their size.
 _READ_AGAIN = 4 << 20
+# So are those of the table of scores: it may be large and of many days, and the names that Spark
+# gives have an identifier of the write.
+_TABLE = "scores/"
+# Of older entries nothing is read again.
+_KEPT_ENTRIES = 100
 # What is under the root.
 DIRECTORIES = _PUBLISHED, _VERSIONS = "published", "versions"
 _ENTRY = re.compile(r"(\d{6,})\.json")
+# As Hive and Spark write the value of a partition into the name of its directory.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_NOT_IN_NAMES = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^]""")
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class Version:
 
     refused : why it did not become the champion, where the gate spoke against it
     sha256 : of its files, as `checksum_of` has it
+    by_run_date : whether the newest of its run date counts, and not what an alias names
     """
 
     number: int
@@ -47,6 +62,7 @@ class Version:
     run_date: str | None
     refused: str | None
     sha256: str
+    by_run_date: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +90,27 @@ class Entry:
         """The aliases of a version."""
         return [name for name, number in self.aliases if number == version.number]
 
+    def by_run_date(self) -> dict[str | None, Version]:
+        """Of versions by run date the newest of each, which is the one that counts."""
+        ordered = sorted(self.versions, key=lambda one: one.number)
+        return {one.run_date: one for one in ordered if one.by_run_date}
+
 
 def directory_of(run_id: str) -> str:
     """Where a run writes its version, from the root on."""
     return f"{_VERSIONS}/{run_id}"
+
+
+def directory_by_run_date(run_id: str, run_date: str | None) -> str:
+    """Where a run writes its version of a run date, from the root on: by partitions, as Hive and
+    Spark name their directories."""
+    escaped = _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", run_date or _NO_VALUE)
+    return f"{_VERSIONS}/run_date={escaped}/run_id={run_id}"
+
+
+def versions_under(root: str) -> str:
+    """The directory that all versions are in."""
+    return files.join(root, _VERSIONS)
 
 
 def check_store(root: str) -> None:
@@ -154,9 +187,14 @@ def checked(root: str, version: Version) -> str:
 
 def checksum_of(uri: str) -> str:
     """SHA-256 of the names and sizes of all files in a directory, and of the contents of those up
-    to 4 MB, as the files of a model are; larger tables would be read once more for it."""
+    to 4 MB, as the files of a model are; larger tables, and scores, would be read once more for
+    it."""
+
+    def is_read(name: str, size: int) -> bool:
+        return size <= _READ_AGAIN and not name.startswith(_TABLE)
+
     lines = [
-        [name, size, _content(files.join(uri, name)) if size <= _READ_AGAIN else None]
+        [name, size, _content(files.join(uri, name)) if is_read(name, size) else None]
         for name, size in files.contents(uri).items()
     ]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
@@ -182,32 +220,80 @@ def publish(
 
     Raises PublishError where the log has changed since it was `seen`.
     """
-    number = seen.number + 1
     directory = directory_of(run_id)
     checksum = checksum_of(files.join(root, directory))
-    version = Version(number, directory, run_id, run_date, refused, checksum)
-    aliases, did = dict(seen.aliases), f"published {number} as {alias}"
+    version = Version(seen.number + 1, directory, run_id, run_date, refused, checksum)
+    aliases, did = dict(seen.aliases), f"published {version.number} as {alias}"
     if refused is None:
-        aliases[alias] = number
+        aliases[alias] = version.number
     else:
-        did = f"kept {number}, which was refused: {refused}"
-    newest = sorted((*seen.versions, version), key=lambda one: one.number)
-    kept = [
-        one
-        for place, one in enumerate(reversed(newest))
-        if place < keep or one.number in aliases.values() or one is version
-    ]
-    _append(root, seen, did, reversed(kept), aliases)
+        did = f"kept {version.number}, which was refused: {refused}"
+    kept = _kept(seen.versions, version, keep, aliases.values())
+    _append(root, seen, did, kept, aliases)
     return version
+
+
+def publish_by_run_date(
+    root: str, seen: Entry, run_id: str, *, keep: int, run_date: str | None
+) -> Version:
+    """Publish what a run has written to `directory_by_run_date(run_id, run_date)`: what counts for
+    its run date from now on.
+
+    Parameters
+    ----------
+    seen : what the log said when the run began
+    keep : so many versions of every run date are kept, the newest
+
+    Raises PublishError where another run has published the same run date since. Runs of other
+    dates that did change nothing.
+    """
+    directory = directory_by_run_date(run_id, run_date)
+    checksum = checksum_of(files.join(root, directory))
+    before = seen.by_run_date().get(run_date)
+    while True:
+        now = read(root)
+        there = now.by_run_date().get(run_date)
+        if there is not None and (before is None or there.number > before.number):
+            raise PublishError(
+                f"another run published run date {run_date} under {root} meanwhile, as version "
+                f"{there.number}, run {there.run_id}; this one was not published: run it again"
+            )
+        number = now.number + 1
+        version = Version(number, directory, run_id, run_date, None, checksum, by_run_date=True)
+        did = f"published {number} of run date {run_date}"
+        kept = _kept(now.versions, version, keep, ())
+        if _appended(root, now, did, kept, dict(now.aliases)):
+            return version
+
+
+def _kept(
+    versions: Iterable[Version], new: Version, keep: int, named: Iterable[int]
+) -> list[Version]:
+    """The versions that are kept when one more is published: the newest, of every run date where
+    they go by it, and those with an alias. Versions of the other kind stay."""
+    numbers, places, kept = {*named, new.number}, Counter[str | None](), []
+    for one in sorted((*versions, new), key=lambda one: -one.number):
+        group = one.run_date if one.by_run_date else None
+        if one.by_run_date == new.by_run_date:
+            places[group] += 1
+        if one.by_run_date != new.by_run_date or places[group] <= keep or one.number in numbers:
+            kept.append(one)
+    return kept[::-1]
 
 
 def promote(root: str, number: int) -> None:
     """Make a version the champion; a challenger that becomes it is challenger no more.
 
-    Raises ConfigurationError where there is none, PublishError where another run was first.
+    Raises ConfigurationError where there is none, or where none is champion, PublishError where
+    another run was first.
     """
     seen = read(root)
     version = _found(seen, root, str(number))
+    if version.by_run_date:
+        raise ConfigurationError(
+            f"version {number} is of run date {version.run_date}, of which the newest version "
+            "counts; delete the newer ones, and this one does"
+        )
     aliases = {name: which for name, which in seen.aliases if which != version.number}
     aliases[CHAMPION] = version.number
     _append(root, seen, f"made {number} the champion", seen.versions, aliases)
@@ -238,32 +324,53 @@ def delete_abandoned(root: str) -> list[str]:
     """
     entry = read(root)
     known = {one.directory for one in entry.versions}
-    names = files.names(files.join(root, _VERSIONS))
-    left = [name for name in names if directory_of(name) not in known]
+    left = [name for name in _written(root) if f"{_VERSIONS}/{name}" not in known]
     for name in left:
-        files.delete(files.join(root, directory_of(name)))
+        files.delete(files.join(root, _VERSIONS, name))
     return left
+
+
+def _written(root: str) -> list[str]:
+    """The directories of versions, published or not, from `versions` on."""
+    versions = versions_under(root)
+    found: list[str] = []
+    for name in files.names(versions):
+        inner = files.names(files.join(versions, name)) if name.startswith("run_date=") else None
+        found += [name] if inner is None else [f"{name}/{one}" for one in inner]
+    return found
 
 
 def _append(
     root: str, seen: Entry, did: str, versions: Iterable[Version], aliases: dict[str, int]
 ) -> None:
-    """Create the next entry; then delete the versions that it has no more."""
+    """Create the next entry; PublishError where it is there already."""
+    if not _appended(root, seen, did, versions, aliases):
+        raise PublishError(
+            f"another run published under {root} meanwhile, as entry {read(root).number}; this one "
+            f"had begun from entry {seen.number} and was not published: run it again"
+        )
+
+
+def _appended(
+    root: str, seen: Entry, did: str, versions: Iterable[Version], aliases: dict[str, int]
+) -> bool:
+    """Create the next entry, then delete the versions that it has no more; False where it is there
+    already."""
     kept = tuple(versions)
     directories = {one.directory for one in kept}
     dropped = [one.directory for one in seen.versions if one.directory not in directories]
     waiting = [name for name in seen.dropped if files.exists(files.join(root, name))]
     entry = Entry(seen.number + 1, did, kept, tuple(sorted(aliases.items())), (*waiting, *dropped))
     uri = _uri(root, entry.number)
-    if max(_numbers(root), default=0) != seen.number or not create_only.create(uri, _text(entry)):
-        raise PublishError(
-            f"another run published under {root} meanwhile, as entry {read(root).number}; this one "
-            f"had begun from entry {seen.number} and was not published: run it again"
-        )
-    for name in entry.dropped:
+    numbers = _numbers(root)
+    if max(numbers, default=0) != seen.number or not create_only.create(uri, _text(entry)):
+        return False
+    old = [_uri(root, number) for number in numbers if number <= entry.number - _KEPT_ENTRIES]
+    for name in (*(files.join(root, name) for name in entry.dropped), *old):
         # What is left is deleted by the next run.
         with suppress(OSError):
-            files.delete(files.join(root, name))
+            files.delete(name)
+    return True
 
 
 def _content(uri: str) -> str:

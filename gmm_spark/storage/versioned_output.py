@@ -17,14 +17,17 @@ class VersionedOutput(Output):
     """`<directory>/versions/<run id>/<name>`, written where it stays, and published as one more
     version by an entry of the publish log.
 
-    keep : so many versions are kept, the newest, and those that an alias names
+    keep : so many versions are kept, the newest, and those that an alias names; by run date, of
+        every run date
     alias : what names this one; the first is the champion
+    by_run_date : it is a version of its run date, of which the newest counts; no alias names it
     seen : what the log said when the run began
     """
 
     keep: int = 1
     alias: str = CHAMPION
     run_date: str | None = None
+    by_run_date: bool = False
     seen: Entry = field(default_factory=Entry, init=False)
     version: Version | None = field(default=None, init=False)
 
@@ -38,7 +41,11 @@ class VersionedOutput(Output):
 
     @property
     def _workspace(self) -> str:
-        return files.join(self.directory, publish_log.directory_of(self.run_id))
+        if self.by_run_date:
+            within = publish_log.directory_by_run_date(self.run_id, self.run_date)
+        else:
+            within = publish_log.directory_of(self.run_id)
+        return files.join(self.directory, within)
 
     def claim(self, *, overwrite: bool, how: str) -> None:
         super().claim(overwrite=overwrite, how=how)
@@ -69,7 +76,19 @@ class VersionedOutput(Output):
         self, manifest: dict[str, Any], refused: str | None = None, log: str | None = None
     ) -> str:
         uri = self._write_account(self._workspace, manifest, log)
-        self.version = publish_log.publish(
+        self.version = self._published(refused)
+        with contextlib.suppress(OSError):
+            for name in (FAILED_MANIFEST, FAILED_LOG):
+                files.delete(files.join(self.directory, name))
+        return uri
+
+    def _published(self, refused: str | None) -> Version:
+        if self.by_run_date:
+            assert refused is None, "scores have no gate"
+            return publish_log.publish_by_run_date(
+                self.directory, self.seen, self.run_id, keep=self.keep, run_date=self.run_date
+            )
+        return publish_log.publish(
             self.directory,
             self.seen,
             self.run_id,
@@ -78,10 +97,6 @@ class VersionedOutput(Output):
             run_date=self.run_date,
             refused=refused,
         )
-        with contextlib.suppress(OSError):
-            for name in (FAILED_MANIFEST, FAILED_LOG):
-                files.delete(files.join(self.directory, name))
-        return uri
 
     def clean(self) -> None:
         if self.version is None:

@@ -68,22 +68,72 @@ def test_a_model_is_loaded_by_alias_and_number(root: Path, spark, caplog) -> Non
         part.write_text(text, "utf-8")
 
 
-def test_scores_of_a_version_are_read_whole(root: Path, call: Call, lake: Path, spark) -> None:
+def test_scores_are_versions_of_their_run_date(root: Path, call: Call, lake: Path, spark) -> None:
+    from gmm_spark import read_scores
     from gmm_spark.cli import score
     from gmm_spark.errors import ConfigurationError
-    from gmm_spark.runs.models import read_scores
 
     output = root.parent / "scores"
-    argv = ["--input.path", lake / "customers", "--model", f"{root}@1", "--keep_columns", "spend"]
-    for day in ("2026-11-01", "2026-11-02"):
-        ended = call(score.main, *argv, "--output", output, "--keep_versions", 3, "--run_date", day)
+    argv = ["--input.path", lake / "customers", "--model", f"{root}@1", "--keep_versions", 1]
+    argv += ["--output", output, "--partition_by", "run_date", "--keep_columns", "spend"]
+    months = ("2026-01", "2026-02", "2026-01")
+    for month, day in zip(months, ("2026-11-01", "2026-11-02", "2026-11-02"), strict=True):
+        ended = call(score.main, *argv, "--run_date", day, "--input.filters", f"month = '{month}'")
         assert ended.code == 0, ended.err
-    directory = output / publish_log.find(str(output)).directory
-    assert manifest(directory)["model_version"]["number"] == 1
-    assert read_scores(spark, str(output)).count() == 600
-    assert read_scores(spark, str(output), 1).count() == 600
-    with pytest.raises(ConfigurationError, match=r"version 2 under .* has no scores"):
-        read_scores(spark, str(root))
+    newest = publish_log.read(str(output)).by_run_date()["2026-11-02"]
+    assert newest.directory == f"versions/run_date=2026-11-02/run_id={newest.run_id}"
+    directory = output / newest.directory
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "log.txt",
+        "manifest.json",
+        "scores",
+    ]
+    content = manifest(directory)
+    assert content["model_version"]["number"] == 1
+    assert (content["run_id"], content["run_date"]) == (newest.run_id, "2026-11-02")
+    found = read_scores(str(output))
+    assert found.columns[:2] == ["spend", "prediction"]
+    counts = {row["run_date"]: row["count"] for row in found.groupBy("run_date").count().collect()}
+    assert counts == {"2026-11-01": 300, "2026-11-02": 300}
+    assert {row["run_id"] for row in found.where("run_date = '2026-11-02'").collect()} == {
+        newest.run_id
+    }
+    listed = call(versions.main, output).out.splitlines()[1:]
+    assert [line.split()[:3] for line in listed] == [
+        ["3", "newest", "2026-11-02"],
+        ["1", "newest", "2026-11-01"],
+    ]
+    spark.sql(call(versions.main, output, "--view", "scores_of_runs").out.rstrip(";\n"))
+    assert sorted(map(str, spark.table("scores_of_runs").collect())) == sorted(
+        map(str, found.collect())
+    )
+    with pytest.raises(ConfigurationError, match=r"found no published scores under|has no scores"):
+        read_scores(str(root))
+
+    # A rerun that yields no rows leaves the day as it is.
+    none = [*argv, "--run_date", "2026-11-02", "--input.filters", "month = '1999-01'"]
+    ended = call(score.main, *none)
+    assert (ended.code, ended.problem.count("has no rows to score")) == (3, 1)
+    assert publish_log.read(str(output)).by_run_date()["2026-11-02"] == newest
+    assert not [path for path in directory.parent.iterdir() if path != directory]
+
+
+def test_scores_by_run_date_have_no_alias_and_no_other_run_date(
+    root: Path, call: Call, lake: Path, tmp_path: Path
+) -> None:
+    from gmm_spark.cli import score
+
+    argv = ["--input.path", lake / "customers", "--model", f"{root}@1", "--keep_versions", 1]
+    argv += ["--output", tmp_path / "out", "--run_date", "2026-11-01"]
+    ended = call(score.main, *argv, "--publish_as", "challenger")
+    assert ended.code == 2
+    assert "publish_as: unknown key" in ended.problem
+    ended = call(score.main, *argv, "--columns", "month as Run_Date")
+    assert ended.code == 2
+    assert "keep_columns: found 'Run_Date' among the columns" in ended.problem
+    ended = call(score.main, *argv, "--dry_run")
+    assert ended.code == 0
+    assert f"a version under {tmp_path}/out, of run date 2026-11-01" in ended.out
 
 
 def test_versions_are_listed_and_changed(root: Path, call: Call, tmp_path: Path) -> None:

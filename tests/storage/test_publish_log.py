@@ -111,6 +111,100 @@ def test_one_version_is_deleted_by_name_and_never_the_champion(tmp_path: Path) -
     assert published(tmp_path, "run5").number == 5
 
 
+def scored(
+    root: Path, run_id: str, run_date: str | None, keep: int = 2, seen: Any = None
+) -> Version:
+    """Scores of a run date, published by a run that began when the log said what it has `seen`."""
+    directory = root / publish_log.directory_by_run_date(run_id, run_date)
+    (directory / "scores").mkdir(parents=True)
+    (directory / "scores" / "part-0.parquet").write_text(f"scores of {run_id}", "utf-8")
+    seen = publish_log.read(str(root)) if seen is None else seen
+    return publish_log.publish_by_run_date(str(root), seen, run_id, keep=keep, run_date=run_date)
+
+
+def counting(root: Path) -> dict[str | None, str]:
+    return {date: one.run_id for date, one in publish_log.read(str(root)).by_run_date().items()}
+
+
+def test_of_every_run_date_the_newest_version_counts(tmp_path: Path) -> None:
+    for run_id, run_date in [("a", "11-01"), ("b", "11-02"), ("c", "11-01"), ("d", None)]:
+        scored(tmp_path, run_id, run_date)
+    assert counting(tmp_path) == {"11-01": "c", "11-02": "b", None: "d"}
+    assert publish_log.find(str(tmp_path), 3).directory == "versions/run_date=11-01/run_id=c"
+    nobody = "versions/run_date=__HIVE_DEFAULT_PARTITION__/run_id=d"
+    assert publish_log.find(str(tmp_path), 4).directory == nobody
+    assert publish_log.read(str(tmp_path)).aliases == ()
+    with pytest.raises(ConfigurationError, match="delete the newer ones, and this one does"):
+        publish_log.promote(str(tmp_path), 1)
+    publish_log.delete_version(str(tmp_path), 3)
+    assert counting(tmp_path) == {"11-01": "a", "11-02": "b", None: "d"}
+
+
+def test_of_every_run_date_so_many_versions_are_kept(tmp_path: Path) -> None:
+    published(tmp_path, "model")
+    for day in ("11-01", "11-02"):
+        for i in range(3):
+            scored(tmp_path, f"{day}-{i}", day, keep=2)
+    kept = [one.run_id for one in publish_log.read(str(tmp_path)).versions]
+    assert kept == ["model", "11-01-1", "11-01-2", "11-02-1", "11-02-2"]
+    assert not (tmp_path / "versions" / "run_date=11-01" / "run_id=11-01-0").exists()
+    scored(tmp_path, "last", "11-03", keep=1)
+    assert counting(tmp_path) == {"11-01": "11-01-2", "11-02": "11-02-2", "11-03": "last"}
+    assert len(publish_log.read(str(tmp_path)).versions) == 4
+    assert champion(tmp_path) == "model of model"
+
+
+def test_runs_of_several_dates_at_once_all_publish_and_of_one_date_one_does(
+    tmp_path: Path,
+) -> None:
+    scored(tmp_path, "first", "11-01")
+    seen = publish_log.read(str(tmp_path))
+    scored(tmp_path, "a", "11-02", seen=seen)
+    scored(tmp_path, "b", "11-01", seen=seen)
+    with pytest.raises(PublishError, match=r"another run published run date 11-01 .* version 3"):
+        scored(tmp_path, "c", "11-01", seen=seen)
+    assert counting(tmp_path) == {"11-01": "b", "11-02": "a"}
+
+
+def test_one_that_loses_the_race_for_an_entry_takes_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = create_only.create
+
+    def beaten(uri: str, content: bytes) -> bool:
+        monkeypatch.undo()
+        scored(tmp_path, "other", "11-02")
+        return create(uri, content)
+
+    monkeypatch.setattr(create_only, "create", beaten)
+    assert scored(tmp_path, "own", "11-01").number == 2
+    assert counting(tmp_path) == {"11-01": "own", "11-02": "other"}
+
+
+def test_a_run_date_is_escaped_as_spark_does(tmp_path: Path) -> None:
+    scored(tmp_path, "a", "2026-11-01T00:00/x y")
+    assert (tmp_path / "versions" / "run_date=2026-11-01T00%3A00%2Fx y" / "run_id=a").is_dir()
+    assert publish_log.checked(str(tmp_path), publish_log.find(str(tmp_path), 1))
+
+
+def test_abandoned_scores_are_found_below_their_date(tmp_path: Path) -> None:
+    scored(tmp_path, "a", "11-01")
+    (tmp_path / "versions" / "run_date=11-01" / "run_id=killed" / "scores").mkdir(parents=True)
+    assert publish_log.delete_abandoned(str(tmp_path)) == ["run_date=11-01/run_id=killed"]
+    assert os.listdir(tmp_path / "versions" / "run_date=11-01") == ["run_id=a"]
+
+
+def test_of_the_log_the_last_hundred_entries_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_log, "_KEPT_ENTRIES", 3)
+    for i in range(1, 6):
+        published(tmp_path, f"run{i}", keep=2)
+    names = ["000003.json", "000004.json", "000005.json"]
+    assert sorted(os.listdir(tmp_path / "published")) == names
+    assert champion(tmp_path) == "model of run5"
+
+
 def test_what_could_not_be_deleted_is_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
