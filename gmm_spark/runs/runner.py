@@ -17,7 +17,12 @@ from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import RunLog, library_log
-from gmm_spark.runs.session import ended_by_sigterm, failed_tasks_unlogged, session_of_a_run
+from gmm_spark.runs.session import (
+    ended_by_sigterm,
+    failed_tasks_unlogged,
+    session_of_a_run,
+    without_sigterm,
+)
 from gmm_spark.storage import files
 from gmm_spark.storage.output import Output
 from gmm_spark.storage.publish_log import CHAMPION
@@ -161,7 +166,8 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
         refused = None if run.refusal is None else PublishError(run.refusal)
         content = _manifest(job, run, started, refused)
         log.add(text if refused is None else f"{text}\n{content['reason']}")
-        uri = run.output.publish(content, run.refusal, log.text)
+        with without_sigterm():
+            uri = run.output.publish(content, run.refusal, log.text)
     except (Exception, KeyboardInterrupt) as error:
         failure, run.refusal = as_ours(error), None
         run.output.clean()

@@ -101,6 +101,19 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 @contextmanager
+def without_sigterm() -> Iterator[None]:
+    """SIGTERM changes nothing: what is within takes moments, and is the last that a run does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def session_of_a_run(name: str) -> Iterator[SparkSession]:
     """A session, stopped at the end unless it was there before."""
     before = current_session()

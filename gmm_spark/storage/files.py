@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,6 +14,11 @@ from pyspark.sql import SparkSession
 from gmm_spark.engine.addresses import address, has_scheme
 from gmm_spark.engine.cluster import default_filesystem
 from gmm_spark.errors import ConfigurationError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # File systems as pyarrow calls them: of a disk, and HDFS.
 _RENAMING = "local", "hdfs"
@@ -102,6 +108,24 @@ def move(source: str, target: str) -> None:
     system, path = filesystem(source)
     _, to = filesystem(target)
     system.move(path, to)
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """One process at a time, of those that lock the directory; a process that is killed holds
+    nothing. Only where the file system has locks of directories: of a disk, not HDFS."""
+    system, path = filesystem(directory)
+    descriptor = None
+    if fcntl is not None and isinstance(system, fs.LocalFileSystem):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def can_rename(uri: str) -> bool:

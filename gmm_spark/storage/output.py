@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame
 
 from gmm_spark.engine.addresses import without_userinfo
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.errors import ConfigurationError, PublishError
 from gmm_spark.storage import files, publish_log, tables
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Output:
     # Spark replaces the partitions of a table where they are.
     in_place: bool = False
     _is_visible: bool = field(default=False, init=False)
+    _overwrites: bool = field(default=False, init=False)
 
     @property
     def uri(self) -> str:
@@ -87,6 +88,7 @@ class Output:
         Raises ConfigurationError as `check` does, or when nothing can be written.
         """
         self.check(overwrite=overwrite, how=how)
+        self._overwrites = overwrite
         try:
             files.make_directory(self._workspace)
         except OSError as error:
@@ -147,29 +149,46 @@ class Output:
         partitions were replaced, all is visible already.
         """
         assert refused is None, "a result without versions has no gate"
-        if not self._is_visible:
-            self._move_results()
-        uri = self._write_account(self.directory, manifest, log)
+        if self._is_visible:
+            self._write_account(self.directory, manifest, log)
+        else:
+            self._replace(manifest, log)
         for name in _OF_FAILURES:
             files.delete(files.join(self.directory, name))
-        return uri
+        return files.join(self.directory, MANIFEST)
 
-    def _move_results(self) -> None:
-        moved: list[tuple[str, str]] = []
+    def _replace(self, manifest: dict[str, Any], log: str | None) -> None:
+        with files.locked(self.directory):
+            if not self._overwrites and self._not_of_a_failed_run():
+                raise PublishError(
+                    f"another run published under {self.directory} meanwhile; this one was not "
+                    "published, since it is not to overwrite anything"
+                )
+            # Before anything is moved, what may not fit on the disk.
+            self._write_account(self._workspace, manifest, log)
+            self._move([*self.beside, LOG, self.name, MANIFEST])
+
+    def _move(self, names: list[str]) -> None:
+        # Noted before they are done: what comes between is undone too.
+        moves: list[tuple[str, str]] = []
+
+        def move(source: str, target: str) -> None:
+            moves.append((source, target))
+            files.move(source, target)
+
         try:
-            # The result itself last: where it is, everything is.
-            for name in (*self.beside, self.name):
-                uri, new = files.join(self.directory, name), self.temporary_of(name)
-                if files.exists(uri):
-                    earlier = files.join(self._workspace, f"earlier-{name}")
-                    files.move(uri, earlier)
-                    moved.append((uri, earlier))
-                if name == self.name or files.exists(new):
-                    files.move(new, uri)
-                    moved.append((new, uri))
+            # What is last goes first and comes last: where it is, everything is, of one run.
+            for name in reversed(names):
+                if files.exists(uri := files.join(self.directory, name)):
+                    move(uri, files.join(self._workspace, f"earlier-{name}"))
+            for name in names:
+                # The result itself is expected; what may be beside it need not be.
+                if name == self.name or files.exists(self.temporary_of(name)):
+                    move(self.temporary_of(name), files.join(self.directory, name))
         except BaseException:
-            for source, target in reversed(moved):
-                files.move(target, source)
+            for source, target in reversed(moves):
+                if files.exists(target):
+                    files.move(target, source)
             raise
 
     def replace_partitions(self, frame: DataFrame, partition_by: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from gmm_spark.errors import ConfigurationError
+from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.output import FAILED_LOG, FAILED_MANIFEST, Output
 from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
@@ -99,8 +99,12 @@ class VersionedOutput(Output):
         )
 
     def clean(self) -> None:
-        if self.version is None:
-            super().clean()
+        """Remove what was written, unless it was published: an entry of the log may name it where
+        `publish` ended by an error all the same."""
+        with contextlib.suppress(OSError, ModelFileError):  # a log that cannot be read may too
+            entry = publish_log.read(self.directory)
+            if all(one.run_id != self.run_id for one in entry.versions):
+                super().clean()
 
     def write_failed_manifest(self, manifest: dict[str, Any], log: str | None = None) -> str:
         return self._write_account(self.directory, manifest, log, failed=True)

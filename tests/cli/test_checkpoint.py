@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from gmm_spark.cli import churn, train
 from gmm_spark.engine.passes import PassEngine
+from gmm_spark.storage import publish_log
 from tests.cli.conftest import Call, Ended, manifest, tree
 from tests.estimator.test_cluster import held
 
@@ -98,6 +100,22 @@ def test_sigterm_ends_a_run_cleanly_and_the_next_goes_on(
     ended = fit(call, lake, tmp_path, *argv)
     assert ended.code == 0
     assert "1 pass over all the rows" in ended.err
+
+
+def test_sigterm_while_a_result_is_published_comes_too_late(
+    call, lake, tmp_path, monkeypatch
+) -> None:
+    """It is not half published: the run is done, and says so."""
+    publish = publish_log.publish
+
+    def interrupted(*args: Any, **others: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return publish(*args, **others)
+
+    monkeypatch.setattr(publish_log, "publish", interrupted)
+    ended = fit(call, lake, tmp_path, "--k", 2, "--keep_versions", 2)
+    assert (ended.code, ended.problem) == (0, "")
+    assert publish_log.find(str(tmp_path / "out")).number == 1
 
 
 def test_churn_goes_on_after_its_choice(call, customers, tmp_path, dies) -> None:
