@@ -21,7 +21,7 @@ from gmm_spark import GaussianMixtureModel, GaussianMixtureSearch, Preparation, 
 from gmm_spark.config import ChurnSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.dataframe import quoted
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name
 from gmm_spark.prepare.proposal import LEFT_OUT
 from gmm_spark.progress import say
@@ -48,10 +48,12 @@ from gmm_spark.report.typical import raw_columns
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.gate import in_one_line, judged
 from gmm_spark.runs.runner import Job, Run
+from gmm_spark.runs.updates import Fading, fading, update_facts
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
 from gmm_spark.storage.publish_log import CHAMPION
 from gmm_spark.storage.versioned_output import VersionedOutput
+from gmm_spark.updating import expect_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class _Phases:
 def churn(run: Run[ChurnSettings]) -> str:
     settings, phase, champion = run.settings, _Phases(), _champion(run)
     followed = champion if settings.follows else None
+    how = None if followed is None else _fading(settings, followed)
     with phase("reading", f"reading {tables.describe(settings.input)}"):
         customers = _customers(run)
     try:
@@ -90,7 +93,7 @@ def churn(run: Run[ChurnSettings]) -> str:
                 card = _card(customers, preparation)
         with phase("choice", _told_of(settings, card, followed)):
             if followed is not None:
-                model = _refitted(settings, customers, followed, prepared)
+                model = _refitted(settings, customers, followed, prepared, how)
             else:
                 search = _search(settings, customers, preparation)
                 read = _read_by_a_fit(prepared, preparation.expressions, customers.outcome)
@@ -101,13 +104,15 @@ def churn(run: Run[ChurnSettings]) -> str:
         succession = None
         if settings.keep_versions is not None:
             with phase("comparison", "comparing with the champion, where there is one"):
-                succession = _succession(champion, customers, model, segments)
+                succession = _succession(champion, customers, model, segments, how is not None)
             segments = renamed(segments, succession.ids)
         with phase("scoring", f"scoring {segments.rows.total:,} customers"):
             scores = _write_scores(run, customers, prepared, model, segments)
     finally:
         released(customers.frame)
     run.warn(model.summary.warnings, logged=True)
+    if followed is not None and how is not None:
+        run.record(update=update_facts(model, followed.model, how))
     if succession is not None:
         segments = _judged(run, champion, customers, scores, segments, succession)
     _write(run, card, model, segments)
@@ -131,10 +136,29 @@ def _succession(
     customers: Customers,
     model: GaussianMixtureModel,
     segments: Segments,
+    same_numbers: bool,
 ) -> Succession:
     if champion is None:
         return first(customers.frame, segments)
-    return succeeded(champion, customers.frame, model, segments)
+    return succeeded(champion, customers.frame, model, segments, same_numbers=same_numbers)
+
+
+def _fading(settings: ChurnSettings, followed: Champion) -> Fading | None:
+    """How the champion's statistics fade, where the run updates it; None where it fits it anew.
+
+    Raises ConfigurationError where it cannot be updated.
+    """
+    if settings.refit != "update":
+        return None
+    version = followed.version
+    words = f"the champion, version {version.number},"
+    try:
+        expect_statistics(followed.model)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"refit: found update, and {words} cannot be updated: {error}. Expected keep, or choose"
+        ) from None
+    return fading(settings.run_date, version.run_date, settings.half_life, words)
 
 
 def _judged(
@@ -254,13 +278,20 @@ def _search(
 
 
 def _refitted(
-    settings: ChurnSettings, customers: Customers, followed: Champion, prepared: DataFrame
+    settings: ChurnSettings,
+    customers: Customers,
+    followed: Champion,
+    prepared: DataFrame,
+    how: Fading | None,
 ) -> GaussianMixtureModel:
-    """The champion's segments, fitted anew. Of rows that cannot be fitted the error says that they
-    are prepared as the champion's were: its columns, and the values it knows."""
+    """The champion's segments, fitted anew, or updated as `how` says. Of rows that cannot be read
+    the error says that they are prepared as the champion's were: its columns, and the values it
+    knows."""
     model, outcome = followed.model, customers.outcome
     read = _read_by_a_fit(prepared, model.getInputExpressions(), outcome)
     try:
+        if how is not None:
+            return model.update(read, halfLife=how.half_life, elapsed=how.elapsed)
         return refitted(model, read, outcome, settings.checkpoint_dir)
     except InputDataError as error:
         raise InputDataError(
@@ -289,6 +320,8 @@ def _told_of(
     """What is about to be chosen."""
     if followed is not None:
         version, k = followed.version.number, len(followed.model.clusters)
+        if settings.refit == "update":
+            return f"updating the {k} segments of the champion, version {version}"
         return f"fitting the {k} segments of the champion, version {version}, anew"
     out = len(_left_out(card))
     without = f"; {out} left out" if out else ""
@@ -453,6 +486,8 @@ def check(run: Run[ChurnSettings]) -> str:
     what = tables.describe(settings.input)
     if champion is not None:
         k, version = len(champion.model.clusters), champion.version.number
+        if _fading(settings, champion) is not None:
+            return f"the {k} segments of version {version} would be updated by {what}"
         return f"the {k} segments of version {version} would be fitted anew to {what}"
     return f"{what} would be divided into {_several(settings.k)} segments"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,16 +13,19 @@ from pyspark.sql import DataFrame, SparkSession
 from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
 from gmm_spark.config import TrainSettings, in_keys
 from gmm_spark.description import segment_rows
+from gmm_spark.errors import ConfigurationError
 from gmm_spark.estimator import MixtureEstimator
 from gmm_spark.expressions import column_name
-from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, SETTINGS, Setting
+from gmm_spark.mixture.spec import COLUMNS, FAMILY_JOB_KEYS, SEARCH_SETTINGS, SETTINGS, Setting
+from gmm_spark.mixture.structures import structure_named
 from gmm_spark.report.segment_tables import mixture_table
 from gmm_spark.report.text import table
 from gmm_spark.runs import runner
 from gmm_spark.runs.exit_codes import NotConvergedError
-from gmm_spark.runs.models import load_model
+from gmm_spark.runs.models import load_model, model_path
 from gmm_spark.runs.runner import Job, Run
-from gmm_spark.storage import tables
+from gmm_spark.runs.updates import Before, model_before, update_facts, update_words
+from gmm_spark.storage import files, publish_log, tables
 from gmm_spark.storage.computed_columns import (
     Expression,
     Step,
@@ -30,6 +34,8 @@ from gmm_spark.storage.computed_columns import (
     with_expressions,
 )
 from gmm_spark.storage.tracing import traced
+from gmm_spark.storage.versioned_output import VersionedOutput
+from gmm_spark.updating import check_update
 
 # The keys of a training whose columns are read again to score.
 _TRAINED_ON = "columns", *FAMILY_JOB_KEYS, "vector_column"
@@ -38,21 +44,23 @@ _SHOWN_CANDIDATES = 10
 
 
 def train(run: Run[TrainSettings]) -> str:
-    settings = run.settings
-    estimator, source = _estimator(run), _source(run.spark, settings)
-    wanted = _expressions(settings)
+    settings, before = run.settings, _before(run)
+    fit = _estimator(run).fit if before is None else before.updated
+    source, wanted = _source(run.spark, settings), _expressions(settings)
 
     def steps() -> list[Step]:
         return [(tables.read_table(run.spark, settings.input), wanted)]
 
     try:
         with traced(run.spark, settings.input, steps):
-            model = estimator.fit(source)
+            model = fit(source)
     except pa.ArrowException as error:
         raise tables.arrow_error(settings.input, error) from error
-    read = [e.text for e in wanted if e.key in _TRAINED_ON]
-    if read:
+    if read := _read_again(wanted):
         model.setInputExpressions(read)
+    updated = None
+    if before is not None:
+        updated = {"model": before.facts, **update_facts(model, before.model, before.fading)}
     summary = model.summary
     run.record(
         rows={
@@ -84,6 +92,7 @@ def train(run: Run[TrainSettings]) -> str:
         },
         passes=[_pass(entry) for entry in summary.history],
         warnings=[in_keys(warning) for warning in summary.warnings],
+        **({} if updated is None else {"update": updated}),
     )
     if settings.fail_if_not_converged and not summary.converged:
         raise NotConvergedError(
@@ -91,8 +100,69 @@ def train(run: Run[TrainSettings]) -> str:
             f"Raise max_iter (now {settings.max_iter}) or tol (now {settings.tol:g})"
         )
     findings = _findings(model, settings)
+    if updated is not None:
+        findings = f"{update_words(updated, summary.numRows)}\n{findings}"
     model.write().overwrite().save(run.output.temporary)
     return findings
+
+
+def _before(run: Run[TrainSettings]) -> Before | None:
+    """The model that the run updates instead of a fit; None where it fits one."""
+    settings, output = run.settings, run.output
+    if settings.refit != "update":
+        return None
+    facts: dict[str, Any] = {}
+    if settings.initial_model is not None:
+        path = model_path(run.spark, "initial_model", settings.initial_model)
+    else:
+        assert isinstance(output, VersionedOutput)
+        if output.champion is None:
+            return None
+        path = files.join(publish_log.checked(output.directory, output.champion), "model")
+        facts = {"version": output.champion.number, "run_id": output.champion.run_id}
+    before = model_before(path, facts, settings.run_date, settings.half_life)
+    _expect_same(run, before)
+    if "missing" in settings.model_fields_set:
+        before = replace(before, model=before.model.copy().setMissing(settings.missing))
+    return before
+
+
+def _expect_same(run: Run[TrainSettings], before: Before) -> None:
+    """Raise ConfigurationError where the settings are of another model than the one to update."""
+    settings, model = run.settings, before.model
+    known: dict[str, Any] = {"expressions in columns": model.getInputExpressions()}
+    found: dict[str, Any] = {"expressions in columns": _read_again(_expressions(settings))}
+    for each in COLUMNS:
+        if each.job_key is not None and not each.starts:
+            value = getattr(model._columns, each.key)
+            known[each.job_key] = list(value) if isinstance(value, tuple) else value
+            found[each.job_key] = _given(run, each)
+    if model._input_columns() is not None:
+        known["vector_column"] = None
+    if not settings.searches:
+        known |= {"k": model.parameters.k, "covariance_type": model.getCovarianceType()}
+        found |= {key: getattr(settings, key) for key in ("k", "covariance_type")}
+        if "k" not in settings.model_fields_set:
+            del found["k"]
+        if "covariance_type" not in settings.model_fields_set:
+            del found["covariance_type"]
+        else:
+            found["covariance_type"] = structure_named(settings.covariance_type).name
+    for key, value in found.items():
+        if (value or None) != (known[key] or None):
+            raise ConfigurationError(
+                f"{key}: found {_listed(value)}; expected {_listed(known[key])}, as {before.words} "
+                "has it: an update keeps what a model is of. Leave refit out to fit another"
+            )
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) and value else str(value or "none")
+
+
+def _read_again(wanted: Sequence[Expression]) -> list[str]:
+    """The expressions that make columns which are read again to score."""
+    return [one.text for one in wanted if one.key in _TRAINED_ON]
 
 
 def _expressions(settings: TrainSettings) -> list[Expression]:
@@ -273,24 +343,32 @@ def _findings(model: GaussianMixtureModel, settings: TrainSettings) -> str:
     how = "converged" if summary.converged else f"did not converge ({summary.reason})"
     passes = "1 pass" if summary.numPasses == 1 else f"{summary.numPasses} passes"
     lines = [
-        *_candidates(model, settings),
+        *([] if summary.update else _candidates(model, settings)),
         f"{len(model.clusters)} segments; {used}",
         mixture_table(segment_rows(model)),
-        f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
-        f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}",
     ]
+    if summary.bic is not None:
+        lines.append(
+            f"{how[0].upper()}{how[1:]} after {passes}; mean log-likelihood "
+            f"{summary.meanLogLikelihood:.4f}, BIC {summary.bic:,.1f}"
+        )
     return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
 
 
 def check(run: Run[TrainSettings]) -> str:
-    settings = run.settings
-    estimator, source = _estimator(run), _source(run.spark, settings)
+    settings, before = run.settings, _before(run)
+    source = _source(run.spark, settings)
     try:
-        estimator.check(source)
+        if before is None:
+            _estimator(run).check(source)
+        else:
+            check_update(before.model, source)
     except pa.ArrowException as error:
         raise tables.arrow_error(settings.input, error) from error
     k = " or ".join(map(str, settings.k)) if isinstance(settings.k, list) else settings.k
     what = tables.describe(settings.input)
+    if before is not None:
+        return f"{before.words} would be updated by the rows of {what}"
     return f"{k} segment{'' if k == 1 else 's'} would be fitted to {what}"
 
 

@@ -119,6 +119,27 @@ _FITTED: Any = create_model(
 )
 
 
+# Of an update by new rows.
+HalfLife = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="with refit: update, days between two run_dates after which the rows before "
+        "count for half; all count when left out",
+    ),
+]
+
+
+def expect_update(half_life: float | None, refit: str | None) -> None:
+    """Raise for a half-life of a run that updates nothing."""
+    if half_life is not None and refit != "update":
+        found = "nothing" if refit is None else refit
+        raise ValueError(
+            f"half_life: found refit {found}; expected update, in which the rows before fade"
+        )
+
+
 class TrainSettings(_FITTED):
     """Fit a Gaussian mixture to a table; write the model and manifest.json under `output`."""
 
@@ -130,6 +151,12 @@ class TrainSettings(_FITTED):
     fail_if_not_converged: bool = Field(
         False, description="write no model and end with 4 when max_iter was not enough"
     )
+    refit: Literal["update"] | None = Field(
+        None,
+        description="update: bring the model that there is, initial_model or else the champion, up "
+        "to date by the rows of input, which are new, instead of a fit; without one, the first fit",
+    )
+    half_life: HalfLife = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
@@ -145,7 +172,7 @@ class TrainSettings(_FITTED):
                 "initial_model: found initial_label_column as well; expected one start, not two"
             )
         for key in ("initial_model", "initial_label_column"):
-            if getattr(self, key) is not None and self.searches:
+            if getattr(self, key) is not None and self.searches and self.refit is None:
                 several = "several values of covariance_type"
                 if isinstance(self.k, list):
                     several = "several values of k"
@@ -154,6 +181,12 @@ class TrainSettings(_FITTED):
                 raise ValueError(
                     f"{key}: found {several} as well; expected one, a choice makes its own starts"
                 )
+        if self.refit == "update" and self.initial_model is None and self.keep_versions is None:
+            raise ValueError(
+                "refit: found update, and neither keep_versions, by which there is a champion, nor "
+                "initial_model; expected the model to update"
+            )
+        expect_update(self.half_life, self.refit)
         if self.outcome_column is not None and self.criterion != "segmentation":
             raise ValueError(
                 f"outcome_column: found criterion {self.criterion}; expected criterion "
@@ -364,11 +397,13 @@ class ChurnSettings(TransactionSettings, AliasSettings):
         description="directory where the state of the fit is kept until the result is written: "
         "the same command goes on from there after a crash",
     )
-    refit: Literal["keep", "choose"] | None = Field(
+    refit: Literal["keep", "choose", "update"] | None = Field(
         None,
         description="where there is a champion: keep its segments, columns and preparation and fit "
-        "them anew, or choose new ones, for a challenger; keep when left out",
+        "them anew, or choose new ones, for a challenger, or update them by the rows of input "
+        "alone, which are new; keep when left out",
     )
+    half_life: HalfLife = None
     gate: Gate = Field(
         default_factory=dict,
         description="what speaks against publishing a champion: a rule, or several, for each of "
@@ -403,6 +438,7 @@ class ChurnSettings(TransactionSettings, AliasSettings):
                     f"{key}: found no keep_versions; expected how many versions are kept, without "
                     "which there is no champion"
                 )
+        expect_update(self.half_life, self.refit)
         return self
 
     @model_validator(mode="after")

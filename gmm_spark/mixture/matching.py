@@ -77,7 +77,12 @@ class Matching:
 
 
 def matched(
-    counts: Array, old: Sequence[int], next_id: int, joint: Array | None = None
+    counts: Array,
+    old: Sequence[int],
+    next_id: int,
+    joint: Array | None = None,
+    *,
+    same_numbers: bool = False,
 ) -> Matching:
     """Give the new segments their ids.
 
@@ -90,6 +95,7 @@ def matched(
     old : the ids of the old segments
     next_id : the lowest id that was never given
     joint : (old, new) sums of the rows' probabilities of both, which decide where counts do not
+    same_numbers : the new segments are the old ones, number by number, wherever their rows are
     """
     counts = np.asarray(counts, dtype=float)
     rows_in_common = counts
@@ -104,6 +110,8 @@ def matched(
         for i, j in zip(rows, columns, strict=True)
         if rows_in_common[i, j] > 0 and (best_new[i] == j or best_old[j] == i or without[i, j])
     }
+    if same_numbers:
+        kept = {number: number for number in range(counts.shape[1])}
     ids, unused = [], next_id
     for j in range(counts.shape[1]):
         if j in kept:

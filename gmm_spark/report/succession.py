@@ -162,14 +162,21 @@ def first(frame: DataFrame, segments: Segments) -> Succession:
 
 
 def succeeded(
-    champion: Champion, frame: DataFrame, model: GaussianMixtureModel, segments: Segments
+    champion: Champion,
+    frame: DataFrame,
+    model: GaussianMixtureModel,
+    segments: Segments,
+    *,
+    same_numbers: bool = False,
 ) -> Succession:
     """Of a run after the champion's: both models score the raw rows of today in one pass, and their
-    columns are counted in another."""
+    columns are counted in another. `same_numbers`: the model is the champion's, updated, and its
+    segments are the same, number by number."""
     compared = compare_models(frame, champion.model, model)
     old, new = len(champion.model.clusters), len(model.clusters)
     counts, joint = (of[:old, :new] for of in (compared.modal, compared.joint))
-    matching = matched(counts, champion.ids.ids, champion.ids.next_id, joint)
+    known = champion.ids
+    matching = matched(counts, known.ids, known.next_id, joint, same_numbers=same_numbers)
     ids = champion.ids.succeeded(matching, _names(segments))
     inputs, beside = counted_inputs(frame, segments, champion.inputs)
     assert beside is not None

@@ -32,6 +32,13 @@ def load_model(
     """
     from gmm_spark import GaussianMixtureModel
 
+    return GaussianMixtureModel.load(model_path(spark, key, path, record))
+
+
+def model_path(
+    spark: SparkSession, key: str, path: str, record: Callable[..., None] = lambda **facts: None
+) -> str:
+    """Where the model is that `load_model` loads; it raises what this raises."""
     path = files.qualified(spark, path)
     if files.reachable(path):
         path = _of_version(key, path, record) or path
@@ -47,7 +54,7 @@ def load_model(
         inner = files.join(path, "model")
         if files.exists(inner) and not files.exists(files.join(path, "metadata")):
             path = inner
-    return GaussianMixtureModel.load(path)
+    return path
 
 
 def _of_version(key: str, path: str, record: Callable[..., None]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,34 @@ def test_a_category_of_which_the_champion_knows_no_value(runs: Runs, tmp_path: P
     assert "as the champion, version " in ended.problem
     assert "refit: choose" in ended.problem
     assert "\n" not in ended.problem
+
+
+def test_an_update_keeps_every_segment_and_fades_what_was(runs: Runs, tmp_path: Path) -> None:
+    """By new customers of one kind alone: the others have no row, and stay who they are."""
+    before = publish_log.find(str(runs.output))
+    rows = runs.now[runs.now["kind"] == 0].assign(customer=lambda of: "N" + of["customer"])
+    more = ("--refit", "update", "--half_life", "30")
+    ended = runs.run(tmp_path / "new", rows, "2026-12-02", *more)
+    assert (ended.code, ended.problem) == (0, ""), ended.err
+    after = publish_log.find(str(runs.output))
+    found = manifest(runs.output / after.directory)
+    update = found["update"]
+    elapsed = (date.fromisoformat("2026-12-02") - date.fromisoformat(before.run_date)).days
+    assert (update["elapsed_days"], update["half_life_days"]) == (elapsed, 30)
+    assert update["weight_faded"] == pytest.approx(update["weight_before"] * 0.5 ** (elapsed / 30))
+    assert update["weight"] == pytest.approx(update["weight_faded"] + len(rows))
+    then, now = (
+        json.loads((runs.output / one.directory / "segment_ids.json").read_text("utf-8"))
+        for one in (before, after)
+    )
+    assert now == then
+    scores = pd.read_parquet(runs.output / after.directory / "scores")
+    assert len(scores) == len(rows)
+    old, new = (
+        GaussianMixtureModel.load(runs.output / one.directory / "model") for one in (before, after)
+    )
+    assert new.clusters == old.clusters
+    assert new.getInputExpressions() == old.getInputExpressions()
+    again = runs.run(tmp_path / "new", rows, "2026-12-02", *more)
+    assert again.code == 2
+    assert "is of that run_date already: its rows would count twice" in again.problem

@@ -529,6 +529,7 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
     goes |= dict.fromkeys(transactions, r"(id|outcome):")
     comes = dict.fromkeys(transactions, r"# (customer|time):")
     comes |= dict.fromkeys(("publish_as", "refit", "gate", "force"), r"# keep_versions:")
+    comes |= {"half_life": r"# (keep_versions|refit):"}
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
     shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
     known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
