@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gmm_spark import GaussianMixtureModel
-from gmm_spark.cli import train
+from gmm_spark.cli import churn, train
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.runs.updates import fading
 from gmm_spark.storage import publish_log
@@ -161,6 +162,21 @@ def test_settings_that_do_not_go_together(call, days, tmp_path, more, said) -> N
     )
     assert ended.code == 2
     assert said in ended.problem
+
+
+def test_a_champion_that_no_step_of_em_led_to_is_not_updated() -> None:
+    """Of k-means, for instance; said before anything is read."""
+    model = GaussianMixtureModel.fromParameters([1.0], [[0.0]], [[[1.0]]], inputCols=["x"])
+    model._summary = SimpleNamespace(reason="kept")
+    version = SimpleNamespace(number=3, run_date="2026-11-01")
+    settings = SimpleNamespace(refit="update", run_date="2026-11-02", half_life=None)
+    followed = SimpleNamespace(model=model, version=version)
+    with pytest.raises(ConfigurationError) as refused:
+        churn._fading(settings, followed)
+    said = str(refused.value)
+    assert said.startswith("refit: found update, and the champion, version 3, cannot be updated: ")
+    assert said.endswith("Expected keep, or choose")
+    assert churn._fading(SimpleNamespace(refit="keep"), followed) is None
 
 
 class TestDaysBetweenTwoRuns:

@@ -187,6 +187,15 @@ def merge_components(s: Session) -> Any:
 
 
 @step
+def update(s: Session) -> Any:
+    far = ParquetTable(s.path("table"), filters=[("x", ">", 5.0)])
+    faded = s.model.update(far, halfLife=1.0)
+    faded.save(s.path("updated"))
+    again = GaussianMixtureModel.load(s.path("updated")).update(s.frame)
+    return [list(faded.weights), again.summary.update["weight"], again.summary.numRows]
+
+
+@step
 def search(s: Session) -> Any:
     grid = GaussianMixtureSearch(k=[1, 2], inputCols=["x", "y"], numInit=1, maxIter=3)
     found = grid.fit(s.frame)

@@ -109,6 +109,13 @@ def test_what_the_model_and_its_summary_tell(found) -> None:
     assert found["search"] == [2, 2, [1, 2]]
 
 
+def test_a_model_is_updated(found) -> None:
+    """60 and 40 rows count for half, and 40 of the second group come."""
+    weights, weight, rows = found["update"]
+    assert_allclose(weights, [30 / 90, 60 / 90], atol=1e-6)
+    assert (weight, rows) == (190.0, 100)
+
+
 def test_what_was_saved_comes_back(found) -> None:
     assert found["save_and_load"] == [True, True, True]
     said = found["load_what_is_not_there"]

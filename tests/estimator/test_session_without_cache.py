@@ -44,6 +44,7 @@ def test_a_fit_is_the_same_and_it_is_asked_and_told_once(
     mixture = GaussianMixture(k=3, inputCols=["x", "y"], seed=1)
     assert_same_model(mixture.fit(frame), model, rtol=1e-12)
     assert_same_model(mixture.fit(frame), model, rtol=1e-12)
+    assert model.update(frame).summary.update["weight"] == 600
     assert len(asked) == 1
     told = [r.getMessage() for r in caplog.records if "keeps no data" in r.getMessage()]
     assert len(told) == 1

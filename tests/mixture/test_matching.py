@@ -102,6 +102,15 @@ def test_where_counts_do_not_decide_probabilities_do() -> None:
     assert one.ids == (5, 6, 7)
 
 
+def test_of_a_model_that_was_updated_numbers_decide_wherever_the_rows_are() -> None:
+    """Some come into the first segment out of the second, and no row is in the third."""
+    table = counts_of((1, 0, 80), (1, 1, 10), old=3, new=3)
+    assert matched(table, [4, 0, 7], 9).ids != (4, 0, 7)
+    found = matched(table, [4, 0, 7], 9, same_numbers=True)
+    assert (found.ids, found.next_id, found.new, found.gone) == ((4, 0, 7), 9, (), ())
+    assert found.changed == pytest.approx(80 / 90)
+
+
 def test_it_is_written_as_plain_values() -> None:
     found = matched(counts_of((0, 0, 80), (0, 1, 20), old=1, new=2), [0], 1).to_json()
     assert found == {
