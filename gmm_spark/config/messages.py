@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -18,9 +18,16 @@ def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     names = []
     for name, field in kind.model_fields.items():
         names.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if is_model(field.annotation):
             names += keys(field.annotation, f"{prefix}{name}.")
     return names
+
+
+def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether the values of a key are settings with keys of their own."""
+    # In Python 3.10 dict[str, int] is a type too, of which issubclass makes an error.
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    return is_class and issubclass(annotation, BaseModel)
 
 
 def problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:

@@ -9,13 +9,13 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NoReturn, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gmm_spark.config.messages import ENV_PREFIX, keys, shown, suggestion
+from gmm_spark.config.messages import ENV_PREFIX, is_model, keys, shown, suggestion
 from gmm_spark.errors import ConfigurationError
 
 _COMMA = re.compile(",")
@@ -66,7 +66,7 @@ def _parser(kind: type[BaseModel], prog: str | None) -> _Parser:
         argument_default=argparse.SUPPRESS,
     )
     for key, field in _fields(kind).items():
-        if _is_model(field.annotation):
+        if is_model(field.annotation):
             continue
         takes, meant = _takes(field.annotation), f"{field.description}{_default(field)}"
         if len(takes) > _LONG:
@@ -153,13 +153,9 @@ def _fields(kind: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     found: dict[str, FieldInfo] = {}
     for name, field in kind.model_fields.items():
         found[prefix + name] = field
-        if _is_model(field.annotation):
+        if is_model(field.annotation):
             found |= _fields(field.annotation, f"{prefix}{name}.")
     return found
-
-
-def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _put(found: dict[str, Any], key: str, value: Any, *, add: bool = False) -> None:
@@ -216,7 +212,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 def _kinds(annotation: Any) -> set[Any]:
     """Of the types a value may have, what they are in the large: list, dict, bool, ..."""
     found = {get_origin(each) or each for each in _alternatives(annotation)}
-    models = {each for each in found if _is_model(each)}
+    models = {each for each in found if is_model(each)}
     return (found - models) | ({dict} if models else set())
 
 
