@@ -29,7 +29,7 @@ BUT_FOR_THE_JVM := { grep -v '^WARNING: Using incubator modules: ' >&2 || true; 
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(SETUP) ## Make the environment in .venv (once)
@@ -71,6 +71,27 @@ test: java check $(ZIP) ## Run the checks, then the tests (some ten minutes)
 .PHONY: test-long
 test-long: java $(ZIP) ## Run the tests that take long, or need a cluster or a browser
 	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m pytest $(IN_TWO) -m long
+
+# What setup.py promises at the least: the oldest Python, and of each package the lowest version.
+OLDEST := .venv-oldest
+OLDEST_SETUP := $(OLDEST)/.setup-done
+PYTHON_OLDEST ?= $(shell command -v python3.10)
+LOWEST := import re, sys; from importlib.metadata import requires; \
+	print(*(re.sub(r"^([\w.-]+)(?:\[.*\])?.*?>=([\d.]+).*", r"\1==\2", each) for each in requires("gmm_spark") if "extra ==" not in each), sep="\n")
+
+.PHONY: test-oldest
+test-oldest: java $(OLDEST_SETUP) $(ZIP) ## Run the tests on Python 3.10, Spark 4.0 and the lowest versions of the rest
+	@$(OLDEST)/bin/python -c 'import platform, numpy, pandas, pyarrow, pyspark, scipy; print("Python", platform.python_version(), *(f"{m.__name__} {m.__version__}" for m in (pyspark, numpy, pandas, pyarrow, scipy)), sep=", ")'
+	@env -u SPARK_HOME $(subst $(BIN),$(OLDEST)/bin,$(SPARK_ENV)) $(OLDEST)/bin/python -m pytest $(IN_TWO) -m "not long" $(TESTS)
+
+$(OLDEST_SETUP): setup.py
+	@test -n "$(PYTHON_OLDEST)" || { echo "make test-oldest needs Python 3.10 and finds no python3.10: install it, or say PYTHON_OLDEST=/path/to/python3.10" >&2; exit 1; }
+	@echo "Making $(OLDEST) from $(PYTHON_OLDEST) (some minutes)"
+	@"$(PYTHON_OLDEST)" -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(OLDEST)/bin/python -c '$(LOWEST)' > $(OLDEST)/lowest.txt
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/lowest.txt --editable '.[dev]'
+	@touch $@
 
 .PHONY: check
 check: $(SETUP) ## Format, lint, types, directions of imports

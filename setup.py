@@ -34,10 +34,13 @@ setup(
         "numpy>=1.26",
         # pyspark 4.3 does not support pandas 3
         "pandas>=2.2,<3",
-        "pyarrow>=15",
-        "scipy>=1.11",
+        # views of texts
+        "pyarrow>=16",
+        # 1.11.0 was withdrawn
+        "scipy>=1.11.1",
         "threadpoolctl>=3.1",
-        "pydantic>=2.7",
+        # defaults that are made of other settings
+        "pydantic>=2.10",
         "PyYAML>=6",
     ],
     extras_require={

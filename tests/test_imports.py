@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NO_PROCESS = """
 import sys
 def refuse(event, arguments):
-    if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.system"):
+    started = event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.system")
+    # numpy.testing, which older releases of scipy import, asks for the processor.
+    if started and arguments[0] != "lscpu":
         raise RuntimeError(f"a process was started: {event} {arguments}")
 sys.addaudithook(refuse)
 """
