@@ -15,6 +15,8 @@ REPORT = ["altair>=5.5,<6.4", "jinja2>=3.1", "vl-convert-python>=1.9,<1.10"]
 OBJECT_STORE = ["obstore>=0.5"]
 # It is made by what is tested: converters and operator sets change from release to release.
 ONNX = ["onnx>=1.16", "scikit-learn>=1.4", "skl2onnx>=1.18,<1.21"]
+# The client without the server, which needs no database.
+MLFLOW = ["mlflow-skinny>=3.1,<4"]
 SQL = ["sqlglot>=30,<31"]
 
 setup(
@@ -47,6 +49,7 @@ setup(
         "object-store": OBJECT_STORE,
         "report": REPORT,
         "onnx": ONNX,
+        "mlflow": MLFLOW,
         "sql": SQL,
         "dev": [
             *OBJECT_STORE,
@@ -54,6 +57,7 @@ setup(
             *REPORT,
             # It has axe-core 4.12 in it.
             "axe-playwright-python>=0.1.8,<0.2",
+            *MLFLOW,
             *SQL,
             "build",
             "chispa",

@@ -236,13 +236,24 @@ def _outputs(model: GaussianMixtureModel, columns: list[str]) -> list[T.StructFi
 def batch_scoring(
     model: GaussianMixtureModel, dataset: DataFrame | TableFiles, columns: list[str], kept: int
 ) -> BatchScoring:
+    """What scores the rows of a dataset, of whose columns the first that many are kept; raises
+    where it lacks what the model reads."""
     names = model._input_columns()
     if names is not None:
         check_inputs(model, dataset, names)
-        names = row_columns(model, names)
     elif isinstance(dataset, DataFrame):
         _expect_made(model, dataset.columns, [model.getFeaturesCol()])
         feature_column(dataset, model.getFeaturesCol())
+    return scoring_of_batches(model, columns, kept)
+
+
+def scoring_of_batches(
+    model: GaussianMixtureModel, columns: Sequence[str], kept: int
+) -> BatchScoring:
+    """What scores batches of these columns, of which the first that many are kept."""
+    names = model._input_columns()
+    if names is not None:
+        names = row_columns(model, names)
     features = model.getFeaturesCol()
     entries = names or [f"{features}[{i}]" for i in range(model.numFeatures)]
     threshold = model.getOutlierThreshold()
