@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -67,6 +67,13 @@ class SegmentIds:
         given = tuple(dict.fromkeys([*self.given, *found]))
         return SegmentIds(matching.ids, tuple(found), matching.next_id, given)
 
+    def after(self, others: Sequence[SegmentIds]) -> SegmentIds:
+        """What the next model begins from: ids and names that others have given are not given
+        again."""
+        next_id = max([self.next_id, *(other.next_id for other in others)])
+        given = [*self.given, *(name for other in others for name in other.given)]
+        return replace(self, next_id=next_id, given=tuple(dict.fromkeys(given)))
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
 
@@ -105,14 +112,14 @@ class Champion:
         try:
             texts = {
                 name: files.read_text(files.join(uri, name))
-                for name in ("segments.json", IDS, INPUTS, "preparation.json")
+                for name in ("segments.json", INPUTS, "preparation.json")
             }
             return Champion(
                 version,
                 uri,
                 GaussianMixtureModel.load(files.join(uri, "model")),
                 Segments.from_json(texts["segments.json"]),
-                SegmentIds.from_json(texts[IDS]),
+                ids_to_go_on_from(root, version),
                 json.loads(texts["preparation.json"]),
                 json.loads(texts[INPUTS]),
             )
@@ -139,6 +146,25 @@ class Champion:
                     "refit: choose, for a challenger of the columns there are"
                 )
         return frame.select("*", *map(F.expr, texts))
+
+
+def ids_to_go_on_from(root: str, version: Version) -> SegmentIds:
+    """Those of a version; what another one, such as a challenger, has given is not given again. A
+    version of no churn run has none.
+
+    Raises OSError where the version itself has none.
+    """
+
+    def read(of: Version) -> SegmentIds:
+        uri = files.join(root, of.directory, IDS)
+        return SegmentIds.from_json(files.read_text(uri))
+
+    others = [
+        read(one)
+        for one in publish_log.read(root).versions
+        if one != version and files.exists(files.join(root, one.directory, IDS))
+    ]
+    return read(version).after(others)
 
 
 @dataclass(frozen=True)

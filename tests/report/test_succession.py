@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from gmm_spark.mixture.matching import matched
 from gmm_spark.report.segments import Segments
-from gmm_spark.report.succession import SegmentIds, renamed
+from gmm_spark.report.succession import IDS, SegmentIds, ids_to_go_on_from, renamed
+from gmm_spark.storage import publish_log
 from tests.report.test_page import found
 
 
@@ -27,6 +30,28 @@ def test_neither_ids_nor_names_are_given_twice_over_several_runs() -> None:
     assert three.names == ("new", "loyal (2)", "loyal (3)")
     assert three.next_id == 4
     assert SegmentIds.from_json(three.to_json()) == three
+
+
+def test_ids_that_a_challenger_has_given_are_not_given_again(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    one = SegmentIds.first(["new", "loyal"])
+    challenger = follow(one, [[50, 0, 0], [0, 40, 30]], ["new", "loyal", "lapsed"])
+    assert challenger.ids == (0, 1, 2)
+    for run_id, ids, alias in ("a", one, "champion"), ("b", challenger, "challenger"):
+        directory = tmp_path / publish_log.directory_of(run_id)
+        directory.mkdir(parents=True)
+        (directory / IDS).write_text(ids.to_json(), "utf-8")
+        publish_log.publish(root, publish_log.read(root), run_id, alias=alias, keep=5)
+    # A model of another job has none.
+    other = tmp_path / publish_log.directory_of("c")
+    other.mkdir()
+    (other / "model").write_text("", "utf-8")
+    publish_log.publish(root, publish_log.read(root), "c", alias="challenger", keep=5)
+    begun = ids_to_go_on_from(root, publish_log.find(root))
+    assert (begun.ids, begun.next_id) == ((0, 1), 3)
+    next_one = follow(begun, [[50, 0, 0], [0, 40, 30]], ["new", "loyal", "lapsed"])
+    assert next_one.ids == (0, 1, 3)
+    assert next_one.names == ("new", "loyal", "lapsed (3)")
 
 
 @pytest.fixture(scope="module")
