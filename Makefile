@@ -72,6 +72,13 @@ test: java check $(ZIP) ## Run the checks, then the tests (some ten minutes)
 test-long: java $(ZIP) ## Run the tests that take long, or need a cluster or a browser
 	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m pytest $(IN_TWO) -m long
 
+AIRFLOW := .venv-airflow
+
+.PHONY: airflow
+airflow: $(SETUP) ## Make an environment with Airflow, by which test-long parses conf/airflow
+	@"$(PYTHON)" -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check 'apache-airflow>=3,<4'
+
 # What setup.py promises at the least: the oldest Python, and of each package the lowest version.
 OLDEST := .venv-oldest
 OLDEST_SETUP := $(OLDEST)/.setup-done
