@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import multivariate_normal
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable
+from gmm_spark import GaussianMixture, GaussianMixtureModel, ParquetTable, updating
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.mixture.arrays import to_arrays
+from gmm_spark.outcomes import _fitted_rows
 from tests.estimator.helpers import table
 
 SAVED = Path(__file__).parents[1] / "golden" / "saved"
@@ -205,3 +207,23 @@ class TestWhatIsRefused:
             model.update(frame.select("x"))
         with pytest.raises(InputDataError, match="this is a list"):
             model.update([[1.0, 2.0]])
+
+
+def test_patterns_of_gaps_of_the_rows_before_stay_by_their_share() -> None:
+    """Which `toSQL` scores rows by: those of the last day alone would leave others without."""
+    old = SimpleNamespace(
+        gapPatterns=[{"columns": ["x"], "share": 0.2}, {"columns": ["x", "y"], "share": 0.1}]
+    )
+    new = SimpleNamespace(
+        gapPatterns=[{"columns": ["y"], "share": 0.4}, {"columns": ["x"], "share": 0.1}]
+    )
+    found = updating._patterns(new, old, 0.75)
+    assert [one["columns"] for one in found] == [["x"], ["y"], ["x", "y"]]
+    assert_allclose([one["share"] for one in found], [0.175, 0.1, 0.075])
+
+
+def test_outcomes_count_on_all_rows_that_a_model_stands_for() -> None:
+    update = {"weight": 250.0}
+    summary = SimpleNamespace(update=update, weightSum=100.0, numRows=100, effectiveNumRows=90.0)
+    model = SimpleNamespace(hasSummary=True, summary=summary)
+    assert _fitted_rows(model, False) == _fitted_rows(model, True) == 250.0
