@@ -111,6 +111,10 @@ check: $(SETUP) ## Format, lint, types, directions of imports
 bench: java $(BENCH_SETUP) ## Compare with the peers, side by side (hours; BENCH="passes scoring" is less)
 	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m benchmarks.run $(BENCH)
 
+.PHONY: soak
+soak: java $(SETUP) ## A hundred scheduled runs while readers look on (a quarter of an hour)
+	@env -u SPARK_HOME $(SPARK_ENV) $(BIN)/python -m benchmarks.soak
+
 $(BENCH_SETUP): $(SETUP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
