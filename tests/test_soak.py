@@ -63,17 +63,44 @@ def test_an_error_is_right_before_anything_is_published_alone() -> None:
     assert len(witness.wrong) == 2
 
 
+def write(scores: Path, number: int, write: int) -> None:
+    """One of the two files of a day."""
+    ids = range(5) if number == 0 else range(5, LAKE.size(FIRST, write))
+    scores.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"id": list(ids), "written": [write] * len(ids)})
+    pq.write_table(table, scores / f"part-{number}.parquet")
+
+
+def scored(root: Path, run_id: str, version: int) -> Path:
+    """A day that was published."""
+    scores = root / publish_log.directory_by_run_date(run_id, FIRST) / "scores"
+    write(scores, 0, version)
+    write(scores, 1, version)
+    seen = publish_log.read(str(root))
+    publish_log.publish_by_run_date(str(root), seen, run_id, keep=2, run_date=FIRST)
+    return scores
+
+
 def test_published_scores_are_read_without_spark(tmp_path: Path) -> None:
-    for run_id, write in (("a", 0), ("b", 1)):
-        directory = tmp_path / publish_log.directory_by_run_date(run_id, FIRST) / "scores"
-        directory.mkdir(parents=True)
-        size = LAKE.size(FIRST, write)
-        for number, part in enumerate((range(5), range(5, size))):
-            table = pa.table({"id": list(part), "written": [write] * len(part)})
-            pq.write_table(table, directory / f"part-{number}.parquet")
-        seen = publish_log.read(str(tmp_path))
-        publish_log.publish_by_run_date(str(tmp_path), seen, run_id, keep=2, run_date=FIRST)
+    scored(tmp_path, "a", 0)
+    scored(tmp_path, "b", 1)
     assert days_without_spark(tmp_path) == [whole(FIRST, 1)]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_day_that_is_written_over_in_place_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
+    """By the checksum, and by the rows where nobody looks at that."""
+    scores, witness = scored(tmp_path, "a", 0), Witness(LAKE)
+    if not checked:
+        monkeypatch.setattr(publish_log, "checked", lambda root, version: str(scores.parent))
+    witness.timed(lambda: days_without_spark(tmp_path))
+    assert witness.wrong == []
+    write(scores, 1, 1)
+    witness.timed(lambda: days_without_spark(tmp_path))
+    assert len(witness.wrong) == 1
+    assert ("is not as it was published" if checked else "of several runs") in witness.wrong[0]
 
 
 def test_what_grows_in_the_second_half_is_told() -> None:
