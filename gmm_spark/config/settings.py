@@ -76,7 +76,11 @@ class JobSettings(BaseModel):
         description="columns, or SQL expressions with a name: 'log1p(total) as log_total'",
     )
     output: Text = Field(description="directory or URI everything is written under")
-    run_date: Label | None = Field(None, description="recorded in the manifest; never computed")
+    run_date: Label | None = Field(
+        None,
+        description="recorded in the manifest; never computed. Of transactions the day as of which "
+        "they are known: later ones are left out",
+    )
     keep_versions: int | None = Field(
         None,
         ge=1,
