@@ -276,6 +276,8 @@ class SessionReader(threading.Thread):
         super().__init__(daemon=True)
         self.witness, self._lake, self._spark = Witness(lake), lake, spark
         self._done = threading.Event()
+        # Held while it looks: what a look allocates is none of what stays.
+        self.looking = threading.Lock()
 
     def run(self) -> None:
         import gmm_spark
@@ -283,7 +285,8 @@ class SessionReader(threading.Thread):
         path = str(self._lake.output("score"))
         while not self._done.wait(1.0):
             read = lambda: days_by_spark(gmm_spark.read_scores(path, spark=self._spark))  # noqa: E731
-            self.witness.timed(read)
+            with self.looking:
+                self.witness.timed(read)
 
     def ended(self) -> Witness:
         self._done.set()
@@ -315,11 +318,12 @@ def size_of(directory: Path) -> tuple[float, int]:
 def measured(lake: Lake, spark: Any, temporary: Path) -> dict[str, float]:
     gc.collect()
     context, jvm = spark.sparkContext, spark.sparkContext._jvm
-    # What is found to be of no use is cleaned up by a thread, and then it can be collected too.
-    for _ in range(2):
-        jvm.java.lang.System.gc()
-        time.sleep(0.5)
     runtime = jvm.java.lang.Runtime.getRuntime()
+    # What is found to be of no use is cleaned up by a thread, and then it can be collected too.
+    jvm.java.lang.System.gc()
+    time.sleep(0.5)
+    jvm.java.lang.System.gc()
+    heap = runtime.totalMemory() - runtime.freeMemory()
     status = context._jsc.sc().getExecutorMemoryStatus().valuesIterator()
     storage = 0
     while status.hasNext():
@@ -330,7 +334,7 @@ def measured(lake: Lake, spark: Any, temporary: Path) -> dict[str, float]:
     published = [lake.output(job) / "published" for job in ("train", "score")]
     return {
         "python_rss_mib": resident_mib("self"),
-        "heap_after_gc_mib": (runtime.totalMemory() - runtime.freeMemory()) / _MIB,
+        "heap_after_gc_mib": heap / _MIB,
         "jvm_rss_mib": resident_mib(jvm.java.lang.ProcessHandle.current().pid()),
         "storage_used_mib": storage / _MIB,
         "persistent_rdds": context._jsc.getPersistentRDDs().size(),
@@ -376,7 +380,7 @@ class Soak:
     manifests: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def run(self, planned: Planned, number: int, spark: Any) -> None:
+    def run(self, planned: Planned, number: int, spark: Any, reader: SessionReader) -> None:
         if planned.before is not None:
             self.lake.write(*planned.before)
         is_fresh = number % _FRESH == 0
@@ -390,7 +394,8 @@ class Soak:
         self._check_manifest(planned, number)
         if not is_fresh:
             self.seconds.setdefault(planned.job, []).append(taken)
-            self.samples.append(measured(self.lake, spark, self.temporary))
+            with reader.looking:
+                self.samples.append(measured(self.lake, spark, self.temporary))
 
     def _in_session(self, planned: Planned) -> tuple[int, str]:
         from gmm_spark.cli.main import main
@@ -478,10 +483,12 @@ def soaked(lake: Lake, soak: Soak, runs: int) -> dict[str, Any]:
     try:
         for number in range(1, runs + 1):
             planned = next(plan)
-            soak.run(planned, number, spark)
+            soak.run(planned, number, spark, thread)
             if planned.job == "score" and number % 20 == 0:
                 view.timed(lambda: days_of_a_view(lake, spark))
-            print(f"run {number}: {planned.job}, {time.monotonic() - started:.0f} s", flush=True)
+            now, taken = soak.samples[-1], time.monotonic() - started
+            memory = f"{now['python_rss_mib']:.0f} and {now['heap_after_gc_mib']:.0f} MiB"
+            print(f"run {number}: {planned.job}, {taken:.0f} s, {memory}", flush=True)
     finally:
         stop.touch()
         seen, _ = process.communicate()
