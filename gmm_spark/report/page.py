@@ -117,8 +117,9 @@ def page_of(segments: Segments, *, of_file: bool = True) -> str:
         found=segments,
         of_file=of_file,
         cards=(cards := _cards(segments)),
-        has_bars=any(card.bar for card in cards),
+        longest=_longest_words(segments) if any(card.bar for card in cards) else None,
         lead=_lead(segments),
+        notes=_notes(segments),
         sections=_sections(segments),
         bundle=_bundle(),
     )
@@ -173,7 +174,7 @@ def _cards(found: Segments) -> list[Card]:
     figures = [] if first is None else [one.outcomes[0].value for one in found.segments]
     known = [value for value in figures if value is not None]
     whole = None if first is None else first.value
-    longest = max([*known, whole or 0.0], default=0.0)
+    longest = _longest(found)
     has_bars = whole is not None and longest > 0 and min([*known, whole]) >= 0
     cards = []
     for i, one in enumerate(found.segments):
@@ -195,6 +196,17 @@ def _cards(found: Segments) -> list[Card]:
             )
         )
     return cards
+
+
+def _longest(found: Segments) -> float:
+    """The first outcome's figure that is a full bar."""
+    known = [outcome.value for outcome in found.outcomes[:1]]
+    known += [outcome.value for one in found.segments for outcome in one.outcomes[:1]]
+    return max((value for value in known if value is not None), default=0.0)
+
+
+def _longest_words(found: Segments) -> str:
+    return tables.outcome_cells(found.outcomes[0])([_longest(found)])[0].text
 
 
 def _figures(segment: Segment) -> list[str]:
@@ -253,6 +265,18 @@ def _lead(found: Segments) -> list[str]:
             "segment."
         )
     return said
+
+
+def _notes(found: Segments) -> list[str]:
+    """What a reader of the first screen has to know, a sentence each."""
+    warnings = [] if found.fit is None else found.fit.warnings
+    divided = [
+        f"The {found.noun} are not of clear groups, by the integrated completed likelihood: the "
+        "segments divide what goes over into one another"
+        for warning in warnings
+        if warning.startswith("no_segments: ")
+    ]
+    return [f"{_capital(line)}." for line in [*divided, *found.notes]]
 
 
 def _capital(text: str) -> str:
@@ -399,7 +423,8 @@ def _differences(found: Segments) -> Section:
         "first: means of numbers, shares of the values of categories.",
         "An effect of +1 says that everybody in the segment has more than "
         "everybody else, 0 that there is no difference; 0.15 is small, 0.33 medium, 0.47 large. Of "
-        "a value of a category it is the difference of the shares.",
+        "a value of a category it is the difference of the shares. “SD apart”: between the means, "
+        "in standard deviations of the column.",
         "Take the first lines as the portrait of the segment, and write an offer, or "
         "a question to ask, for that portrait. What goes together need not be a cause.",
     ]
@@ -688,12 +713,17 @@ def _choice(found: Segments) -> Section | None:
     )
     measure = measure_of(choice.considered)
     picture = _picture(_charts().choice_chart(choice.considered, *measure)) if measure else None
-    better = "Higher" if measure and measure[1].startswith("bits") else "Lower"
+    is_of_bits = measure is not None and measure[1].startswith("bits")
+    better, but = (
+        ("Higher", ", and fewer segments where they say about as much")
+        if is_of_bits
+        else ("Lower", "")
+    )
     figure = Figure(
         "What was considered",
         "Every division that was tried, by its number of segments; the diamond is the one taken.",
-        f"{better} is better; points close to one another are as good as equal. Why each was not "
-        "taken is in the table.",
+        f"{better} is better{but}; points close to one another are as good as equal. Why each was "
+        "not taken is in the table.",
         "If another number of segments suits you better and its point is about as good, ask for "
         "that number.",
         picture,

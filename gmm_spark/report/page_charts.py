@@ -16,6 +16,7 @@ import altair as alt
 import numpy as np
 
 from gmm_spark.engine.scoring import NOISE
+from gmm_spark.mixture.numerics import Array
 from gmm_spark.report.page_changes import SHORT, Flows
 from gmm_spark.report.page_tables import (
     column_title,
@@ -27,8 +28,10 @@ from gmm_spark.report.page_tables import (
     signed,
 )
 from gmm_spark.report.segments import (
+    Axis,
     CategoryProfile,
     Column,
+    Ellipse,
     NumberProfile,
     Outcome,
     Segments,
@@ -52,6 +55,8 @@ _MAP_HEIGHT, _MAP_LABELS = 430, 64
 # An ellipse of this many standard deviations holds two thirds of a normal component.
 ELLIPSE = math.sqrt(2 * math.log(3))
 _TURN = 64
+# Numbers of ellipses keep so far apart, in parts of the picture; places on a line that are tried.
+_NUMBER, _NUMBER_TURN = 0.05, 32
 # Between blocks of a flow, as a share of all; beside it; points of a band's edge.
 _FLOW_GAP, _FLOW_ROOM, _FLOW_STEPS = 0.03, 0.16, 24
 # A population stability index over this is usually called a shift.
@@ -371,9 +376,13 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
             "number": number_of(one.segment),
             "weight": percent(one.weight),
             **{key: round(getattr(one, key), decimals) for key, decimals in rounded.items()},
+            "number_x": round(right, digits[0]),
+            "number_y": round(up, digits[1]),
         }
         for place, iteration in enumerate(pictured.iterations)
-        for one in iteration.ellipses
+        for one, right, up in zip(
+            iteration.ellipses, *_number_places(iteration.ellipses, pictured.axes), strict=True
+        )
     ]
     base = alt.Chart(alt.Data(values=ellipses)).transform_filter("datum.at == iteration")
     shown = [
@@ -393,19 +402,56 @@ def map_chart(found: Segments, slider: bool = False) -> Any:
         detail="component:N",
         order="t:Q",
     )
-    centred = base.encode(x=x, y=y, text="number:N", tooltip=shown)
+    numbered = base.encode(
+        x=alt.X("number_x:Q", scale=x_scale, axis=x_axis),
+        y=alt.Y("number_y:Q", scale=y_scale, axis=y_axis),
+        text="number:N",
+        tooltip=shown,
+    )
     # Behind the letters, by the page's style.
     halo: dict[str, Any] = {} if slider else {"stroke": "var(--paper)", "strokeWidth": 4}
     layers += [
         turned.mark_line(stroke="var(--paper)", strokeWidth=5, opacity=0.7, clip=True),
         turned.mark_line(strokeWidth=2.5, clip=True).encode(color=colour, tooltip=shown),
-        centred.mark_text(fontSize=15, fontWeight="bold", fill="var(--ink)", **halo),
+        numbered.mark_text(fontSize=15, fontWeight="bold", fill="var(--ink)", **halo),
     ]
     # Two columns of names at the most, and room for long ones.
     chart = _sized(alt.layer(*layers), 1, _MAP_HEIGHT, _MAP_LABELS).add_params(at)
     return chart.properties(
         usermeta={"labels": _MAP_LABELS, "legend": {"columns": 2, "labelLimit": 290}}
     )
+
+
+def _number_places(drawn: Sequence[Ellipse], axes: Sequence[Axis]) -> tuple[list[float], ...]:
+    """Where the numbers of ellipses stand, across and up: in the middle, and where another number
+    is there already, on the ellipse's own line, farthest from those of the others."""
+    low = np.array([one.low for one in axes])
+    width = np.array([one.high - one.low for one in axes])
+    turn = np.linspace(0, 2 * np.pi, _NUMBER_TURN, endpoint=False)
+    middles = (np.array([[one.x, one.y] for one in drawn]).reshape(-1, 2) - low) / width
+    lines = np.array(
+        [[one.a * np.cos(turn), one.b * np.cos(turn) + one.c * np.sin(turn)] for one in drawn]
+    ).reshape(-1, 2, _NUMBER_TURN)
+    lines = middles[:, None] + ELLIPSE * lines.transpose(0, 2, 1) / width
+    places = middles.copy()
+    heaviest = sorted(range(len(drawn)), key=lambda j: -drawn[j].weight)
+    for i, j in enumerate(heaviest):
+        taken = places[heaviest[:i]]
+        if _is_free(middles[j : j + 1], taken).all():
+            continue
+        is_seen = ((lines[j] > 0.02) & (lines[j] < 0.98)).all(axis=1)
+        free = lines[j][is_seen & _is_free(lines[j], taken)]
+        if free.size:
+            others = np.delete(lines, j, axis=0).reshape(-1, 2)
+            away = np.abs(free[:, None] - others).max(axis=2).min(axis=1)
+            places[j] = free[np.argmax(away)]
+    across, up = (low + places * width).T.tolist() if drawn else ([], [])
+    return across, up
+
+
+def _is_free(places: Array, taken: Array) -> Any:
+    """Whether a number at a place, in parts of the picture, leaves those at others readable."""
+    return np.all(np.any(np.abs(places[:, None] - taken) >= _NUMBER, axis=2), axis=1)
 
 
 def _map_decimals(width: float) -> int:

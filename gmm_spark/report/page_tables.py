@@ -23,6 +23,8 @@ from gmm_spark.report.segments import (
 from gmm_spark.report.text import numbers, percent
 
 _EPOCH = datetime.date(1970, 1, 1)
+# Of a segment's differences so many are shown, and beyond them those that are at least so large.
+_LEAST, _LARGE = 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,11 @@ def told_once(differences: Sequence[Difference]) -> list[list[Difference]]:
 
 
 def differences_table(found: Segments, segment: Segment, most: int) -> Table:
-    """What sets a segment apart, the largest effects first."""
+    """What sets a segment apart, the largest effects first; small ones only where there are few
+    others."""
     words = {column.name: column_title(column) for column in found.columns}
     told = told_once(segment.sets_apart)[:most]
+    told = [same for i, same in enumerate(told) if i < _LEAST or abs(same[0].effect) >= _LARGE]
     shown = [first for first, *_ in told]
     what = [", ".join(words.get(one.column, one.column) for one in same) for same in told]
     what = [
@@ -199,9 +203,7 @@ def differences_table(found: Segments, segment: Segment, most: int) -> Table:
         "in all others": outside,
     }
     if any(one.standardised is not None for one in shown):
-        columns["standard deviations apart"] = [
-            Cell(signed(one.standardised), one.standardised) for one in shown
-        ]
+        columns["SD apart"] = [Cell(signed(one.standardised), one.standardised) for one in shown]
     return of_columns(f"What sets apart {number_of(segment.segment)}: {segment.name}", columns)
 
 

@@ -107,9 +107,10 @@ th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" 
   figure:has(> .chart) h3 { margin-top: .4rem; }
 }
 @media screen and (max-width: 30rem) {
-  table { font-size: .85rem; }
-  th, td { padding: .25rem .35rem; }
-  th[scope=row].words { min-width: 6.5rem; }
+  table { font-size: .8rem; }
+  th, td { padding: .25rem; }
+  thead th { hyphens: auto; }
+  th[scope=row].words { min-width: 5.8rem; overflow-wrap: anywhere; }
 }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 #vg-tooltip-element.vg-tooltip { background: var(--card); color: var(--ink);
@@ -140,6 +141,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; content: " \\2193" 
   th, td { padding: .1rem .3rem; }
   td.words { min-width: 0; }
   h2, h3, summary, section > p, figcaption, figcaption p { break-after: avoid; }
+  p, .key { break-inside: avoid; }
   .chart, figcaption, details.column { break-inside: avoid; }
   .chart svg { max-height: 225mm; }
   tr, .table { break-inside: avoid; }
@@ -272,7 +274,8 @@ _MACROS = """
 {%- set kind = "th" if loop.first else "td" -%}
 <{{ kind }}{% if loop.first %} scope="row"{% endif %}
 {%- if cell.value is not none %} data-value="{{ cell.value }}"
-{%- elif cell.text not in ("", "-") %} class="words"{% endif %}>{{ cell.text }}</{{ kind }}>
+{%- elif cell.text not in ("", "-") %} class="words"{% endif %}>
+{{- cell.text|forceescape|replace("_", "_<wbr>"|safe) }}</{{ kind }}>
 {%- endfor -%}
 </tr>
 {% endfor %}
@@ -355,12 +358,13 @@ _BODY = """
 {% if found.outcomes %}
 <p class="soft">In brackets: where the true figure is, in 95 of 100 cases. “Times the average”: the
  figure of the segment divided by that of all
- {{ found.noun }}{% if has_bars %}, which is the upright line across the bars{% endif %}.</p>
+ {{ found.noun }}{% if longest %}, which is the upright line across the bars; a full bar is
+ {{ longest|replace(" %", "\u00a0%") }}{% endif %}.</p>
 {% endif %}
-{% if found.notes %}
+{% if notes %}
 <div class="notes">
-{% for note in found.notes %}
-<p>{{ note[:1]|upper }}{{ note[1:] }}.</p>
+{% for note in notes %}
+<p>{{ note }}</p>
 {% endfor %}
 </div>
 {% endif %}

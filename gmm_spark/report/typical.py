@@ -15,7 +15,7 @@ from gmm_spark.engine.scoring import NOISE, central
 from gmm_spark.mixture.explanations import Explainer
 from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.model import GaussianMixtureModel
-from gmm_spark.report.column_words import readable
+from gmm_spark.report.column_words import readable, value_words
 from gmm_spark.report.page_tables import day_of, profile_of
 from gmm_spark.report.segments import NumberProfile, Reason, Segment, Typical
 from gmm_spark.report.text import numbers
@@ -103,7 +103,7 @@ def _reasons(segment: Segment, names: Sequence[str], contributions: Array) -> li
             value=(value := _value(segment, names[place])),
             direction="for" if contributions[place] > 0 else "against",
             contribution=finite(float(contributions[place])),
-            words=readable(names[place]) if value is None else f"{readable(names[place])} {value}",
+            words=_said(segment, names[place], value),
         )
         for place in order.tolist()
         if contributions[place] != 0
@@ -122,6 +122,16 @@ def _value(segment: Segment, name: str) -> str | None:
         return day_of(middle) if profile.kind == "date" else _short(middle)
     known = [one for one in profile.values if one.share is not None]
     return max(known, key=lambda one: one.share or 0.0).value if known else None
+
+
+def _said(segment: Segment, name: str, value: str | None) -> str:
+    """A column's value in the middle of a segment as words: tenure 51, with partner."""
+    if value is None:
+        return readable(name)
+    profile = profile_of(segment.profile, name)
+    if isinstance(profile, NumberProfile):
+        return f"{readable(name)} {value}"
+    return value_words(name, value, [one.value for one in profile.values])
 
 
 def _short(value: float) -> str:

@@ -17,9 +17,10 @@ from scipy.stats import multivariate_normal
 from gmm_spark import GaussianMixture, GaussianMixtureModel
 from gmm_spark.engine import profiles
 from gmm_spark.errors import GmmError, InputDataError
+from gmm_spark.report import typical
 from gmm_spark.report.describing import describe_segments
 from gmm_spark.report.segment_frames import segment_frames
-from gmm_spark.report.segments import Segments, json_schema
+from gmm_spark.report.segments import CategoryProfile, Segment, Segments, json_schema
 from tests.conftest import ROOT
 
 SCHEMA = json.loads((ROOT / "docs" / "segments.schema.json").read_text("utf-8"))
@@ -210,6 +211,20 @@ def test_a_typical_row_is_told_from_the_next_segment_by_the_formula(model, found
             told = {reason.column: reason.contribution for reason in one.typical.reasons}
             assert_allclose([told["tenure"], told["bill"]], shares, rtol=1e-7)
     assert all(one.typical is None for one in found.segments if one.segment == -1)
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "words"),
+    [(["0", "1"], "1", "with partner"), (["no", "yes"], "no", "no partner"),
+     (["Month-to-month", "Two year"], "Two year", "two-year partner")],
+)  # fmt: skip
+def test_a_typical_value_is_said_as_in_names(values, value, words) -> None:
+    profile = CategoryProfile(
+        kind="category", column="partner", known=9.0, missing=0.0, other=0.0,
+        values=[{"value": one, "share": 0.5} for one in values],
+    )  # fmt: skip
+    segment = Segment.model_construct(profile=[profile])
+    assert typical._said(segment, "partner", value) == words
 
 
 def test_membership_and_outliers_are_counts_of_the_scored_rows(model, table, found) -> None:

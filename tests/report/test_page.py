@@ -607,6 +607,56 @@ def test_the_picture_of_the_map_is_the_model(html: str, segments: Segments) -> N
         np.testing.assert_allclose(np.linalg.norm(z, axis=0), radius, rtol=0.01)
 
 
+def test_numbers_of_ellipses_with_one_middle_stand_apart_and_on_their_own_line(
+    segments: Segments,
+) -> None:
+    content = json.loads(segments.to_json())
+    right, up = content["map"]["axes"]
+    wide, high = (axis["high"] - axis["low"] for axis in (right, up))
+    ellipses = content["map"]["iterations"][-1]["ellipses"]
+    for i, one in enumerate(ellipses):
+        one.update(x=right["low"] + wide / 2, y=up["low"] + high / 2, weight=(5 - i) / 15)
+        one.update(a=wide * (5 - i) / 20, b=0.01 * high, c=high * (5 - i) / 20)
+    read = Page(page.page_of(Segments.model_validate(content)))
+    chart, last = map_of(read), len(segments.map.iterations) - 1
+    drawn = [row for row in chart["layer"][-1]["data"]["values"] if row["at"] == last]
+    assert len(drawn) > 2
+    at = np.array(
+        [[(r["number_x"] - r["x"]) / wide, (r["number_y"] - r["y"]) / high] for r in drawn]
+    )
+    assert not at[0].any()  # the heaviest has the middle
+    gaps = np.abs(at[:, None] - at).max(axis=2)
+    assert gaps[~np.eye(len(at), dtype=bool)].min() >= 0.05
+    for row, (x, y) in zip(drawn[1:], at[1:], strict=True):
+        factor = np.array([[row["a"] / wide, 0.0], [row["b"] / high, row["c"] / high]])
+        z = np.linalg.solve(factor, [x, y])
+        np.testing.assert_allclose(np.linalg.norm(z), np.sqrt(2 * np.log(3)), rtol=0.01)
+
+
+def test_it_is_said_at_once_where_there_are_no_groups(segments: Segments) -> None:
+    content = json.loads(segments.to_json())
+    content["fit"]["warnings"] = ["no_segments: one group tells of them as well"]
+    words = " ".join(Page(page.page_of(Segments.model_validate(content))).words)
+    first = " ".join(words.split("What happens in the segments")[0].split())
+    assert "The customers are not of clear groups" in first
+    assert "not of clear groups" not in " ".join(Page(page.page_of(segments)).words)
+
+
+def test_small_differences_are_shown_where_there_are_few_others(segments: Segments) -> None:
+    one = segments.segments[0]
+    number = one.sets_apart[0]
+    effects = [0.5, 0.09, 0.08, 0.07, 0.06]
+    told = [
+        number.model_copy(update={"column": f"c{i}", "effect": effect})
+        for i, effect in enumerate(effects)
+    ]
+    table = page_tables.differences_table(segments, one.model_copy(update={"sets_apart": told}), 8)
+    assert [row[1].value for row in table.rows] == effects[:3]
+    told[3] = told[3].model_copy(update={"effect": -0.2})
+    table = page_tables.differences_table(segments, one.model_copy(update={"sets_apart": told}), 8)
+    assert [row[1].value for row in table.rows] == [0.5, 0.09, 0.08, -0.2]
+
+
 def test_a_model_without_iterations_has_no_slider(segments: Segments) -> None:
     content = json.loads(segments.to_json())
     content["map"]["iterations"] = content["map"]["iterations"][-1:]

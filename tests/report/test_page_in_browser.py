@@ -32,6 +32,9 @@ MARKS = """Array.from(document.querySelectorAll('.chart')).filter(chart => chart
 UNFIT = """Array.from(document.querySelectorAll('.chart')).filter(chart => {
   const width = chart.querySelector('svg').getBoundingClientRect().width;
   return width < 100 || width > chart.clientWidth + 1; }).map(c => c.getAttribute('aria-label'))"""
+# Tables of what sets segments apart of which a part is not seen.
+CUT = """Array.from(document.querySelectorAll('#differences .table')).filter(table =>
+  table.scrollWidth > table.clientWidth + 1).map(table => table.getAttribute('aria-label'))"""
 # Charts whose letters are smaller than they were made.
 SHRUNK = """Array.from(document.querySelectorAll('.chart svg')).filter(svg =>
   svg.getBoundingClientRect().width < 0.9 * svg.viewBox.baseVal.width).map(svg =>
@@ -410,7 +413,13 @@ CHECKS: dict[str, tuple[Check, list[tuple[str, str]]]] = {
         ],
     ),
     "draws": (draws, [('"mark":', '"mrk":'), ("ast: true", "ast: false")]),
-    "fits": (fits, [(STYLE, "body { min-width: 500px; }</style>"), ("max-width: 100%", "")]),
+    "fits": (
+        fits,
+        [
+            (STYLE, "body { min-width: 500px; }</style>"),
+            ("max-width: 100%", ""),
+        ],
+    ),
     "apart, narrow": (
         lies_apart(NARROW),
         [(STYLE, ".chart text { font-size: 30px !important; }</style>")],
@@ -477,6 +486,22 @@ CHECKS: dict[str, tuple[Check, list[tuple[str, str]]]] = {
         [('window.addEventListener("resize"', '(function () {})("resize"')],
     ),
 }
+
+
+def test_on_a_phone_what_sets_segments_apart_is_seen_whole(reader: Reader) -> None:
+    segments = found()
+    name = "total_international_minutes"
+    difference = (
+        segments.segments[0]
+        .sets_apart[0]
+        .model_copy(update={"column": name, "segment": 3096.0, "rest": 14787.0})
+    )
+    for one in segments.segments:
+        one.sets_apart[:] = [difference]
+    made = page_of(segments)
+    for style, cut in (("", 0), ("#differences td { min-width: 6rem; }", len(segments.segments))):
+        with reader.opened(made.replace(STYLE, f"{style}{STYLE}"), NARROW) as page:
+            assert len(page.evaluate(CUT)) == cut
 
 
 @pytest.mark.parametrize("check", CHECKS)
