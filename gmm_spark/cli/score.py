@@ -38,6 +38,7 @@ from gmm_spark.storage.customers import rows_of
 from gmm_spark.storage.problems import raised_in_worker, unusable_values
 from gmm_spark.storage.scores import RUN_DATE, RUN_ID, SCORES
 from gmm_spark.storage.tracing import traced
+from gmm_spark.storage.transactions import expect_format, replace_run_date
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ def score(run: Run[ScoreSettings]) -> str:
         profiles = _profiles(run, model, frame, written, means)
     *segments, whole = profiles
 
+    if settings.scores_table is not None:
+        kind, run_date = str(settings.scores_format), str(settings.run_date)
+        replace_run_date(written, settings.scores_table, kind, run_date)
+
     rows = whole["rows"]
     unscored = sum(segment["rows"] for segment in segments if segment["segment"] is None)
     run.record(
@@ -85,6 +90,8 @@ def score(run: Run[ScoreSettings]) -> str:
 def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
     """The table with the columns that expressions give, and the steps it was made in."""
     settings, trained_on = run.settings, model.getInputExpressions()
+    if settings.scores_format is not None:
+        expect_format(run.spark, settings.scores_format)
     read, warnings = rows_of(run.spark, settings)
     run.warn(warnings)
     steps, frame = _steps(read, settings, trained_on)

@@ -268,6 +268,14 @@ class ScoreSettings(TransactionSettings):
         "error", description="overwrite replaces the earlier scores, or with partition_by only "
         "the partitions that have rows in this run",
     )  # fmt: skip
+    scores_table: Text | None = Field(
+        None,
+        description="a table of the catalog, in which the scores of run_date are replaced too, in "
+        "one transaction",
+    )
+    scores_format: Literal["delta", "iceberg"] | None = Field(
+        None, description="format of scores_table, of which Spark needs the jar"
+    )
     profile: list[Column] = Field(
         default_factory=list,
         description="outcomes whose mean or rate a segment is printed; expressions with a name too",
@@ -288,6 +296,11 @@ class ScoreSettings(TransactionSettings):
     def _consistent(self) -> ScoreSettings:
         if "run_date" in self.partition_by and self.run_date is None:
             raise ValueError("run_date: found nothing; expected a value, partition_by names it")
+        if self.scores_table is not None and self.run_date is None:
+            raise ValueError("run_date: found nothing, but scores_table; expected a value")
+        if (self.scores_table is None) != (self.scores_format is None):
+            absent = "scores_format" if self.scores_format is None else "scores_table"
+            raise ValueError(f"{absent}: found nothing; expected scores_table and scores_format")
         return self
 
 

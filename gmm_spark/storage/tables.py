@@ -38,7 +38,7 @@ from gmm_spark.storage.nanoseconds import (
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable
 
-_PACKAGES = {
+PACKAGES = {
     "avro": "org.apache.spark:spark-avro_2.13",
     "delta": "io.delta:delta-spark_2.13",
     "iceberg": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13",
@@ -226,7 +226,7 @@ def _one_condition(name: str, operator: str, value: Any) -> Column:
 def _reading_error(source: InputSettings, format_: str, error: Exception) -> GmmError:
     condition, message = spark_message(error)
     if condition in ("DATA_SOURCE_NOT_FOUND", "AVRO_DATA_SOURCE_NOT_ENABLED"):
-        package = _PACKAGES.get(format_)
+        package = PACKAGES.get(format_)
         return ConfigurationError(
             f"input.format: found {format_!r}, which this Spark cannot read; expected "
             f"its jar, for instance spark-submit --packages {package}:<version>"

@@ -530,6 +530,8 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
     comes = dict.fromkeys(transactions, r"# (customer|time):")
     comes |= dict.fromkeys(("publish_as", "refit", "gate", "force"), r"# keep_versions:")
     comes |= {"half_life": r"# (keep_versions|refit):"}
+    of_a_table = r"# (run_date|scores_table|scores_format):"
+    comes |= dict.fromkeys(("scores_table", "scores_format"), of_a_table)
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
     shown = {line.split(":")[0].strip(" #") for line in lines if re.match(r"[ #]*[a-z_]+: ", line)}
     known = {*kind.model_fields, *InputSettings.model_fields} - {"config", "input"}
@@ -695,3 +697,18 @@ def test_settings_of_versions_that_say_nothing_useful_are_refused(words, said) -
         load_settings(ChurnSettings, ["--input.path", "t", *words])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--scores_table", "t", "--scores_format", "delta"], "run_date: found nothing, but"),
+        (["--scores_table", "t", "--run_date", "d"], "scores_format: found nothing; expected"),
+        (["--scores_format", "iceberg", "--run_date", "d"], "scores_table: found nothing; expect"),
+        (["--scores_format", "hudi"], "scores_format: found 'hudi'; expected 'delta' or 'iceberg'"),
+    ],
+)
+def test_a_table_of_scores_needs_its_format_and_a_date(words: list[str], expected: str) -> None:
+    given = ["--input.path", "p", "--model", "m", "--output", "o"]
+    with pytest.raises(ConfigurationError, match=expected):
+        load_settings(ScoreSettings, [*given, *words])
