@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from gmm_spark.config.words import Parser
 from gmm_spark.errors import ConfigurationError, GmmError
 from gmm_spark.report.text import table
-from gmm_spark.runs.exit_codes import CONFIGURATION, DONE, UNEXPECTED, say
+from gmm_spark.runs.exit_codes import DONE, say
 from gmm_spark.storage import publish_log
 from gmm_spark.storage.scores import view_of
 
@@ -48,13 +48,18 @@ def versions(path: str, change: argparse.Namespace) -> str:
     return "\n".join([*lines, *(line.rstrip() for line in shown.splitlines())])
 
 
-def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
-    """List or change versions by these words of a command line; the exit code."""
-    parser = argparse.ArgumentParser(prog=prog, description=ABOUT, allow_abbrev=False)
-    parser.add_argument("path", help="output of the runs that wrote them")
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected the number of a version")
+    return int(text)
+
+
+def _words(argv: Sequence[str], prog: str) -> argparse.Namespace:
+    parser = Parser(prog=prog, description=ABOUT, allow_abbrev=False)
+    parser.add_argument("path", nargs="?", help="output of the runs that wrote them")
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--promote", type=int, metavar="VERSION", help="make it the champion")
-    one.add_argument("--delete", type=int, metavar="VERSION", help="never the champion")
+    one.add_argument("--promote", type=_number, metavar="VERSION", help="make it the champion")
+    one.add_argument("--delete", type=_number, metavar="VERSION", help="never the champion")
     one.add_argument(
         "--view",
         metavar="NAME",
@@ -65,13 +70,26 @@ def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
         action="store_true",
         help="delete what killed runs have left; no run may be at work there",
     )
+    words, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise ConfigurationError(
+            f"{unknown[0]}: found on the command line; {prog} --help lists what it takes"
+        )
+    if not words.path:
+        raise ConfigurationError("path: found nothing; expected the output of runs with "
+                                 "keep_versions")  # fmt: skip
+    return words
+
+
+def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
+    """List or change versions by these words of a command line; the exit code."""
     try:
-        print(versions((words := parser.parse_args(argv)).path, words), flush=True)
-    except SystemExit as stop:
-        return CONFIGURATION if stop.code else DONE
+        words = _words(argv, prog)
+        print(versions(words.path, words), flush=True)
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
     except GmmError as error:
         return say(error)
     except OSError as error:
-        print(f"unexpected: {error}", file=sys.stderr, flush=True)
-        return UNEXPECTED
+        return say(ConfigurationError(f"path: {words.path} cannot be read or changed: {error}"))
     return DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, TypeGuard, get_origin
 
 from pydantic import BaseModel
@@ -33,18 +33,27 @@ def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
 def problems(kind: type[BaseModel], errors: Iterable[ErrorDetails]) -> list[str]:
     """One line a key, whatever the number of alternatives pydantic tried for it."""
     known = keys(kind)
+    mappings = {
+        name for name, field in kind.model_fields.items() if get_origin(field.annotation) is dict
+    }
     by_key: dict[str, list[ErrorDetails]] = {}
     for error in errors:
-        by_key.setdefault(_key(error["loc"], known, error["type"]), []).append(error)
-    return [_problem(key, of_key, known) for key, of_key in by_key.items()]
+        key = _key(error["loc"], known, mappings, error["type"])
+        by_key.setdefault(key, []).append(error)
+    return [printable(_problem(key, of_key, known)) for key, of_key in by_key.items()]
 
 
-def _key(location: tuple[int | str, ...], known: list[str], kind: str) -> str:
+def _key(
+    location: tuple[int | str, ...], known: list[str], mappings: Container[str], kind: str
+) -> str:
     """The key as the user wrote it: pydantic adds the alternatives of a union to it."""
     name = ""
     for i, part in enumerate(location):
         longer = f"{name}.{part}" if name else str(part)
         if longer not in known and not (kind == "extra_forbidden" and i == len(location) - 1):
+            if name in mappings and "[key]" not in location:
+                inner = [p for p in location[i:] if isinstance(p, str) and p.isidentifier()]
+                return ".".join([name, *inner])
             index = [f"[{p}]" for p in location[i:] if isinstance(p, int)]
             return name + "".join(index[:1])
         name = longer
@@ -55,9 +64,9 @@ def _problem(key: str, errors: list[ErrorDetails], known: list[str]) -> str:
     first = errors[0]
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{suggestion(key, known)}"
+    if "[" in key and any(error["type"] == "missing" for error in errors):
+        return f"{key}: found too few values; expected [column, operator, value]"
     if first["type"] == "missing":
-        if "[" in key:
-            return f"{key}: found too few values; expected [column, operator, value]"
         key = "input.path" if key == "input" else key
         flag, variable = f"--{key}", ENV_PREFIX + key.replace(".", "__").upper()
         return f"{key}: found nothing; expected a value ({flag}, {variable}, or in the YAML file)"
@@ -78,6 +87,11 @@ def _expected(message: str) -> str:
     return re.sub(r"(?:a valid|valid) (\w+)(?:, (?:unable|got).*)?$", r"a \1", message).replace(
         "a integer", "an integer"
     )
+
+
+def printable(text: str) -> str:
+    """`text` in one line: what a terminal would not show, or would obey, as Python writes it."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,14 @@ from pydantic import (
 from gmm_spark.config.filters import conditions
 from gmm_spark.config.messages import shown
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"found {shown(text)}; expected text without NUL")
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(_without_nul)]
 # YAML reads 2026-11-01 as a date and 202611 as a number; both are meant as they are written.
 Label = Annotated[
     Text,
@@ -101,8 +108,10 @@ def _numbers_of_a_range(value: Any) -> Any:
                 found.append(part)
                 continue
             first, last = int(ends[1]), int(ends[2])
-            if not first <= last < first + 100:
+            if not first <= last:
                 raise ValueError(f"found {part!r}; expected a range as 3..8, the lower end first")
+            if last >= first + 100:
+                raise ValueError(f"found {part!r}; expected a range of up to 100 numbers, as 3..8")
             found += range(first, last + 1)
     return found
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gmm_spark.config.messages import ENV_PREFIX, is_model, keys, shown, suggestion
+from gmm_spark.config.messages import ENV_PREFIX, is_model, keys, printable, shown, suggestion
 from gmm_spark.errors import ConfigurationError
 
 _COMMA = re.compile(",")
@@ -30,10 +30,16 @@ _EXPLAINED = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are errors of this package, of one line."""
+
     def error(self, message: str) -> NoReturn:
+        message = printable(message)
         message = re.sub("ignored explicit argument (.*)", r"found \1; expected no value", message)
-        found = re.match(r"argument --?(\S+): (.*)", message)
+        message = re.sub(
+            "not allowed with argument (.*)", r"found \1 as well; expected one of them", message
+        )
+        found = re.match(r"argument --?([^\s/]+)\S*: (.*)", message)
         raise ConfigurationError(f"{found[1]}: {found[2]}" if found else message)
 
 
@@ -56,8 +62,8 @@ def from_command_line(
     return found
 
 
-def _parser(kind: type[BaseModel], prog: str | None) -> _Parser:
-    parser = _Parser(
+def _parser(kind: type[BaseModel], prog: str | None) -> Parser:
+    parser = Parser(
         prog=prog,
         usage="%(prog)s --config FILE [--KEY VALUE ...]",
         description=f"{str(kind.__doc__).splitlines()[0]} {_EXPLAINED}",
@@ -86,7 +92,7 @@ def _parser(kind: type[BaseModel], prog: str | None) -> _Parser:
 def _stray(word: str, argv: Sequence[str], kind: type[BaseModel]) -> str:
     """What is said of a word that no flag takes."""
     if word.startswith("-"):
-        flag = word.partition("=")[0]
+        flag = printable(word.partition("=")[0])
         name = flag.lstrip("-")
         known = [each for each in keys(kind) if each != "input"]
         return f"{name}: unknown flag {flag}{suggestion(name, known, '--')}"
@@ -95,7 +101,7 @@ def _stray(word: str, argv: Sequence[str], kind: type[BaseModel]) -> str:
     field = _fields(kind).get(key)
     if field is not None and list in _kinds(field.annotation):
         return f"{key}: found {word!r} after its value; expected a list as one word, --{key} a,b"
-    return f"{word}: found on the command line; expected flags and their values"
+    return f"{printable(word)}: found on the command line; expected flags and their values"
 
 
 def from_environment(kind: type[BaseModel]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def as_text(path: Any) -> str:
         raise ConfigurationError("'' is no path; give text or a pathlib.Path")
     if not isinstance(text, str):
         raise ConfigurationError(f"{type_of(path)} is no path; give text or a pathlib.Path")
+    if "\0" in text:
+        raise ConfigurationError(f"{text!r} is no path: it has a NUL")
     # pathlib makes s3:/bucket of s3://bucket.
     return _ONE_SLASH.sub(r"\1://", text)
 

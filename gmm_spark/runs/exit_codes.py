@@ -21,6 +21,7 @@ import sys
 from pyspark.errors import PySparkException
 
 from gmm_spark.config import in_keys
+from gmm_spark.config.messages import printable
 from gmm_spark.engine.table_files import FiltersError
 from gmm_spark.errors import (
     ConfigurationError,
@@ -87,12 +88,16 @@ _PREFIXES: dict[type[BaseException], str] = {
 def reason_of(error: BaseException) -> str:
     for kind, prefix in _PREFIXES.items():
         if isinstance(error, kind):
-            return "\n".join(f"{prefix}: {line}" for line in in_keys(str(error)).splitlines())
+            # Of settings a line for each mistake; anything else is one, whatever it quotes.
+            problems = str(error).split("\n")
+            if not isinstance(error, ConfigurationError):
+                problems = [" ".join(part.strip() for part in problems if part.strip())]
+            return "\n".join(f"{prefix}: {printable(in_keys(line))}" for line in problems)
     lines = [line for line in str(error).splitlines() if line.strip()]
     # An error from a worker is a traceback whose last unindented line says what it was.
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     text = (raised[-1:] or lines[:1] or [""])[0]
-    return f"unexpected: {type(error).__name__}: {text}"
+    return f"unexpected: {type(error).__name__}: {printable(text)}"
 
 
 def say(error: BaseException, code: int | None = None) -> int:

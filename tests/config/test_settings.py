@@ -319,6 +319,13 @@ def test_a_key_of_the_other_job_in_the_environment_is_no_mistake(monkeypatch) ->
         ("seed: 1\n\tk: 2\n", "is not YAML, line 2: found character '\\t'"),
         ("- k\n", "expected lines of the form key: value"),
         ("\x00", "is not YAML"),
+        ("k: 3\nseed: 1\nk: 4\n", "k: found twice, in lines 1 and 3 of "),
+        ("input.path: a\ninput: {path: b}\n", "input.path: found twice in "),
+        ("input: {path: a, path: b}\n", "path: found twice, in lines 1 and 1 of "),
+        ("k: &a [*a]\n", "line 1: found unconstructable recursive node"),
+        ("run_date: 2026-13-45\n", "found '2026-13-45', which is no timestamp; put text into"),
+        ("k: 1\n---\nk: 2\n", "line 2: found another document; expected one"),
+        ("k: " + "[" * 5000, "is nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_settings(config, text, expected) -> None:
@@ -682,12 +689,15 @@ def test_a_key_may_be_written_in_a_file_as_in_a_flag(config) -> None:
         (["--keep_versions", "3", "--gate", '{"size": {"above": 1}}'], "gate: found 'size'"),
         (
             ["--keep_versions", "3", "--gate", '{"psi": {}}'],
-            "gate: found {}; expected a rule of above",
+            "gate.psi: found {}; expected a rule of above",
         ),
-        (["--keep_versions", "3", "--gate", '{"psi": 0.2}'], "gate: found 0.2; expected a rule"),
+        (
+            ["--keep_versions", "3", "--gate", '{"psi": 0.2}'],
+            "gate.psi: found 0.2; expected a rule",
+        ),
         (
             ["--keep_versions", "3", "--gate", '{"psi": {"over": 1}}'],
-            "gate: found {'over': 1}; expected a rule",
+            "gate.psi: found {'over': 1}; expected a rule",
         ),
         (["--keep_versions", "3", "--publish_as", "winner"], "publish_as: found 'winner'"),
     ],
