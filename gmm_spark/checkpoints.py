@@ -35,7 +35,7 @@ from gmm_spark.engine.blocks import Roles
 from gmm_spark.engine.cluster import current_session, default_filesystem
 from gmm_spark.engine.jobs import Source
 from gmm_spark.engine.scan import Scan
-from gmm_spark.errors import ConfigurationError, FitError, InputDataError
+from gmm_spark.errors import ConfigurationError, FitError, InputDataError, reason_of_system
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
 from gmm_spark.mixture.parameters import Parameters
 from gmm_spark.mixture.spec import GRID, SPEC, Grid, Spec
@@ -183,7 +183,7 @@ class KeptCheckpoint(Checkpoint):
                     "checkpoint %s: cannot be written (%s); the fit goes on, and after a crash it "
                     "begins again %s",
                     self._directory,
-                    _one_line(error),
+                    reason_of_system(error),
                     f"after {told}" if (told := _told(self._last)) else "from its start",
                 )
             self._fails = True
@@ -222,7 +222,7 @@ class KeptCheckpoint(Checkpoint):
             self._write_about(finished=False)
         except (OSError, pa.ArrowException) as error:
             raise ConfigurationError(
-                f"checkpointDir {self._directory} cannot be written: {_one_line(error)}"
+                f"checkpointDir {self._directory} cannot be written: {reason_of_system(error)}"
             ) from None
 
     def _tell(self, finished: bool) -> None:
@@ -249,7 +249,7 @@ class KeptCheckpoint(Checkpoint):
             found = None if text is None else json.loads(text)
         except (OSError, pa.ArrowException) as error:
             raise ConfigurationError(
-                f"checkpointDir {self._directory} cannot be read: {_one_line(error)}"
+                f"checkpointDir {self._directory} cannot be read: {reason_of_system(error)}"
             ) from None
         except ValueError:
             found = {}
@@ -414,10 +414,6 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 def _shown(value: Any) -> str:
     text = "not set" if value is None else value if isinstance(value, str) else _text(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _told(last: Mapping[str, int]) -> str:

@@ -17,7 +17,10 @@ from gmm_spark.engine.comparison import (
     ComparedRows,
     compared_rows,
 )
-from gmm_spark.engine.dataframe import quoted
+from gmm_spark.engine.dataframe import check_once, quoted, same_names
+from gmm_spark.engine.inputs import no_column
+from gmm_spark.engine.sql import unreadable
+from gmm_spark.errors import InputDataError
 from gmm_spark.expressions import column_name
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ def compare_models(
     Raises InputDataError where a column cannot be read as a model needs it.
     """
     olds, news = input_columns(old), input_columns(new)
+    check_readable(frame, old)
+    check_readable(frame, new)
     # The new model's under names of their own, for both may call what they have prepared the same.
     made = [
         *(expression.alias(name) for name, expression in _expressions(old, olds)),
@@ -50,6 +55,20 @@ def compare_models(
     return compared_rows(rows, number_of_segments(old), number_of_segments(new))
 
 
+def check_readable(frame: DataFrame, model: GaussianMixtureModel) -> None:
+    """Raise InputDataError where the frame lacks a column of a model, or what it is made of."""
+    made = {column_name(text): text for text in model.getInputExpressions()}
+    for name in input_columns(model):
+        if name in made:
+            problem = unreadable(frame, made[name])
+            if problem is not None:
+                raise InputDataError(f"the model was trained on {made[name]!r}: {problem}")
+        elif not same_names(name, frame.columns):
+            raise no_column(name, frame.columns)
+        else:
+            check_once(frame, name)
+
+
 def number_of_segments(model: GaussianMixtureModel) -> int:
     """Its segments, and the noise, where there is one."""
     return len(model.clusters) + int(model.parameters.noise is not None)
@@ -60,6 +79,11 @@ def input_columns(model: GaussianMixtureModel) -> list[str]:
     names = model._input_columns()
     numbers = [model.getFeaturesCol()] if names is None else names
     return [*numbers, *(name for columns in model._family_columns() for name in columns.names)]
+
+
+def numeric_columns(model: GaussianMixtureModel) -> list[str]:
+    """The columns of numbers that a row is scored by, where each is a column."""
+    return list(model.getInputCols()) if model.isDefined("inputCols") else []
 
 
 def _expressions(model: GaussianMixtureModel, names: Sequence[str]) -> list[tuple[str, F.Column]]:

@@ -6,6 +6,7 @@ Those that stand where MLlib raises an exception of pyspark's are that too, so t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,12 @@ def refusals(of: str = "") -> Iterator[None]:
         raise ConfigurationError(f"{of}{error}") from None
     except DataError as error:
         raise InputDataError(f"{of}{error}") from None
+
+
+def reason_of_system(error: Exception) -> str:
+    """What an error of a file system says, in a few words: "Not a directory"."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def spark_message(error: Exception) -> tuple[str, str]:

@@ -181,10 +181,17 @@ class Reader(MLReader):  # type: ignore[type-arg]
         try:
             metadata = DefaultParamsReader.loadMetadata(_readable(path), needed_session())
         except AnalysisException as error:
+            if "PATH_NOT_FOUND" in str(error):
+                raise ModelFileError(
+                    f"there is no model at {path}: it has no metadata; expected a directory that "
+                    "a model was saved to"
+                ) from None
             raise ModelFileError(f"there is no model at {path}: {_first_line(error)}") from None
         except Exception as error:
+            # What is not there at all Spark reads as None.
+            why = "they are empty" if isinstance(error, TypeError) else _first_line(error)
             raise ModelFileError(
-                f"the model at {path} has unreadable metadata: {_first_line(error)}"
+                f"the model at {path} has unreadable metadata ({why}); restore it, or save it again"
             ) from error
         expected = f"{self.cls.__module__}.{self.cls.__name__}"
         if _of_mllib(metadata) and mllib.CLASSES[metadata["class"]] == expected:
@@ -236,7 +243,12 @@ class ModelReader(Reader):
         except ModelFileError as error:
             raise ModelFileError(f"the model at {path} is corrupt: {error}") from None
         except Exception as error:
-            raise ModelFileError(f"the model at {path} is corrupt: {_first_line(error)}") from error
+            why = _first_line(error)
+            if "READ_FILE" in why:  # of a part of it, by a name that Spark gave
+                why = "its parameters cannot be read"
+            raise ModelFileError(
+                f"the model at {path} is corrupt: {why}; restore it, or save it again"
+            ) from error
         return model
 
     def _loaded_from_mllib(self, path: str, metadata: dict[str, Any]) -> Any:

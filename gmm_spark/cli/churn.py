@@ -52,6 +52,7 @@ from gmm_spark.runs.updates import Fading, fading, update_facts
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
 from gmm_spark.storage.publish_log import CHAMPION
+from gmm_spark.storage.tracing import traced
 from gmm_spark.storage.versioned_output import VersionedOutput
 from gmm_spark.updating import expect_statistics
 
@@ -78,6 +79,11 @@ class _Phases:
 
 
 def churn(run: Run[ChurnSettings]) -> str:
+    with traced(run.spark, run.settings.input, list):
+        return _churn(run)
+
+
+def _churn(run: Run[ChurnSettings]) -> str:
     settings, phase, champion = run.settings, _Phases(), _champion(run)
     followed = champion if settings.follows else None
     how = None if followed is None else _fading(settings, followed)
@@ -89,9 +95,10 @@ def churn(run: Run[ChurnSettings]) -> str:
                 prepared, card = followed.prepared(customers.frame), followed.card
             else:
                 preparation = _prepared(settings, customers)
+                run.warn(preparation.warnings, logged=True)
                 prepared = preparation.transform(customers.frame)
                 card = _card(customers, preparation)
-        with phase("choice", _told_of(settings, card, followed)):
+        with phase("choice", _told_of(settings, card, followed)), _of_raw_columns(card):
             if followed is not None:
                 model = _refitted(settings, customers, followed, prepared, how)
             else:
@@ -121,6 +128,19 @@ def churn(run: Run[ChurnSettings]) -> str:
             _write_page(run, segments)
     run.record(**_facts(model, card, segments, phase.seconds))
     return _words(model, card, segments, explain=settings.explain)
+
+
+@contextmanager
+def _of_raw_columns(card: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """What is wrong with a prepared column, said of the one that the table has."""
+    try:
+        yield
+    except InputDataError as error:
+        text = str(error)
+        for column in card:
+            for name in column["prepared"]:
+                text = text.replace(repr(name), f"{column['name']!r}, as it is prepared")
+        raise InputDataError(text) from None
 
 
 def _champion(run: Run[ChurnSettings]) -> Champion | None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from gmm_spark import GaussianMixtureModel
-from gmm_spark.comparison import compare_models
+from gmm_spark.comparison import check_readable, compare_models, numeric_columns
 from gmm_spark.config import EvaluateSettings
 from gmm_spark.engine.comparison import ComparedRows
 from gmm_spark.engine.scoring import NOISE
@@ -24,14 +25,22 @@ from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import expressions, with_expressions
 from gmm_spark.storage.customers import rows_of
+from gmm_spark.storage.problems import about_the_rows
+from gmm_spark.storage.tracing import traced
 
 RESULT = "evaluation.json"
 
 
 def evaluate(run: Run[EvaluateSettings]) -> str:
     model, against = _models(run)
-    rows = _rows(run)
-    found = compare_models(rows, model, model if against is None else against)
+    settings, rows = run.settings, _rows(run)
+    other = model if against is None else against
+    numbers = [*numeric_columns(model), *numeric_columns(other)]
+    with traced(run.spark, settings.input, lambda: [(rows, [])]):
+        try:
+            found = compare_models(rows, model, other)
+        except PySparkException as error:
+            raise about_the_rows(error, rows, numbers, settings.missing) from error
     if not found.rows:
         raise InputDataError(
             f"{tables.describe(run.settings.input)} has no rows that are scored"
@@ -173,8 +182,11 @@ def _likelihood(what: str, fit: dict[str, Any]) -> str:
 
 
 def check(run: Run[EvaluateSettings]) -> str:
-    _models(run)
-    _rows(run)
+    model, against = _models(run)
+    rows = _rows(run)
+    for one in (model, against):
+        if one is not None:
+            check_readable(rows, one)
     return f"{tables.describe(run.settings.input)} would be scored by the model"
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
+from gmm_spark.comparison import numeric_columns
 from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
@@ -35,7 +36,7 @@ from gmm_spark.storage.computed_columns import (
     with_expressions,
 )
 from gmm_spark.storage.customers import rows_of
-from gmm_spark.storage.problems import raised_in_worker, unusable_values
+from gmm_spark.storage.problems import about_the_rows
 from gmm_spark.storage.scores import RUN_DATE, RUN_ID, SCORES
 from gmm_spark.storage.tracing import traced
 from gmm_spark.storage.transactions import expect_format, replace_run_date
@@ -64,7 +65,7 @@ def score(run: Run[ScoreSettings]) -> str:
         try:
             written = _write(run, frame, scored, replaces_partitions)
         except PySparkException as error:
-            raise _about_the_rows(error, frame, model, settings) from error
+            raise about_the_rows(error, frame, numeric_columns(model), settings.missing) from error
     means = [name for name in _measured(model) if name in frame.columns]
     asked = expressions("profile", settings.profile)
     with traced(run.spark, settings.input, lambda: [*steps, (frame, asked)]):
@@ -180,21 +181,6 @@ def _write(
     return tables.read_back(scored, run.output.temporary)
 
 
-def _about_the_rows(
-    error: PySparkException, frame: DataFrame, model: GaussianMixtureModel, settings: ScoreSettings
-) -> Exception:
-    """A worker sees its own rows alone; say what is wrong with the table."""
-    found = raised_in_worker(error)
-    if found is None:
-        return error
-    gaps = settings.missing == "error"
-    unusable = unusable_values(frame, _numbers(model), gaps=gaps)
-    if unusable is None:
-        return found
-    advice = "; missing: marginalize scores a row by the columns that are known" if gaps else ""
-    return InputDataError(f"{unusable}{advice}")
-
-
 def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str], list[str]]:
     """The columns that scoring adds, and which of them hold probabilities."""
     probabilities = [PROBABILITY]
@@ -284,16 +270,12 @@ def _expect_columns(key: str, wanted: Sequence[str], columns: Sequence[str]) -> 
 
 
 def _input_columns(model: GaussianMixtureModel) -> list[str]:
-    return [*_numbers(model), *model.categories, *model.getCountCols()]
-
-
-def _numbers(model: GaussianMixtureModel) -> list[str]:
-    return list(model.getInputCols()) if model.isDefined("inputCols") else []
+    return [*numeric_columns(model), *model.categories, *model.getCountCols()]
 
 
 def _measured(model: GaussianMixtureModel) -> list[str]:
     """The columns of the model that have a mean."""
-    return [*_numbers(model), *model.getCountCols()]
+    return [*numeric_columns(model), *model.getCountCols()]
 
 
 def _expect_outcomes(settings: ScoreSettings, scored: DataFrame, frame: DataFrame) -> None:

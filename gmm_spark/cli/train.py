@@ -186,6 +186,8 @@ def _source(spark: SparkSession, settings: TrainSettings) -> ParquetTable | Data
         return table
     frame = tables.read_table(spark, settings.input)
     expect_names(settings, _TRAINED_ON, frame.columns)
+    if tables.is_text(spark, settings.input):
+        tables.check_numbers(frame, [*settings.columns, *settings.count_columns])
     return with_expressions(frame, wanted)
 
 

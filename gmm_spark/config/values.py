@@ -38,8 +38,8 @@ Label = Annotated[
 def _whole(column: str) -> str:
     if column.count("(") != column.count(")"):
         raise ValueError(
-            f"found {column!r}, cut at a comma; expected JSON where an expression has one: "
-            """'["a", "round(b, 2) as c"]'"""
+            f"found {column!r}, with a bracket that is not closed, or cut at a comma; expected "
+            """JSON where an expression has a comma: '["a", "round(b, 2) as c"]'"""
         )
     return column
 

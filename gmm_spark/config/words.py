@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = printable(message)
+        message = message.replace("expected one argument", "found no value after it; expected one")
         message = re.sub("ignored explicit argument (.*)", r"found \1; expected no value", message)
         message = re.sub(
             "not allowed with argument (.*)", r"found \1 as well; expected one of them", message

@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
-from pyspark import TaskContext
+from pyspark import SparkContext, TaskContext
 from pyspark.errors import AnalysisException, PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -235,8 +235,8 @@ def cached(data: Kept) -> Kept:
     """`data`, kept by the executors once it is computed, on their disks where memory ends.
 
     All that this package keeps on a cluster is kept by this function, and given back by `released`.
-    A session that refuses (serverless Spark does) is asked once: its data are computed again each
-    time they are read.
+    A session that refuses whatever it is asked to keep (serverless Spark does) is asked once: its
+    data are computed again each time they are read. What is wrong with `data` alone is raised.
     Not serialised: Java's serialisation holds on to the last hundred objects it wrote, blocks of
     megabytes here, which no executor counts, and a heap of 2 GiB ends at 10M rows of 12 columns.
     """
@@ -246,6 +246,8 @@ def cached(data: Kept) -> Kept:
     try:
         return data.persist(StorageLevel.MEMORY_AND_DISK_DESER)
     except Exception as error:  # of which type is up to who provides the session
+        if _keeps_data(session):
+            raise
         _keep_nothing.add(session)
         condition, text = spark_message(error)
         logger.warning(
@@ -254,6 +256,18 @@ def cached(data: Kept) -> Kept:
             condition or text,
         )
         return data
+
+
+def _keeps_data(session: Any) -> bool:
+    """Whether a session, or a context of RDDs, keeps something that nothing is wrong with."""
+    try:
+        if isinstance(session, SparkContext):
+            session.parallelize([0], 1).persist(StorageLevel.MEMORY_AND_DISK_DESER).unpersist()
+        else:
+            session.range(1).persist(StorageLevel.MEMORY_AND_DISK_DESER).unpersist()
+    except Exception:
+        return False
+    return True
 
 
 def released(data: RDD[Any] | DataFrame) -> None:

@@ -86,7 +86,7 @@ class RowGroupReader:
                 parquet.iter_batches(rows, row_groups=groups, columns=stored, use_threads=False)
                 for groups in fetched
             )
-            for batch in batches:
+            for batch in _readable(batches, file.path):
                 for name in names:
                     if name in partition:
                         value = pa.scalar(partition[name], self.types.get(name))
@@ -108,6 +108,17 @@ class RowGroupReader:
             if pa.types.is_null(kind) and wanted != kind:
                 batch = batch.set_column(place, name, pa.nulls(batch.num_rows, wanted))
         return batch
+
+
+def _readable(batches: Iterable[pa.RecordBatch], path: str) -> Iterator[pa.RecordBatch]:
+    """The batches of a file, which is named where one cannot be read."""
+    try:
+        yield from batches
+    except OSError as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(
+            f"{path} cannot be read as Parquet: it is damaged, or its store does not answer ({why})"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -401,14 +401,14 @@ def _opened(
             schema = fragments[file.path].physical_schema
             return TableFile(file, schema, metadata.num_rows, tuple(sizes))
         except _NOT_PARQUET as error:
-            raise InputDataError(f"{file.path} cannot be read as Parquet: {error}") from error
+            raise _no_parquet(file.path, error) from error
 
     def parts(file: TableFile) -> TableFile:
         path = file.version.path
         try:
             found = fragments[path].split_by_row_group(filter=expression, schema=schema)
         except _NOT_PARQUET as error:
-            raise InputDataError(f"{path} cannot be read as Parquet: {error}") from error
+            raise _no_parquet(path, error) from error
         groups = tuple((group.id, group.num_rows) for part in found for group in part.row_groups)
         return TableFile(file.version, file.schema, file.num_rows, groups)
 
@@ -501,3 +501,11 @@ def common_type(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowException:
         return None
+
+
+def _no_parquet(path: str, error: Exception) -> InputDataError:
+    why = "it is cut short, damaged or something else; write it again, or take it away"
+    # As pyarrow says it of what has no footer, or another.
+    if "Could not open Parquet input source" not in str(error):
+        why = str(error)
+    return InputDataError(f"{path} cannot be read as Parquet: {why}")

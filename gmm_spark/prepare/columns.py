@@ -29,7 +29,7 @@ class Column:
         1970-01-01. NaN is not known.
     type : as Spark calls it
     sql : how a value is read, null where there is none; of a date its days
-    num_rows, num_known : of all rows
+    num_rows, num_known, num_infinite : of all rows; infinite ones are known, and not in `values`
     num_distinct : different values of all rows, about, where nearly all of the sample's differ;
         else of the sample
     """
@@ -42,6 +42,7 @@ class Column:
     sql: str = ""
     num_rows: int = 0
     num_known: int = 0
+    num_infinite: int = 0
     num_distinct: int = 0
 
     @cached_property

@@ -85,7 +85,10 @@ def sampled(
         elif how.kind != "none":
             values = numbers(table.column(str(place)).combine_chunks())
             values = np.where(np.isfinite(values), values, np.nan).clip(-LARGEST, LARGEST)
-        column = Column(name, how.kind, values, texts, how.type, how.sql, num_rows, how.num_known)
+        infinite = figures.get(f"infinite{place}", 0)
+        column = Column(
+            name, how.kind, values, texts, how.type, how.sql, num_rows, how.num_known, infinite
+        )
         columns.append(replace(column, num_distinct=column.counts[0].size))
     if table.num_rows < num_rows:
         with described(spark, "different values of the columns to prepare"):
@@ -103,6 +106,8 @@ def _figures(dataset: DataFrame, types: dict[str, T.DataType]) -> dict[str, int]
         if isinstance(kind, _NUMERIC):
             x = number_sql(name)
         found = {"known": f"count({x})"}
+        if isinstance(kind, T.FloatType | T.DoubleType):
+            found["infinite"] = f"count_if(abs({x}) = double('Infinity'))"
         if isinstance(kind, T.StringType) and name not in words:
             found["nothing"] = f"count_if({_nothing(x)})"
             found["number"] = f"count_if({_numeric(x)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +28,9 @@ from gmm_spark.prepare.persistence import PreparationReader, PreparationWriter
 from gmm_spark.prepare.proposal import LEFT_OUT, Role, proposed
 from gmm_spark.prepare.scan import is_plain, sampled
 from gmm_spark.prepare.settings import SETTINGS, PreparationSettings
-from gmm_spark.prepare.treatments import Prepared, prepared_columns
+from gmm_spark.prepare.treatments import Prepared, infinite_values, prepared_columns
+
+logger = logging.getLogger(__name__)
 
 _Stage = TypeVar("_Stage", bound="_PreparationStage")
 # Columns listed in the error that all are left out.
@@ -100,6 +103,12 @@ class PreparationModel(Model, _PreparationStage):  # type: ignore[misc]
     def __init__(self, columns: Sequence[PreparedColumn] = ()) -> None:
         super().__init__()
         self._prepared = tuple(columns)
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the fit found odd, a sentence each; none of a preparation that was loaded."""
+        return list(self._warnings)
 
     @property
     def inputCols(self) -> list[str]:
@@ -287,7 +296,8 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
         roles = proposed(columns, settings)
         pairs = list(zip(columns, roles, strict=True))
         if reference is None:
-            reference = _latest(dataset, [one for one, role in pairs if role.role == "date"])
+            dates = [one for one, role in pairs if role.role == one.kind == "date"]
+            reference = _latest(dataset, dates)
         prepared = [
             PreparedColumn(
                 role.name,
@@ -303,6 +313,13 @@ class Preparation(Estimator, _PreparationStage):  # type: ignore[misc]
         model = PreparationModel(prepared)
         refuse_taken([one.named(settings.suffix) for one in model._all()], dataset.columns)
         model._resetUid(self.uid)
+        model._warnings = [
+            f"column {one.name!r}: {infinite_values(one, made.prepared[0])}"
+            for one, made in zip(columns, prepared, strict=True)
+            if one.num_infinite and made.prepared
+        ]
+        for told in model._warnings:
+            logger.warning("%s", told)
         return self._copyValues(model)
 
 

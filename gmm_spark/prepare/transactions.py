@@ -245,7 +245,9 @@ def _day(df: DataFrame, time: str) -> Column:
     looked_at = [row["time"] for row in texts.limit(_LOOKED_AT).collect()]
     patterns = day_patterns(looked_at)
     if not patterns:
-        example = f", for instance {looked_at[0]!r}" if looked_at else ""
+        if not looked_at:
+            raise InputDataError(f"time: no row has a value of {time!r}; there is nothing to read")
+        example = f", for instance {looked_at[0]!r}"
         raise InputDataError(
             f"time: {time!r} has type {kind.simpleString()} and holds no days that can be "
             f"recognised{example}; say how they are written: "
@@ -341,9 +343,10 @@ def _cut_off(
     end = last if last_known is None else max(last, last_known)
     longest = ((last if said is None else end) - first).days
     if after is not None and after > longest:
+        expected = f"at most {longest}" if longest > 0 else "a longer log"
         raise ConfigurationError(
-            f"churn_after_days: found {after}, and {log}; expected at most {longest}, so that "
-            "there are days before the cut-off"
+            f"churn_after_days: found {after}, and {log}; expected {expected}, so that there are "
+            "days before the cut-off"
         )
     if said is None:
         return last if after is None else last - timedelta(days=after)

@@ -175,7 +175,8 @@ def _check_suits(column: Column, role: Role) -> None:
     if expected is not None and column.kind != expected:
         shown = f", such as {column.texts[0]!r}" if column.kind == "text" else ""
         raise InputDataError(
-            f"column {column.name!r} is to be a {role.role}, and holds {_HOLDS[column.kind]}{shown}"
+            f"column {column.name!r} is to be a {role.role}, and holds {_HOLDS[column.kind]}"
+            f"{shown}; convert it, name it in another list, or leave it out"
         )
     if (reason := column.out_of_reach) is not None and role.role != "category":
         raise InputDataError(f"column {column.name!r} holds {reason}")
@@ -184,6 +185,15 @@ def _check_suits(column: Column, role: Role) -> None:
             f"column {column.name!r} is to be a count, and holds {_no_count(column):g}; counts are "
             "whole numbers from 0 on"
         )
+
+
+def infinite_values(column: Column, prepared: Prepared) -> str:
+    """How many values of a column are infinite, and what they become."""
+    become = {"number": prepared.out_of_range, "category": prepared.new_value, "count": "null"}
+    return (
+        f"{column.num_infinite:,} of {column.num_rows:,} rows are infinite; they become "
+        f"{become[prepared.role]}: make them null where they are not known"
+    )
 
 
 _HOLDS = {"number": "numbers", "text": "text", "date": "dates", "none": "neither text nor numbers"}
@@ -200,6 +210,8 @@ def _number(column: Column, found: Number, x: str, unit: str = "") -> Prepared:
     if found.masses:
         shares = " and ".join(f"{value:g} is in {share:.0%}" for value, share in found.masses)
         words.append(f"chosen without the rows of a point mass ({shares})")
+    if column.num_infinite:
+        words.append(f"{column.num_infinite:,} infinite values to the nearest of {span}")
     if found.clipped:
         words.append(f"clipped to {span} ({found.clipped / column.known.size:.2%} of the rows)")
     words.append("to mean 0 and standard deviation 1")

@@ -18,6 +18,7 @@ import re
 import signal
 import sys
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from gmm_spark.config import in_keys
@@ -55,8 +56,9 @@ def as_ours(error: BaseException) -> BaseException:
         return ConfigurationError(f"input.{error}")
     if tracing.is_data_exception(error):
         return tracing.in_short(error, "a value")
-    if isinstance(error, PySparkException):
-        return problems.raised_in_worker(error) or error
+    if isinstance(error, PySparkException | Py4JJavaError):
+        found = problems.raised_in_worker(error) or problems.unreadable_file(error)
+        return found or error
     return error
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -105,17 +107,29 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
         failed_tasks_unlogged(spark),
     ):
         try:
-            directory = files.qualified(spark, settings.output)
+            with _path_of("output"):
+                directory = files.qualified(spark, settings.output)
+                files.filesystem(directory)
             run_id = uuid.uuid4().hex[:12]
             output = _output(job, settings, directory, run_id)
             if settings.input.path is not None:
-                output.expect_outside(files.qualified(spark, settings.input.path))
+                with _path_of("input.path"):
+                    output.expect_outside(files.qualified(spark, settings.input.path))
             if settings.dry_run:
                 return _dry(job, Run(settings, spark, output))
             output.claim(overwrite=job.overwrite(settings), how=job.how)
         except GmmError as error:
             return say(error)
         return _claimed(job, Run(settings, spark, output), log)
+
+
+@contextmanager
+def _path_of(key: str) -> Iterator[None]:
+    """What is wrong with a path, by the setting that it is of."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(re.sub("^path: ", f"{key}: ", str(error))) from None
 
 
 def _dry(job: Job[Settings], run: Run[Settings]) -> int:

@@ -91,7 +91,11 @@ def ended_by_sigterm() -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise TerminatedError("SIGTERM, from whoever started the run; nothing was written")
+        raise TerminatedError(
+            "SIGTERM, which schedulers send at a time limit and machines that shut down; nothing "
+            "was published, what was begun is removed. Run the same command again: with "
+            "checkpoint_dir a fit goes on where it was"
+        )
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from pyspark.sql import DataFrame
 
 from gmm_spark.engine.addresses import without_userinfo
-from gmm_spark.errors import ConfigurationError, PublishError
+from gmm_spark.errors import ConfigurationError, PublishError, reason_of_system
 from gmm_spark.storage import files, publish_log, tables
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Output:
             files.make_directory(self._workspace)
         except OSError as error:
             raise ConfigurationError(
-                f"output: cannot write to {self.directory}: {str(error).splitlines()[0]}"
+                f"output: cannot write to {self.directory}: {reason_of_system(error)}"
             ) from None
 
     def check(self, *, overwrite: bool, how: str) -> None:

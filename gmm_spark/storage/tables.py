@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from gmm_spark.config import Filter, InputSettings
+from gmm_spark.config.messages import shown
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
-from gmm_spark.engine.dataframe import quoted, sql_name
+from gmm_spark.engine.dataframe import quoted, same_names, sql_name
+from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.table_files import STREAM, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
 from gmm_spark.storage import files
@@ -28,12 +31,14 @@ from gmm_spark.storage.formats import (
     format_by_name,
     json_options,
 )
+from gmm_spark.storage.lines import check_lines
 from gmm_spark.storage.nanoseconds import (
     is_of_nanoseconds,
     read_as_numbers,
     reads_as_numbers,
     with_times,
 )
+from gmm_spark.storage.problems import unreadable_file
 
 if TYPE_CHECKING:
     from gmm_spark import ParquetTable
@@ -88,6 +93,9 @@ def read_table(spark: SparkSession, source: InputSettings) -> DataFrame:
             where, found, kept = _files(spark, source)
             format_ = kept.format
             frame = _with_times(spark, source, where, found, kept)
+        for name, *_ in source.filters:
+            if not same_names(name, frame.columns):
+                raise ConfigurationError(f"input.filters: {no_column(name, frame.columns)}")
         for _, condition in conditions(source.filters):
             frame = frame.where(condition)
         return frame
@@ -162,6 +170,8 @@ def _loaded(
         options = {"pathGlobFilter": kept.pattern, **options}
     reader = spark.read.format(kept.format).options(**options)
     frame = reader.load(paths if len(paths) > 1 else paths[0])
+    if kept.format in ("csv", "json"):
+        check_lines(describe(source), kept.format, reader, frame, paths, source.options)
     if text.texts:
         fields = [
             T.StructField(
@@ -198,6 +208,26 @@ def _other_format(where: Address, found: Sequence[str], format_: str) -> str | N
     return None
 
 
+def check_numbers(frame: DataFrame, names: Sequence[str]) -> None:
+    """Raise InputDataError where a table of text has no rows, or words in a column of numbers: one
+    word makes the whole column a text."""
+    if frame.isEmpty():
+        raise InputDataError("there are no rows in the data")
+    kinds = dict(frame.dtypes)
+    for name in names:
+        if kinds.get(name) != "string":
+            continue
+        word = F.when(quoted(name).try_cast("double").isNull(), quoted(name))
+        found = frame.agg(F.count(word), F.count(F.lit(1)), F.first(word, ignorenulls=True)).first()
+        assert found is not None
+        if found[0]:
+            raise InputDataError(
+                f"column {name!r}: {found[0]:,} of {found[1]:,} rows hold text where a number is "
+                f"needed, for instance {shown(found[2])}; mend them, make them null by "
+                f"'try_cast({sql_name(name)} as double) as a_name', or leave the column out"
+            )
+
+
 def conditions(filters: Sequence[Filter]) -> list[tuple[str, Column]]:
     """Each filter as it reads, and as Spark evaluates it."""
     return [(f"{one[0]} {one[1]} {one[2]}", _one_condition(*one)) for one in filters]
@@ -225,6 +255,10 @@ def _one_condition(name: str, operator: str, value: Any) -> Column:
 
 def _reading_error(source: InputSettings, format_: str, error: Exception) -> GmmError:
     condition, message = spark_message(error)
+    key, what = "input.table" if source.table else "input.path", describe(source)
+    name = {"parquet": "Parquet", "avro": "Avro", "delta": "Delta", "iceberg": "Iceberg"}.get(
+        format_, format_.upper()
+    )
     if condition in ("DATA_SOURCE_NOT_FOUND", "AVRO_DATA_SOURCE_NOT_ENABLED"):
         package = PACKAGES.get(format_)
         return ConfigurationError(
@@ -232,16 +266,35 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
             f"its jar, for instance spark-submit --packages {package}:<version>"
         )
     if condition.startswith(("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND")):
-        key = "input.table" if source.table else "input.path"
-        return ConfigurationError(f"{key}: found no {describe(source)}; {message}")
+        where = "in the catalog; SHOW TABLES lists those there are" if source.table else "there"
+        return ConfigurationError(f"{key}: found no {what} {where}")
+    if unknown := re.search(r"No FileSystem for scheme \W?(\w+)", message):
+        return ConfigurationError(
+            f"{key}: found {what}; this Spark has no file system {unknown[1]}://, expected its jar "
+            "or another path"
+        )
     if condition.startswith("UNRESOLVED_COLUMN"):
         return ConfigurationError(f"input.filters: {message}")
-    return InputDataError(f"{describe(source)} cannot be read as {format_}: {message}")
+    if condition.startswith("UNABLE_TO_INFER_SCHEMA"):
+        return InputDataError(f"{what} has no file of {name} in it, or an empty one")
+    if condition.startswith("COLUMN_ALREADY_EXISTS") and (twice := re.search("`(.+)`", message)):
+        return InputDataError(
+            f"two columns of {what} are called {twice[1]!r}, of which Spark ignores the case; "
+            "rename all but one"
+        )
+    if (unreadable := unreadable_file(error, name)) is not None:
+        return unreadable
+    return InputDataError(f"{what} cannot be read as {name}: {message}")
 
 
 def arrow_error(source: InputSettings, error: Exception) -> GmmError:
     """What pyarrow, reading for the workers, could not do with the table or the filters."""
     message = str(error).splitlines()[0]
+    if file := re.search("Could not open Parquet input source '(.+?)'", message):
+        return InputDataError(
+            f"{file[1]} cannot be read as Parquet: it is cut short, damaged or something else; "
+            "write it again, or take it away"
+        )
     if source.filters:
         return ConfigurationError(f"input.filters: {message}")
     return InputDataError(f"{describe(source)} cannot be read as Parquet: {message}")

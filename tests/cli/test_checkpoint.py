@@ -88,7 +88,11 @@ def test_sigterm_ends_a_run_cleanly_and_the_next_goes_on(
         patch.setattr(PassEngine, "run_passes", stopped)
         ended = fit(call, lake, tmp_path, *argv)
     assert (ended.code, held_within) == (143, [before + 1])
-    assert ended.problem == "stopped: SIGTERM, from whoever started the run; nothing was written"
+    assert ended.problem == (
+        "stopped: SIGTERM, which schedulers send at a time limit and machines that shut down; "
+        "nothing was published, what was begun is removed. Run the same command again: with "
+        "checkpoint_dir a fit goes on where it was"
+    )
     assert signal.getsignal(signal.SIGTERM) is handler
     assert held(spark) == before
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

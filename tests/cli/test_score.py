@@ -110,7 +110,9 @@ def test_an_infinity_cannot_be_scored(call, model, lake, tmp_path) -> None:
     columns = ["--columns", '["spend", "if(customer_id < 2, double(\'inf\'), visits) as visits"]']
     ended = rate(call, model, lake, tmp_path / "out", *columns)
     assert ended.code == 3
-    assert ended.problem == "input: column 'visits': 2 infinite in 600 rows"
+    assert ended.problem == (
+        "input: column 'visits': 2 of 600 rows are infinite; replace them or leave those rows out"
+    )
     assert names(tmp_path / "out") == ["log.txt", "manifest.json"]
 
 

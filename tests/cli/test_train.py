@@ -130,7 +130,7 @@ def test_the_log_of_a_run_is_beside_its_manifest(call, lake, tmp_path) -> None:
         (["--columns", '["spend", "lag(visits as v"]'], 2, "configuration: columns"),
         (["--columns", '["spend", "nosuch(visits) as v"]'], 2, "configuration: columns: "),
         (["--k", "601"], 3, "601"),
-        (["--input.format", "orc"], 3, "cannot be read as orc"),
+        (["--input.format", "orc"], 3, "cannot be read as ORC"),
         (["--input.format", "delta"], 2, "configuration: input.format: found 'delta'"),
         (["--initial_model", "/no/such/model"], 2, "configuration: initial_model: found nothing"),
         (["--k", "601,602"], 3, "601"),

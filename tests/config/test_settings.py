@@ -264,7 +264,7 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_key(config, more, expe
     [
         (["--kk", "4"], "kk: unknown flag --kk; did you mean --k?"),
         (["--input.pth", "x"], "input.pth: unknown flag --input.pth; did you mean --input.path?"),
-        (["--k"], "k: expected one argument"),
+        (["--k"], "k: found no value after it; expected one"),
         (["--k", "four"], "k: found 'four'; expected an integer"),
         (["stray"], "stray: found on the command line; expected flags and their values"),
         (["--max", "5"], "max: unknown flag --max"),

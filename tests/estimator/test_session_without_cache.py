@@ -45,7 +45,7 @@ def test_a_fit_is_the_same_and_it_is_asked_and_told_once(
     assert_same_model(mixture.fit(frame), model, rtol=1e-12)
     assert_same_model(mixture.fit(frame), model, rtol=1e-12)
     assert model.update(frame).summary.update["weight"] == 600
-    assert len(asked) == 1
+    assert len(asked) == 2  # of the rows, and whether it is because of them
     told = [r.getMessage() for r in caplog.records if "keeps no data" in r.getMessage()]
     assert len(told) == 1
     assert "keeps no data (NOT_SUPPORTED_WITH_SERVERLESS)" in told[0]
@@ -58,3 +58,23 @@ def test_categories_and_tables_that_would_be_kept(spark, groups, asked, tmp_path
     found = mixture.fit(mixed)
     mixed.write.parquet(str(tmp_path / "table"))
     assert_same_model(mixture.fit(ParquetTable(tmp_path / "table", cached=True)), found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("as_rdd", [False, True], ids=["a DataFrame", "an RDD"])
+def test_what_is_wrong_with_one_table_is_raised(spark, monkeypatch, as_rdd) -> None:
+    """And the session keeps others as before."""
+    frame = spark.range(3)
+    data = frame.rdd if as_rdd else frame
+    kind, persist = type(data), type(data).persist
+
+    def refuse(self: Any, *args: Any) -> Any:
+        if self is data:
+            raise PySparkException("[UNRESOLVED_COLUMN] this one alone")
+        return persist(self, *args)
+
+    monkeypatch.setattr(kind, "persist", refuse)
+    with pytest.raises(PySparkException, match="this one alone"):
+        cluster.cached(data)
+    other = cluster.cached(spark.range(5))
+    assert other.storageLevel.useMemory
+    cluster.released(other)
