@@ -735,6 +735,7 @@ def _choice(found: Segments) -> Section | None:
 _STOPPED = {
     "kept": "the division stays as it was found on a part of the rows",
     "max_iterations": "as many passes as were allowed",
+    "updated": "one step of EM by new rows alone, beside what is known of those before",
 }
 
 

@@ -173,6 +173,8 @@ def choice_words(segments: Segments) -> list[str]:
     if choice is None or not choice.considered:
         return []
     k, information = choice.segments, choice.outcome_information
+    if segments.fit is not None and segments.fit.reason == "updated":
+        return [f"Why {k} segments: the division is the one there was, brought up to date"]
     if len(choice.considered) == 1 and choice.why:
         # Of a refit: nothing was chosen.
         said = [f"Why {k} segments: the division {choice.why}"]

@@ -9,6 +9,7 @@ import pytest
 from gmm_spark.report.segment_words import choice_words, segment_line, words_of
 from gmm_spark.report.segments import (
     Choice,
+    Fit,
     Membership,
     Outcome,
     Rows,
@@ -210,6 +211,15 @@ def test_of_a_refit_it_is_said_that_nothing_was_chosen() -> None:
     assert told.startswith("By one half of the customers: rates as counted up to 45.0 points apart")
     without = refit.model_copy(update={"outcome_information": None})
     assert choice_words(found(without)) == [why]
+
+
+def test_of_an_update_it_is_said_that_nothing_was_chosen() -> None:
+    """The candidates are those of the fit that it began with."""
+    segments = found(choice(3, [3, 2, 4], None))
+    fit = Fit.model_construct(reason="updated")
+    assert choice_words(segments.model_copy(update={"fit": fit})) == [
+        "Why 3 segments: the division is the one there was, brought up to date"
+    ]
 
 
 def test_why_as_many_segments_where_there_is_no_outcome() -> None:
