@@ -96,7 +96,8 @@ def test_skipped_rows_are_marked_and_the_others_scored_as_ever() -> None:
     assert np.isnan(scores.log_density[3])
     kept = np.arange(rows.shape[1]) != 3
     assert_array_equal(scores.prediction[kept], whole.prediction[kept])
-    assert_array_equal(scores.probability[:, kept], whole.probability[:, kept])
+    # To the bit with the BLAS of today; numpy 1.26 rounds the last rows of a block otherwise.
+    assert_allclose(scores.probability[:, kept], whole.probability[:, kept], rtol=1e-12)
 
 
 def test_a_gap_is_an_error_that_names_the_column_and_counts_the_rows() -> None:

@@ -15,6 +15,7 @@ from pyarrow import fs
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.table_files import common_type, open_files
 from gmm_spark.errors import ConfigurationError, InputDataError
+from tests.arrow_texts import written_texts
 
 NUMBERS = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
 
@@ -203,9 +204,7 @@ class TestColumnsThatDiffer:
             (
                 "category",
                 [
-                    pa.array(["x"]),
-                    pa.array(["x"], pa.large_string()),
-                    pa.array(["x"], pa.string_view()),
+                    *(pa.array(["x"], kind) for kind in written_texts()),
                     pa.array(["x"]).dictionary_encode(),
                     pa.nulls(1),
                 ],
@@ -259,7 +258,7 @@ class TestColumnsThatDiffer:
                 'a column of double cannot be compared with a value of string (in (a > "x"))',
             ),
             ([("b", "in", [1])], "a column of string cannot be compared with a value of int64 (in"),
-            ([("a", "~", 3)], "found [('a', '~', 3)] (\"~\" is not a valid operator"),
+            ([("a", "~", 3)], "found [('a', '~', 3)] (\""),
             ("a > 3", "found 'a > 3' ("),
             (("a", ">", 3), "found ('a', '>', 3) ("),
             ([], "found [] ("),

@@ -249,7 +249,7 @@ PROBES: dict[str, Callable[[Probes], Any]] = {
     "`hasSummary` of a loaded model": lambda p: p.loaded.hasSummary,
     "saved model, loaded by MLlib": lambda p: mllib.GaussianMixtureModel.load(
         f"{p.path}/model"
-    ).numFeatures,
+    ).weights,
     "saving over a model": lambda p: p.model.save(f"{p.path}/model"),
     "overwriting a model": lambda p: p.model.write().overwrite().save(f"{p.path}/model"),
     "loading what is not there": lambda p: p.package.GaussianMixtureModel.load(f"{p.path}/none"),
@@ -317,6 +317,8 @@ def agree(theirs: Any, ours: Any) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in PROBES if name not in differences()])
 def test_it_is_as_with_mllib(answers, name) -> None:
+    if name == "numFeatures" and not hasattr(mllib.GaussianMixtureModel, name):
+        pytest.skip("MLlib's model has numFeatures from Spark 4.1 on")
     theirs, ours = answers[name]
     assert agree(theirs, ours), f"MLlib: {theirs}, here: {ours}"
 
