@@ -23,8 +23,20 @@ from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuil
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from gmm_spark import GaussianMixture, GaussianMixtureModel, GaussianMixtureSearch, ParquetTable
+import gmm_spark
+from gmm_spark import (
+    GaussianMixture,
+    GaussianMixtureModel,
+    GaussianMixtureSearch,
+    GaussianMixtureSummary,
+    ParquetTable,
+    Preparation,
+    PreparationModel,
+)
+from gmm_spark.cli import churn, evaluate, score, train
 from gmm_spark.errors import ConfigurationError
+from gmm_spark.prepare.scan import sampled
+from tests.estimator.public_calls import public_calls, record_calls
 
 STEPS: dict[str, Callable[[Any], Any]] = {}
 
@@ -348,7 +360,104 @@ def used_in_a_udf(s: Session) -> Any:
     return groups(s.frame.select(predict("x", "y").alias("prediction")))
 
 
+@step
+def prepare(s: Session) -> Any:
+    frame = s.frame.withColumn("plan", F.when(F.col("x") > 5, "far").otherwise("near"))
+    preparation = Preparation(inputCols=["x", "y"], categoricalCols=["plan"])
+    prepared = preparation.fit(frame)
+    prepared.write().overwrite().save(s.path("prepared"))
+    loaded = PreparationModel.load(s.path("prepared")).copy()
+    preparation.save(s.path("preparation"))
+    sample = sampled(frame, ["x", "y", "plan"], 0, ("plan",))
+    again = preparation.fitToSample(frame, sample)
+    mixture = GaussianMixture(k=2, numInit=1, maxIter=3, **loaded.inputs)
+    return [
+        loaded.columns == prepared.columns == again.columns, loaded.leftOut, loaded.expressions[:1],
+        loaded.inputCols, loaded.categoricalCols, loaded.countCols,
+        groups(mixture.fit(loaded.transform(frame)).transform(loaded.transform(frame))),
+        Preparation.load(s.path("preparation")).getInputCols(),
+    ]  # fmt: skip
+
+
+@step
+def settings(s: Session) -> Any:
+    """Every getter that has a value, and every setter."""
+    said = 0
+    prepared = PreparationModel.load(s.path("prepared"))
+    for stage in (s.mixture, GaussianMixtureSearch(), s.model, Preparation(), prepared):
+        for name in dir(stage):
+            if name.startswith("get") and stage.hasParam(f"{name[3:4].lower()}{name[4:]}"):
+                try:
+                    value = getattr(stage, name)()
+                except KeyError:  # neither set nor a default
+                    value = None
+                said += value is not None
+                getattr(stage.copy(), f"set{name[3:]}", id)(value)
+    names = [
+        GaussianMixture().setParams(k=3).getK(),
+        GaussianMixtureSearch().setParams(k=[3]).getK(),
+    ]
+    return [said, *names, Preparation().setParams(suffix="_x").getSuffix()]
+
+
+@step
+def what_a_model_holds(s: Session) -> Any:
+    s.mixture.check(s.frame)
+    model = GaussianMixtureModel.fromParameters(
+        weights=[0.6, 0.4], means=s.model.means, covariances=s.model.covariances,
+        inputCols=["x", "y"],
+    )  # fmt: skip
+    mixed = GaussianMixtureModel.load(s.path("mixed"))
+    held = [mixed.probabilities("c").shape, mixed.rates.shape, mixed.parameters.k]
+    table = ParquetTable(s.path("table"))
+    told = GaussianMixtureSummary.from_json(json.loads(json.dumps(s.model.summary.to_json())))
+    drawn = model.sample(50, seed=3)
+    return [
+        groups(model.transform(s.frame)), model.hasSummary, *held, table.schema().names,
+        table.files().schema.names, told == s.model.summary, drawn.columns, drawn.count(),
+    ]  # fmt: skip
+
+
+@step
+def charts(s: Session) -> Any:
+    searched = GaussianMixtureModel.load(s.path("segments")).plot
+    plot = s.model.plot
+    made = [plot.weights(), plot.profiles(s.frame), plot.ellipses(), plot.map(s.frame)]
+    return [chart.to_dict()["$schema"][:30] for chart in [*made, plot.history(), searched.choice()]]
+
+
+@step
+def scored_elsewhere(s: Session) -> Any:
+    """By the statement in SQL as by the model, and as ONNX."""
+    s.frame.createOrReplaceTempView("rows")
+    rows = s.spark.sql(s.model.toSQL("spark", "rows"))
+    return [groups(rows), len(s.model.toONNX().graph.output) > 0]
+
+
+@step
+def jobs(s: Session) -> Any:
+    """Exit codes, with versions and their log; and the scores that were published."""
+    frame = s.frame.withColumn("id", F.monotonically_increasing_id())
+    frame = frame.withColumn("left", F.col("x") + F.col("y") > 5)
+    frame.coalesce(1).write.parquet(s.path("customers"))
+
+    def run(job: Any, *argv: Any) -> int:
+        words = ["--input.path", s.path("customers"), *argv]
+        return int(job.main([str(word) for word in words]))
+
+    columns = ["--columns", "x,y"]
+    model = s.path("trained")
+    codes = [
+        run(train, *columns, "--k", 2, "--output", model, "--keep_versions", 2),
+        run(score, "--model", model, "--output", s.path("scores"), "--keep_versions", 2),
+        run(evaluate, "--model", model, "--output", s.path("evaluated")),
+        run(churn, "--id", "id", "--outcome", "left", "--k", "2", "--output", s.path("churned")),
+    ]
+    return [codes, groups(gmm_spark.read_scores(s.path("scores")))]
+
+
 def main(directory: str) -> None:
+    made = record_calls()
     session = Session(Path(directory))
     found = {}
     for name, work in STEPS.items():
@@ -357,7 +466,7 @@ def main(directory: str) -> None:
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             found[name] = {"error": f"{type(error).__name__}: {lines[0]}"}
-    print(json.dumps(found))
+    print(json.dumps({"steps": found, "not made": sorted(public_calls() - made)}))
     session.spark.stop()
 
 

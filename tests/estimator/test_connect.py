@@ -28,8 +28,8 @@ pytestmark = [needs_connect, pytest.mark.long]  # a server of its own
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, Any]:
-    """What every step of the program found."""
+def told(tmp_path_factory) -> dict[str, Any]:
+    """What every step of the program found, and the calls that none made."""
     ended = subprocess.run(
         [sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("connect"))],
         env=environment_of_a_process(),
@@ -39,13 +39,53 @@ def found(tmp_path_factory) -> dict[str, Any]:
         timeout=600,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    steps: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    told: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
+    return told
+
+
+@pytest.fixture(scope="module")
+def found(told) -> dict[str, Any]:
+    """What every step of the program found."""
+    steps: dict[str, Any] = told["steps"]
     return steps
+
+
+def test_every_public_call_is_made(told) -> None:
+    """A new method, property, getter or setter needs a step in the program."""
+    assert told["not made"] == []
 
 
 def test_no_public_call_fails(found) -> None:
     assert len(found) == PROGRAM.read_text("utf-8").count("\n@step\n")
     assert {n: v for n, v in found.items() if isinstance(v, dict) and "error" in v} == {}
+
+
+def test_what_a_model_holds(found) -> None:
+    sizes, has_summary, probabilities, rates, k, columns, files, same, drawn, rows = found[
+        "what_a_model_holds"
+    ]
+    assert (sizes, has_summary, same) == (SIZES, False, True)
+    assert (probabilities, rates, k) == ([2, 2], [2, 1], 2)
+    assert columns == files == ["x", "y"]
+    assert (drawn, rows) == (["x", "y", "component"], 50)
+    said, *set_at_once = found["settings"]
+    assert said > 50
+    assert set_at_once == [3, [3], "_x"]
+
+
+def test_charts_and_scoring_elsewhere(found) -> None:
+    assert found["charts"] == ["https://vega.github.io/schema/"] * 6
+    assert found["scored_elsewhere"] == [SIZES, True]
+
+
+def test_columns_are_prepared(found) -> None:
+    same, left_out, _, *names, sizes, of_the_estimator = found["prepare"]
+    assert (same, left_out, sizes, of_the_estimator) == (True, {}, SIZES, ["x", "y"])
+    assert names == [["x_prepared", "y_prepared"], ["plan_prepared"], []]
+
+
+def test_the_jobs_run_and_publish(found) -> None:
+    assert found["jobs"] == [[0, 0, 0, 0], SIZES]
 
 
 def test_a_page_is_written(found) -> None:
