@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-done
 BENCH_SETUP := $(VENV)/.bench-done
 ZIP := dist/gmm_spark.zip
+ENVIRONMENT := dist/gmm_spark_environment.tar.gz
 
 # The same interpreter on the driver and in the workers.
 PYTHONS := PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python PYSPARK_DRIVER_PYTHON=$(CURDIR)/$(BIN)/python
@@ -120,9 +121,10 @@ $(BENCH_SETUP): $(SETUP)
 	@touch $@
 
 .PHONY: dist
-dist: $(ZIP) ## Build the zip for --py-files and the wheel, in dist/
-	@rm -rf build  # setuptools would put what has been taken away since into the wheel
+dist: $(ZIP) ## Build the zip for --py-files, the wheel and the environment for --archives, in dist/
+	@rm -rf build dist/*.whl  # setuptools would put what has been taken away since into the wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python scripts/environment_archive.py dist/*.whl $(ENVIRONMENT)
 	@ls -l dist
 
 # Always built: it takes no time, and a module taken away leaves the zip too.
