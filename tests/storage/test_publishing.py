@@ -21,15 +21,18 @@ from gmm_spark.storage.output import Output
 from gmm_spark.storage.versioned_output import VersionedOutput
 
 FORK = get_context("fork")
+DATE = "2026-11-01"
 RESULTS = "model", "customers", "segments.json"
 PUBLISHING = {one.__file__ for one in (create_only, files, output, publish_log, versioned_output)}
 Reader = Callable[[Path], "set[str]"]
 
 
-def begun(root: Path, text: str, *, versions: bool, overwrite: bool = True) -> Output:
+def begun(root: Path, text: str, kind: str, *, overwrite: bool = True) -> Output:
     """A run that has written all it is to publish."""
-    kind: Any = VersionedOutput if versions else Output
-    run: Output = kind(str(root), "segments.json", text, RESULTS[:-1])
+    words = str(root), "segments.json", text, RESULTS[:-1]
+    run = Output(*words)
+    if kind != "plain":
+        run = VersionedOutput(*words, run_date=DATE, by_run_date=kind == "date")
     run.claim(overwrite=overwrite, how="")
     for name in RESULTS[:-1]:
         files.make_directory(run.temporary_of(name))
@@ -39,9 +42,9 @@ def begun(root: Path, text: str, *, versions: bool, overwrite: bool = True) -> O
     return run
 
 
-def ran(root: Path, text: str, *, versions: bool) -> None:
+def ran(root: Path, text: str, kind: str) -> None:
     """A run, as `gmm_spark.runs.runner` has it."""
-    run = begun(root, text, versions=versions)
+    run = begun(root, text, kind)
     published(run)
 
 
@@ -59,7 +62,15 @@ def texts_of(directory: Path) -> set[str]:
 
 
 def seen_by_alias(root: Path) -> set[str]:
-    uri = Path(publish_log.checked(str(root), publish_log.find(str(root))))
+    return seen_of(root, publish_log.find(str(root)))
+
+
+def seen_by_date(root: Path) -> set[str]:
+    return seen_of(root, publish_log.read(str(root)).by_run_date()[DATE])
+
+
+def seen_of(root: Path, version: publish_log.Version) -> set[str]:
+    uri = Path(publish_log.checked(str(root), version))
     return {uri.joinpath("segments.json").read_text("utf-8")}.union(
         *(texts_of(uri / name) for name in RESULTS[:-1])
     )
@@ -96,31 +107,31 @@ def before_line(number: int, happens: Callable[[], None], work: Callable[[], Non
     return lines
 
 
-def lines_of(root: Path, *, versions: bool) -> int:
+def lines_of(root: Path, kind: str) -> int:
     """Of a run beside an earlier one."""
     for text in ("1", "2"):
-        ran(root, text, versions=versions)
-    return before_line(0, lambda: None, lambda: ran(root, "3", versions=versions))
+        ran(root, text, kind)
+    return before_line(0, lambda: None, lambda: ran(root, "3", kind))
 
 
 CASES = pytest.mark.parametrize(
-    ("versions", "seen"), [(True, seen_by_alias), (False, seen_in_place)], ids=["versions", "plain"]
+    ("kind", "seen"), [("alias", seen_by_alias), ("date", seen_by_date), ("plain", seen_in_place)]
 )
 
 
 @CASES
-def test_killed_before_any_line(tmp_path: Path, versions: bool, seen: Reader) -> None:
+def test_killed_before_any_line(tmp_path: Path, kind: str, seen: Reader) -> None:
     """From its first file on. Readers of versions see the old or the new one; of results that
     are replaced in place, nothing for a moment, and never results of two runs. The next run
     completes and leaves nothing."""
-    lines, found = lines_of(tmp_path / "lines", versions=versions), set()
-    for number in range(1, lines, max(1, lines // 30)):
+    lines, found = lines_of(tmp_path / "lines", kind), set()
+    for number in range(1, lines, max(1, lines // 20)):
         root = tmp_path / str(number)
         for text in ("1", "2"):
-            ran(root, text, versions=versions)
+            ran(root, text, kind)
 
         def killed(number: int = number, root: Path = root) -> None:
-            before_line(number, lambda: os._exit(9), lambda: ran(root, "3", versions=versions))
+            before_line(number, lambda: os._exit(9), lambda: ran(root, "3", kind))
             os._exit(0)
 
         child = FORK.Process(target=killed)
@@ -129,27 +140,28 @@ def test_killed_before_any_line(tmp_path: Path, versions: bool, seen: Reader) ->
         assert child.exitcode == 9
         now = seen(root)
         found.add(tuple(now))
-        assert now in ({"2"}, {"3"}) if versions else now in ({"2"}, {"3"}, set())
-        ran(root, "4", versions=versions)
+        assert now in ({"2"}, {"3"}) if kind != "plain" else now in ({"2"}, {"3"}, set())
+        ran(root, "4", kind)
         assert seen(root) == {"4"}
-        if versions:
+        if kind != "plain":
             publish_log.delete_abandoned(str(root))
-            assert set(os.listdir(root / "versions")) == {"4"}
+            left = {path.parent.name for path in root.glob("versions/**/segments.json")}
+            assert {name.removeprefix("run_id=") for name in left} == {"4"}
     assert {("2",), ("3",)} <= found
 
 
 @CASES
-def test_interrupted_before_any_line(tmp_path: Path, versions: bool, seen: Reader) -> None:
+def test_interrupted_before_any_line(tmp_path: Path, kind: str, seen: Reader) -> None:
     """What is published is not taken for a half of something and deleted."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    lines, found = lines_of(tmp_path / "lines", versions=versions), set()
-    for number in range(1, lines, max(1, lines // 50)):
+    lines, found = lines_of(tmp_path / "lines", kind), set()
+    for number in range(1, lines, max(1, lines // 30)):
         root = tmp_path / str(number)
-        ran(root, "2", versions=versions)
-        run = begun(root, "3", versions=versions)
+        ran(root, "2", kind)
+        run = begun(root, "3", kind)
         try:
             before_line(number, interrupt, lambda run=run: published(run))
         except KeyboardInterrupt:
@@ -162,15 +174,15 @@ def test_interrupted_before_any_line(tmp_path: Path, versions: bool, seen: Reade
 
 
 @CASES
-def test_of_runs_that_publish_at_once(tmp_path: Path, versions: bool, seen: Reader) -> None:
+def test_of_runs_that_publish_at_once(tmp_path: Path, kind: str, seen: Reader) -> None:
     """Readers see one of them; who comes second is told, or has replaced what the first wrote."""
     for trial in range(5):
         root = tmp_path / str(trial)
-        ran(root, "0", versions=versions)
+        ran(root, "0", kind)
         barrier, outcomes = FORK.Barrier(3), FORK.SimpleQueue()
 
         def publish(text: str, root: Path = root, barrier: Any = barrier) -> None:
-            run = begun(root, text, versions=versions)
+            run = begun(root, text, kind)
             barrier.wait()
             try:
                 published(run)
@@ -188,14 +200,14 @@ def test_of_runs_that_publish_at_once(tmp_path: Path, versions: bool, seen: Read
         winners = [text for text, said in told.items() if said == "published"]
         assert seen(root) in [{text} for text in winners]
         for said in set(told.values()) - {"published"}:
-            assert versions
-            assert said.startswith("another run published under ")
-        ran(root, "4", versions=versions)
+            assert kind != "plain"
+            assert said.startswith("another run published ")
+        ran(root, "4", kind)
         assert seen(root) == {"4"}
 
 
 def test_a_run_that_is_not_to_overwrite_does_not_when_it_is_second(tmp_path: Path) -> None:
-    first, second = (begun(tmp_path, text, versions=False, overwrite=False) for text in "12")
+    first, second = (begun(tmp_path, text, "plain", overwrite=False) for text in "12")
     published(first)
     with pytest.raises(PublishError, match=r"another run published .* not to overwrite"):
         published(second)
@@ -204,13 +216,13 @@ def test_a_run_that_is_not_to_overwrite_does_not_when_it_is_second(tmp_path: Pat
 
 
 @CASES
-def test_a_full_disk(tmp_path: Path, versions: bool, seen: Reader) -> None:
+def test_a_full_disk(tmp_path: Path, kind: str, seen: Reader) -> None:
     """Files of 100 bytes at most: readers see the earlier result, and what was begun is gone."""
-    ran(tmp_path, "2", versions=versions)
+    ran(tmp_path, "2", kind)
     before = sorted(os.listdir(tmp_path))
 
     def full() -> None:
-        run = begun(tmp_path, "3", versions=versions)
+        run = begun(tmp_path, "3", kind)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         try:
