@@ -296,7 +296,9 @@ def check_unique(df: DataFrame, id_column: str) -> None:
     """Raise InputDataError where an id is null, or several rows have it: how many, and examples."""
     name = sql_of(df, "id", id_column)
     # Equal ids have equal hashes; where others have too, the look at the ids finds none.
-    if all_differ(df.select(F.expr(f"if({name} IS NULL, NULL, xxhash64({name}))"))):
+    key = F.expr(f"if({name} IS NULL, NULL, xxhash64({name}))")
+    # By a name of its own: mapInArrow does not quote one that has dots or backticks.
+    if all_differ(df.select(key.alias("key"))):
         return
     ids = df.select(F.expr(name).alias("id")).groupBy("id").count()
     shared = ids.where("count > 1 OR id IS NULL")

@@ -259,8 +259,8 @@ def _of(column: Column, value: float) -> str:
 
 def _count(column: Column) -> Prepared:
     x = column.sql
-    # Beyond, a double has no whole numbers of its own.
-    whole = f"{x} >= 0 AND {x} = floor({x}) AND {x} < 9.0E15D"
+    # Beyond, a double has no whole numbers of its own, and floor, which is asked last, overflows.
+    whole = f"{x} >= 0 AND {x} < 9.0E15D AND {x} = floor({x})"
     sql = f"CASE WHEN {whole} THEN CAST({x} AS BIGINT) ELSE NULL END"
     off = "null where under 0 or not whole, else taken as it is"
     return Prepared(column.name, sql, "count", "taken as it is", "taken as it is", "null", off)

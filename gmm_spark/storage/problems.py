@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from gmm_spark import errors
 from gmm_spark.engine.dataframe import quoted
@@ -70,7 +71,9 @@ def about_the_rows(
     found = raised_in_worker(error)
     if found is None:
         return error
-    there = [name for name in columns if name in frame.columns]
+    # Of what is no number the worker has said so.
+    are_numbers = {one.name for one in frame.schema if isinstance(one.dataType, T.NumericType)}
+    there = [name for name in columns if name in are_numbers]
     unusable = unusable_values(frame, there, gaps=missing == "error")
     return found if unusable is None else InputDataError(unusable)
 

@@ -48,6 +48,8 @@ PACKAGES = {
     "delta": "io.delta:delta-spark_2.13",
     "iceberg": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13",
 }
+# What Parquet says where a file has a name twice, with two types.
+_OF_TWO_TYPES = re.compile(r"incompatible types: \w+ \S+ (.+?)(?: \([^!]*\))?(?: \{[^!]*\})? != ")
 # Of these Spark takes every path for a pattern; in the first, the files of other tables lie.
 _FILES_OF_TABLES = "parquet", "orc", "avro"
 _FILES = *_FILES_OF_TABLES, "csv", "json"
@@ -277,7 +279,8 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
         return ConfigurationError(f"input.filters: {message}")
     if condition.startswith("UNABLE_TO_INFER_SCHEMA"):
         return InputDataError(f"{what} has no file of {name} in it, or an empty one")
-    if condition.startswith("COLUMN_ALREADY_EXISTS") and (twice := re.search("`(.+)`", message)):
+    twice = re.search("`(.+)`", message) if condition.startswith("COLUMN_ALREADY_EXISTS") else None
+    if twice := twice or _OF_TWO_TYPES.search(str(error)):
         return InputDataError(
             f"two columns of {what} are called {twice[1]!r}, of which Spark ignores the case; "
             "rename all but one"

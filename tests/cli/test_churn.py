@@ -495,8 +495,10 @@ def test_a_column_that_scores_have_too_is_found_before_the_fit(call, tmp_path, m
 
 def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
     """A column that is there for those who left alone: a warning that names it, and no input.
-    Another is called as a column that models write, and is an input like any."""
+    Another is called as a column that models write, and is an input like any. An infinity in an
+    input is a warning, too."""
     rows = changed()
+    rows.loc[3, "bill"] = np.inf
     rows["prediction"] = rows["tenure"] % 7
     gone = np.where(rows["left"] == "yes", "2025-03-01", None)
     rows.assign(left_on=gone).to_parquet(tmp_path / "rows.parquet", index=False)
@@ -505,6 +507,12 @@ def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
     assert ended.code == 0, ended.err
     warnings = manifest(tmp_path / "out")["warnings"]
     assert any("left_on" in one and "left" in one for one in warnings)
+    (infinite,) = [one for one in warnings if "infinite" in one]
+    card = json.loads((tmp_path / "out" / "preparation.json").read_text("utf-8"))
+    (bill,) = [one for one in card if one["name"] == "bill"]
+    become = bill["out_of_range"]
+    assert infinite.startswith(f"column 'bill': 1 of 100 rows are infinite; they become {become}")
+    assert f"1 infinite values to {become}" in bill["treatment"]
     assert manifest(tmp_path / "out")["columns"]["left_on"] == "left out"
     assert manifest(tmp_path / "out")["columns"]["prediction"] != "left out"
 

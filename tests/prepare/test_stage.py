@@ -273,6 +273,36 @@ def test_a_raw_column_that_is_gone_or_another_at_scoring(data, prepared) -> None
     assert prepared.transform(data.drop("flat", "twice", "churn")).count() == data.count()
 
 
+def test_infinities_are_warned_of_and_become_what_the_card_says(spark) -> None:
+    """Counted in all rows, of every role that has them; the card is what `columns` says."""
+    table = [
+        (math.inf if i == 5 else -math.inf if i in (6, 7) else i / 9, float(i % 4), float(i % 3))
+        for i in range(60)
+    ]
+    table[9] = (1.0, math.inf, -math.inf)
+    frame = spark.createDataFrame(table, "spend double, calls double, kind double").coalesce(1)
+    stage = Preparation(inputCols=["spend"], countCols=["calls"], categoricalCols=["kind"])
+    prepared = stage.fit(frame)
+    spend, calls, kind = map(about, [prepared] * 3, ["spend", "calls", "kind"])
+    beyond = spend["out_of_range"]
+    assert prepared.warnings == [
+        f"column 'spend': 3 of 60 rows are infinite; they become {beyond}: make them null where "
+        "they are not known",
+        "column 'calls': 1 of 60 rows are infinite; they become null: make them null where they "
+        "are not known",
+        "column 'kind': 1 of 60 rows are infinite; they become null: make them null where they "
+        "are not known",
+    ]
+    assert beyond == "the nearest of 0 to 6.55556"
+    assert f"3 infinite values to {beyond}" in spend["treatment"]
+    assert "infinite" not in calls["treatment"] + kind["treatment"]
+    found = prepared.transform(frame).collect()
+    x = [row["spend_prepared"] for row in found]
+    assert (x[5], x[6], x[7]) == (max(x[i] for i in range(60) if i != 5), x[0], x[0])
+    assert found[9]["calls_prepared"] is None
+    assert found[9]["kind_prepared"] is None
+
+
 def test_a_sample_of_many_equal_rows_stands_for_all(spark, monkeypatch) -> None:
     from gmm_spark.prepare import scan
 
