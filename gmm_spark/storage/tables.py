@@ -287,6 +287,8 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
         )
     if (unreadable := unreadable_file(error, name)) is not None:
         return unreadable
+    # Of a task that failed only what failed it.
+    message = re.sub(r"^Job aborted .*?: (?:\w+\.)+\w+: ", "", message)
     return InputDataError(f"{what} cannot be read as {name}: {message}")
 
 

@@ -183,6 +183,11 @@ WHOLE, BYTES = pa.array([0] * 30), pa.array([b"x", None] * 15)
 HALVES = pa.array([i / 2 for i in range(30)])
 TWICE = found({"missing": "error"}, ("c", WHOLE), ("c", HALVES))
 OF_BYTES = found({"missing": "error"}, ("a", HALVES), ("b", BYTES), ("c", pa.array([*"xyz"] * 10)))
+NESTED = found(
+    {"id": "a", "k": 2},
+    ("a", pa.array([[]] * 30, pa.list_(pa.float64()))),
+    ("a", pa.array([{"x": 0, "y.z": ""}] * 30)),
+)
 DOTTED = found({"id": "a.b", "k": 2}, ("a.b", HALVES), ("b", HALVES))
 
 
@@ -292,5 +297,6 @@ def test_a_table_to_evaluate_is_used_or_refused(model, case) -> None:
 @some_examples
 @given(case=to_segment())
 @example(case=DOTTED)
+@example(case=NESTED)
 def test_a_table_of_customers_is_used_or_refused(spark, case) -> None:
     assert_used_or_refused("churn", case, {})
