@@ -1,4 +1,4 @@
-"""What `make dist` makes."""
+"""A table for runs that are disturbed, and what `make dist` makes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,20 @@ class Distributions(NamedTuple):
     package: Path
     wheel: Path
     environment: Path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20,000 rows of five clusters, in four files."""
+    rng = np.random.default_rng(5)
+    centres = rng.normal(scale=3.0, size=(5, 4))
+    rows = centres[rng.integers(0, 5, 20_000)] + rng.normal(size=(20_000, 4))
+    path = tmp_path_factory.mktemp("lake") / "table"
+    path.mkdir()
+    for part in range(4):
+        frame = pd.DataFrame(rows[part::4], columns=list("abcd"))
+        frame.to_parquet(path / f"part-{part}.parquet")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose
@@ -38,19 +37,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of driver and executors: all packages but gmm_spark."""
     return python_without_the_package(tmp_path_factory.mktemp("python"))
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = np.random.default_rng(5)
-    centres = rng.normal(scale=3.0, size=(5, 4))
-    rows = centres[rng.integers(0, 5, 20_000)] + rng.normal(size=(20_000, 4))
-    path = tmp_path_factory.mktemp("lake") / "table"
-    path.mkdir()
-    for part in range(4):
-        frame = pd.DataFrame(rows[part::4], columns=list("abcd"))
-        frame.to_parquet(path / f"part-{part}.parquet")
-    return path
 
 
 @pytest.fixture

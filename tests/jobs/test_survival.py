@@ -12,8 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from gmm_spark import GaussianMixtureModel
@@ -34,19 +32,6 @@ def slow(self, evaluators):
 PassEngine.run_passes = slow
 sys.exit(train.main(sys.argv[1:]))
 """
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = np.random.default_rng(5)
-    centres = rng.normal(scale=3.0, size=(5, 4))
-    rows = centres[rng.integers(0, 5, 20_000)] + rng.normal(size=(20_000, 4))
-    path = tmp_path_factory.mktemp("lake") / "table"
-    path.mkdir()
-    for part in range(4):
-        frame = pd.DataFrame(rows[part::4], columns=list("abcd"))
-        frame.to_parquet(path / f"part-{part}.parquet")
-    return path
 
 
 def begun(table: Path, where: Path) -> subprocess.Popen[str]:
