@@ -175,7 +175,9 @@ def test_a_category_of_which_the_champion_knows_no_value(runs: Runs, tmp_path: P
     renamed = runs.before.assign(plan=runs.before["plan"].str.upper())
     ended = runs.run(tmp_path / "renamed", renamed, "2026-12-01")
     assert ended.code == 3, ended.err
-    assert ended.problem.startswith("input: column 'plan_prepared': there is no value in any row")
+    assert ended.problem.startswith(
+        "input: column 'plan', as it is prepared: there is no value in any row"
+    )
     assert "as the champion, version " in ended.problem
     assert "refit: choose" in ended.problem
     assert "\n" not in ended.problem

@@ -127,7 +127,7 @@ def test_scores_by_run_date_have_no_alias_and_no_other_run_date(
     argv += ["--output", tmp_path / "out", "--run_date", "2026-11-01"]
     ended = call(score.main, *argv, "--publish_as", "challenger")
     assert ended.code == 2
-    assert "publish_as: unknown key" in ended.problem
+    assert "publish_as: unknown flag" in ended.problem
     ended = call(score.main, *argv, "--columns", "month as Run_Date")
     assert ended.code == 2
     assert "keep_columns: found 'Run_Date' among the columns" in ended.problem

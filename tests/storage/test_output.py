@@ -245,6 +245,7 @@ PUBLISHING = {
     "storage/files.py",
     "storage/output.py",
     "storage/publish_log.py",
+    "storage/transactions.py",  # a transaction of Delta's or Iceberg's own
     "storage/versioned_output.py",
     "engine/cluster.py",
 }
