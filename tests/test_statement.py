@@ -19,12 +19,13 @@ from scipy import stats
 from sqlglot import expressions as exp
 
 from gmm_spark import GaussianMixtureModel
+from gmm_spark.engine.dataframe import text_literal
 from gmm_spark.engine.scoring import NOISE, SKIPPED, Scorer, Scores
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.spec import Spec
 from gmm_spark.mixture.structures import STRUCTURES
 from gmm_spark.prepare.skew import Transform
-from gmm_spark.prepare.treatments import Number, number_sql, text_literal, text_sql
+from gmm_spark.prepare.treatments import Number, number_sql, text_sql
 from gmm_spark.sql_dialects import DIALECTS, of_spark, written
 from gmm_spark.summary import summarise
 from gmm_spark.training import fit_arrays

@@ -311,7 +311,7 @@ def _refitted(
     read = _read_by_a_fit(prepared, model.getInputExpressions(), outcome)
     try:
         if how is not None:
-            return model.update(read, halfLife=how.half_life, elapsed=how.elapsed)
+            return how.update(model, read)
         return refitted(model, read, outcome, settings.checkpoint_dir)
     except InputDataError as error:
         raise InputDataError(

@@ -141,12 +141,9 @@ def _expect_same(run: Run[TrainSettings], before: Before) -> None:
         known["vector_column"] = None
     if not settings.searches:
         known |= {"k": model.parameters.k, "covariance_type": model.getCovarianceType()}
-        found |= {key: getattr(settings, key) for key in ("k", "covariance_type")}
-        if "k" not in settings.model_fields_set:
-            del found["k"]
-        if "covariance_type" not in settings.model_fields_set:
-            del found["covariance_type"]
-        else:
+        if "k" in settings.model_fields_set:
+            found["k"] = settings.k
+        if "covariance_type" in settings.model_fields_set:
             found["covariance_type"] = structure_named(settings.covariance_type).name
     for key, value in found.items():
         if (value or None) != (known[key] or None):

@@ -93,6 +93,12 @@ def sql_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def text_literal(value: str) -> str:
+    """A text as SQL reads it, whatever characters are in it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def feature_column(frame: DataFrame, name: str) -> Column:
     """A vector column, or an array column as an array of doubles."""
     if name not in frame.columns:

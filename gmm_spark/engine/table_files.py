@@ -503,9 +503,16 @@ def common_type(kinds: Iterable[pa.DataType]) -> pa.DataType | None:
         return None
 
 
+def damaged(path: str, what: str = "read as Parquet") -> InputDataError:
+    """A file that is not what it should be, and so cannot be read."""
+    return InputDataError(
+        f"{path} cannot be {what}: it is cut short, damaged or something else; write it again, or "
+        "take it away"
+    )
+
+
 def _no_parquet(path: str, error: Exception) -> InputDataError:
-    why = "it is cut short, damaged or something else; write it again, or take it away"
     # As pyarrow says it of what has no footer, or another.
-    if "Could not open Parquet input source" not in str(error):
-        why = str(error)
-    return InputDataError(f"{path} cannot be read as Parquet: {why}")
+    if "Could not open Parquet input source" in str(error):
+        return damaged(path)
+    return InputDataError(f"{path} cannot be read as Parquet: {error}")

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from gmm_spark.engine.dataframe import quoted, same_names, sql_name
+from gmm_spark.engine.dataframe import quoted, same_names, sql_name, text_literal
 from gmm_spark.engine.distinct import all_differ
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name, without_name
@@ -161,12 +161,10 @@ def _text(outcome: str, sql: str, values: DataFrame) -> str:
         return f"CASE WHEN {word} IN ({yes}) THEN true WHEN {word} IN ({no}) THEN false END"
     told = [f"{row['value']!r} ({row['count']:,} rows)" for row in counts[:_TOLD]]
     more = ", ..." if len(counts) > _TOLD else ""
-    literal = (
-        counts[-1 if len(counts) == 2 else 0]["value"].replace("\\", "\\\\").replace("'", "\\'")
-    )
+    literal = text_literal(counts[-1 if len(counts) == 2 else 0]["value"])
     raise InputDataError(
         f"outcome: {outcome!r} has the values {', '.join(told)}{more}; say which is meant, as in "
-        f"\"{_shown(sql)} = '{literal}' as {_new_name(outcome)}\""
+        f'"{_shown(sql)} = {literal} as {_new_name(outcome)}"'
     )
 
 

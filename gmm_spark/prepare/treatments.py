@@ -13,7 +13,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from gmm_spark.engine.dataframe import sql_name
+from gmm_spark.engine.dataframe import sql_name, text_literal
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import Column, kept_values
@@ -48,12 +48,6 @@ class Prepared:
     def named(self, suffix: str) -> str:
         """Its name. One with backticks would be no name in an expression."""
         return f"{self.name}{suffix}".replace("`", "_")
-
-
-def text_literal(value: str) -> str:
-    """A text in SQL."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def number_sql(name: str) -> str:

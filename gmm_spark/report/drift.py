@@ -16,6 +16,8 @@ from gmm_spark.report.profiled import as_number
 from gmm_spark.report.segments import NumberProfile, Segments
 from gmm_spark.runs.gate import Figure
 
+# A population stability index over this is usually called a shift.
+SHIFT = 0.25
 # Intervals are put together until each holds such a share of the rows of before.
 _LEAST_EXPECTED = 0.05
 # Nothing is taken for such a share, which has a logarithm.

@@ -19,6 +19,7 @@ from gmm_spark.errors import ConfigurationError
 from gmm_spark.report import page_changes as changes
 from gmm_spark.report import page_tables as tables
 from gmm_spark.report.column_words import is_flag, is_yes, readable
+from gmm_spark.report.drift import SHIFT
 from gmm_spark.report.page_tables import Table
 from gmm_spark.report.page_template import TEMPLATE
 from gmm_spark.report.segment_words import choice_words
@@ -353,7 +354,7 @@ def _changes(found: Segments) -> Section | None:
                 "How far columns, segments and the fit are from where they were"
                 + ("; the bars are the distributions of the columns." if shifts else "."),
                 "The population stability index compares shares of intervals, or of values, then "
-                f"and now: 0 is no change, beyond the line ({_charts().SHIFT:g}) is a shift.",
+                f"and now: 0 is no change, beyond the line ({SHIFT:g}) is a shift.",
                 "Look first at the longest bars: is it the customers that have changed, or how the "
                 "column is made?",
                 _picture(_charts().stability_chart(shifts)) if shifts else None,

@@ -17,6 +17,7 @@ import numpy as np
 
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.mixture.numerics import Array
+from gmm_spark.report.drift import SHIFT
 from gmm_spark.report.page_changes import SHORT, Flows
 from gmm_spark.report.page_tables import (
     column_title,
@@ -59,8 +60,6 @@ _TURN = 64
 _NUMBER, _NUMBER_TURN = 0.05, 32
 # Between blocks of a flow, as a share of all; beside it; points of a band's edge.
 _FLOW_GAP, _FLOW_ROOM, _FLOW_STEPS = 0.03, 0.16, 24
-# A population stability index over this is usually called a shift.
-SHIFT = 0.25
 
 Rows = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from gmm_spark import GaussianMixtureModel
-from gmm_spark.engine.dataframe import quoted, sql_name
+from gmm_spark.engine.dataframe import quoted, sql_name, text_literal
 from gmm_spark.engine.scoring import Scorer
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.mixture.numerics import Array
@@ -138,7 +138,7 @@ def scored_customers(
         at = (f"when {one} = {sql_name(_SECOND)} then {i}" for i, one in enumerate(others))
         places = f"case {' '.join(at)} end"
     scored = _with_percentile(scored.withColumn(_SECOND, F.expr(second)), percentiles)
-    texts = ", ".join(_text(name) for name in names)
+    texts = ", ".join(map(text_literal, names))
     outputs = {
         "segment": segment,
         # In Spark 4.3 an element of literals at null is the last one.
@@ -174,8 +174,8 @@ def _with_reasons(
     # As Spark writes them: a value is shown as it is in the table, not as it was prepared.
     values = F.array(*(quoted(name).cast("string") for name in names)).alias(_VALUES)
     found = model.explain(customers.select(*map(quoted, needed), values), top=REASONS)
-    texts = ", ".join(map(_text, columns))
-    shown = ", ".join(map(_text, names))
+    texts = ", ".join(map(text_literal, columns))
+    shown = ", ".join(map(text_literal, names))
 
     def at(array: str, column: str) -> str:
         place = f"array_position(array({texts}), {column})"
@@ -192,12 +192,6 @@ def _with_reasons(
         ]
     made.append(F.expr(at(f"array({shown})", "distance_column")).alias("outlier_column"))
     return found.select(*map(quoted, needed), *made)
-
-
-def _text(value: str) -> str:
-    """A text as SQL has it."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _number(value: float) -> str:

@@ -25,7 +25,7 @@ from gmm_spark.errors import InputDataError, ModelFileError
 from gmm_spark.expressions import column_name
 from gmm_spark.mixture.matching import Matching, matched
 from gmm_spark.model import GaussianMixtureModel
-from gmm_spark.report.drift import counted_inputs, input_figures, segment_figures
+from gmm_spark.report.drift import SHIFT, counted_inputs, input_figures, segment_figures
 from gmm_spark.report.segments import Segments
 from gmm_spark.report.text import percent
 from gmm_spark.runs.gate import Figure
@@ -33,9 +33,8 @@ from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import Version
 
 IDS, INPUTS = "segment_ids.json", "inputs.json"
-# A column whose population stability index is over this is usually said to have shifted; so many of
-# them are named.
-_SHIFT, _SHOWN = 0.25, 3
+# So many of the columns that have shifted are named.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -313,14 +312,14 @@ def _customers_in_words(customers: dict[str, Any] | None, noun: str) -> list[str
 
 def _shifts_in_words(figures: Sequence[Figure]) -> list[str]:
     """The columns that have shifted most."""
-    shifted = [one for one in figures if one.name == "psi" and one.value > _SHIFT]
+    shifted = [one for one in figures if one.name == "psi" and one.value > SHIFT]
     if not shifted:
         return []
     shifted.sort(key=lambda one: -one.value)
     shown = [f"{one.of.removeprefix('column ')} {one.value:.2f}" for one in shifted[:_SHOWN]]
     more = f" and {len(shifted) - _SHOWN} more" if len(shifted) > _SHOWN else ""
     return [
-        f"columns that have shifted (population stability index over {_SHIFT}): "
+        f"columns that have shifted (population stability index over {SHIFT}): "
         f"{', '.join(shown)}{more}"
     ]
 

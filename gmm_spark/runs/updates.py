@@ -34,6 +34,12 @@ class Fading:
     half_life: float | None
     elapsed: float
 
+    def update(
+        self, model: GaussianMixtureModel, dataset: DataFrame | ParquetTable
+    ) -> GaussianMixtureModel:
+        """The model after an update by new rows."""
+        return model.update(dataset, halfLife=self.half_life, elapsed=self.elapsed)
+
 
 @dataclass(frozen=True)
 class Before:
@@ -50,8 +56,7 @@ class Before:
 
     def updated(self, dataset: DataFrame | ParquetTable) -> GaussianMixtureModel:
         """The model after an update by new rows."""
-        how = self.fading
-        return self.model.update(dataset, halfLife=how.half_life, elapsed=how.elapsed)
+        return self.fading.update(self.model, dataset)
 
 
 def model_before(

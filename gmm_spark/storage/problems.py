@@ -12,6 +12,7 @@ from pyspark.sql import types as T
 
 from gmm_spark import errors
 from gmm_spark.engine.dataframe import quoted
+from gmm_spark.engine.table_files import damaged
 from gmm_spark.errors import GmmError, InputDataError
 
 # The file in what Spark says of one, and what it says of a column with types that differ.
@@ -56,11 +57,7 @@ def unreadable_file(error: Exception, format_: str | None = None) -> InputDataEr
             f"column {column!r} has type {actual} in {path}, and {expected} in other files of the "
             "table; write it again with one type"
         )
-    read = "read" if format_ is None else f"read as {format_}"
-    return InputDataError(
-        f"{path} cannot be {read}: it is cut short, damaged or something else; write it again, or "
-        "take it away"
-    )
+    return damaged(path, "read" if format_ is None else f"read as {format_}")
 
 
 def about_the_rows(

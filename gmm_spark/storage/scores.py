@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.addresses import address, escaped, is_hidden
 from gmm_spark.engine.cluster import needed_session
-from gmm_spark.engine.dataframe import sql_name
+from gmm_spark.engine.dataframe import sql_name, text_literal
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
@@ -198,6 +198,4 @@ def _select(one: PublishedScores, every: Sequence[str], known: Sequence[str]) ->
 
 
 def _text(value: str | None) -> str:
-    if value is None:
-        return "CAST(NULL AS STRING)"
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "CAST(NULL AS STRING)" if value is None else text_literal(value)

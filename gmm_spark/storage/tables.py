@@ -18,7 +18,7 @@ from gmm_spark.config.messages import shown
 from gmm_spark.engine.addresses import Address, address, escaped, without_userinfo
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.engine.inputs import no_column
-from gmm_spark.engine.table_files import STREAM, other_format, refusal
+from gmm_spark.engine.table_files import STREAM, damaged, other_format, refusal
 from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
 from gmm_spark.storage import files
 from gmm_spark.storage.cells import as_written
@@ -296,10 +296,7 @@ def arrow_error(source: InputSettings, error: Exception) -> GmmError:
     """What pyarrow, reading for the workers, could not do with the table or the filters."""
     message = str(error).splitlines()[0]
     if file := re.search("Could not open Parquet input source '(.+?)'", message):
-        return InputDataError(
-            f"{file[1]} cannot be read as Parquet: it is cut short, damaged or something else; "
-            "write it again, or take it away"
-        )
+        return damaged(file[1])
     if source.filters:
         return ConfigurationError(f"input.filters: {message}")
     return InputDataError(f"{describe(source)} cannot be read as Parquet: {message}")

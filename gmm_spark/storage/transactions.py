@@ -10,10 +10,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from gmm_spark.engine.dataframe import text_literal
 from gmm_spark.errors import ConfigurationError, spark_message
+from gmm_spark.storage.scores import RUN_DATE
 from gmm_spark.storage.tables import PACKAGES
-
-RUN_DATE = "run_date"
 
 
 def expect_format(spark: SparkSession, kind: str) -> None:
@@ -39,11 +39,10 @@ def replace_run_date(frame: DataFrame, table: str, kind: str, run_date: str) -> 
     dated = frame.withColumn(RUN_DATE, F.lit(run_date))
     try:
         if kind == "delta":
-            text = run_date.replace("\\", "\\\\").replace("'", "\\'")
             (
                 dated.write.format("delta")
                 .mode("overwrite")
-                .option("replaceWhere", f"{RUN_DATE} = '{text}'")
+                .option("replaceWhere", f"{RUN_DATE} = {text_literal(run_date)}")
                 .partitionBy(RUN_DATE)
                 .saveAsTable(table)
             )
