@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from gmm_spark.cli import churn, train
 from gmm_spark.engine.passes import PassEngine
@@ -122,6 +123,7 @@ def test_sigterm_while_a_result_is_published_comes_too_late(
     assert publish_log.find(str(tmp_path / "out")).number == 1
 
 
+@pytest.mark.long
 def test_churn_goes_on_after_its_choice(call, customers, tmp_path, dies) -> None:
     path = tmp_path / "customers.csv"
     pd.DataFrame(customers)[["customer_id", "spend", "visits"]].to_csv(path, index=False)

@@ -18,6 +18,7 @@ from gmm_spark.storage import publish_log
 from tests.cli.conftest import Ended, manifest
 from tests.cli.test_churn import customers, ran
 
+pytestmark = pytest.mark.long  # whole runs, of customers and after one another
 GATE = '{"unseen": {"above": 0.1}, "missing": {"above": 0.5, "change": 0.1}}'
 
 

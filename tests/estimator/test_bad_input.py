@@ -87,6 +87,7 @@ def test_scoring_refuses_what_a_fit_refuses_in_the_same_words(spark, rows, model
     assert str(caught.value) == said.replace("of 21 rows", "of 1 rows")
 
 
+@pytest.mark.long
 def test_counts_are_refused_by_fits_and_scoring_in_the_same_words(spark) -> None:
     counted = {"inputCols": None, "countCols": ["n"], "numInit": 1}
     model = mixture(**counted).fit(table(spark, [(i % 5,) for i in range(40)], "n int"))

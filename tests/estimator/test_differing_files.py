@@ -56,6 +56,7 @@ def mixture(**params: Any) -> GaussianMixture:
 
 @pytest.mark.parametrize("name", ["b", "plan", "visits"])
 @pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.long
 def test_an_absent_column_is_a_gap(spark, tmp_path, columns, name, swapped) -> None:
     """The fit, the scores and what is filled in are those of nulls in a DataFrame."""
     parts = halves(columns, name)

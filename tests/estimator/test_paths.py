@@ -15,9 +15,8 @@ def mixture() -> GaussianMixture:
     return GaussianMixture(k=1, inputCols=["x", "y"], numInit=1)
 
 
-@pytest.mark.parametrize(
-    "name", [ODD[0], *(pytest.param(name, marks=pytest.mark.long) for name in ODD[1:])]
-)
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.long
 def test_everything_is_where_it_is_said_to_be(spark, frame, mixture, tmp_path, name) -> None:
     root = tmp_path / name
     frame.write.parquet(str(root / "t"))

@@ -60,6 +60,7 @@ def test_empty_partitions_do_not_matter(spark, blurred, reference) -> None:
     assert_same_model(mixture().fit(empty.union(frame).union(empty)), reference)
 
 
+@pytest.mark.long
 def test_the_same_partitions_twice_give_the_same_bits(spark, blurred) -> None:
     first, second = (mixture().fit(table(spark, blurred, XY, 5)) for _ in range(2))
     for name in ("weights", "means", "covariances"):
@@ -227,7 +228,8 @@ def test_a_fit_speaks_the_units_of_the_data(spark, labelled, acceleration) -> No
     )
 
 
-@pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.long
 def test_merging_in_stages_gives_the_same_model(
     spark, lake, blurred, reference, monkeypatch, depth
 ) -> None:

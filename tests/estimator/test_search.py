@@ -403,6 +403,7 @@ def test_a_search_is_saved_and_loaded(spark, tmp_path) -> None:
         GaussianMixture.load(path)
 
 
+@pytest.mark.long
 def test_in_a_pipeline(frame, tmp_path) -> None:
     assembler = VectorAssembler(inputCols=XY, outputCol="features")
     search = GaussianMixtureSearch(k=[2, 3], covarianceType=["tied", "EII"], seed=1)

@@ -59,6 +59,7 @@ def customers(spark: Any, shared_data: Path) -> Any:
     return frame, raw
 
 
+@pytest.mark.long
 def test_telco_with_categories_and_gaps(spark, customers) -> None:
     """Names with quotes, blanks, key words; an expression; 11 totals and 176 charges missing."""
     frame, raw = customers

@@ -309,6 +309,7 @@ def test_text_that_is_no_day_is_counted(spark) -> None:
     )
 
 
+@pytest.mark.long
 def test_online_retail(spark, shared_data) -> None:
     """541,909 raw rows: the counts of the literature, the RFM table beside them, and the rest by
     pandas, written for reading."""
