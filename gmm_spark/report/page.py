@@ -5,12 +5,9 @@ It needs the extra `report` (Altair, vl-convert-python, jinja2); this module is 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from gmm_spark.errors import ConfigurationError
 from gmm_spark.report import page_changes as changes
 from gmm_spark.report import page_tables as tables
 from gmm_spark.report.column_words import is_flag, is_yes, readable
+from gmm_spark.report.drawing import pictures, script
 from gmm_spark.report.drift import SHIFT
 from gmm_spark.report.page_tables import Table
 from gmm_spark.report.page_template import TEMPLATE
@@ -36,33 +34,23 @@ HEAT_ROWS, _DIFFERENCES, _FIRST = 32, 8, 3
 _ALL_SHOWN = 0.995
 # An effect that a name is made of.
 _MEDIUM = 0.33
-# Room around a picture for letters that are wider in the reader's font than in the one they are
-# measured in.
-PADDING = {"left": 30, "right": 10, "top": 5, "bottom": 5}
 # Said where packages are missing.
 INSTALL = "it needs {}, not installed here: pip install 'gmm_spark[report]'"
-# The Vega-Lite of the script and the pictures: charts of an older Altair are of it too.
-_VEGA_LITE = "6.4"
 _MODULES = {"altair": "altair", "vl_convert": "vl-convert-python", "jinja2": "jinja2"}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A chart: its Vega-Lite as text for a script, and the same as SVG for where none runs."""
-
-    specification: str
-    svg: str
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A chart with what it shows, how to read it, what to do about it, and its numbers."""
+    """A chart with what it shows, how to read it, what to do about it, and its numbers.
+
+    `picture` is its Vega-Lite, as JSON that may stand in a script.
+    """
 
     title: str
     shows: str
     read: str = ""
     act: str = ""
-    picture: Picture | None = None
+    picture: str | None = None
     tables: list[Table] = field(default_factory=list)
     # Tables that are open, where there is no chart to be looked at instead.
     is_open: bool = False
@@ -111,6 +99,9 @@ def page_of(segments: Segments, *, of_file: bool = True) -> str:
         raise ConfigurationError(f"report.html: {INSTALL.format(', '.join(missing))}")
     import jinja2
 
+    sections = _sections(segments)
+    figures = [figure for section in sections for figure in section.figures]
+    charts = [figure.picture for figure in figures if figure.picture is not None]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -121,8 +112,9 @@ def page_of(segments: Segments, *, of_file: bool = True) -> str:
         longest=_longest_words(segments) if any(card.bar for card in cards) else None,
         lead=_lead(segments),
         notes=_notes(segments),
-        sections=_sections(segments),
-        bundle=_bundle(),
+        sections=sections,
+        svg=dict(zip(charts, pictures(charts), strict=True)),
+        script=script(),
     )
     return text
 
@@ -133,40 +125,11 @@ def _charts() -> ModuleType:
     return page_charts
 
 
-@lru_cache(maxsize=1)
-def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, without anything to fetch."""
-    import vl_convert
-
-    found: str = vl_convert.javascript_bundle(
-        "window.vegaEmbed = vegaEmbed;", vl_version=_VEGA_LITE
-    )
-    if "</script" in found.lower() or "<!--" in found:
-        raise ConfigurationError(
-            "report: this version of vl-convert-python has a script that ends the page's own: "
-            "install the one of gmm_spark[report]"
-        )
-    return found
-
-
-def _picture(chart: Any) -> Picture:
-    import vl_convert
-
+def _picture(chart: Any) -> str:
     specification = _charts().specification(chart)
-    padded = {**specification, "padding": PADDING}
-    svg: str = vl_convert.vegalite_to_svg(padded, vl_version=_VEGA_LITE)
     text = json.dumps(specification, separators=(",", ":"), allow_nan=False, sort_keys=True)
     # A text within it ends no script.
-    return Picture(text.replace("<", "\\u003c"), _with_own_names(svg, text))
-
-
-def _with_own_names(svg: str, specification: str) -> str:
-    """A picture whose names, by which parts of it are clipped, no other of the page has; and the
-    same each time, which a renderer that counts on does not see to."""
-    own = hashlib.sha256(specification.encode()).hexdigest()[:8]
-    found = dict.fromkeys(re.findall(r'id="(clip\d+)"', svg))
-    names = {name: f"clip-{own}-{number}" for number, name in enumerate(found)}
-    return re.sub(r'(?<=["#])clip\d+(?=[")])', lambda match: names[match[0]], svg)
+    return text.replace("<", "\\u003c")
 
 
 def _cards(found: Segments) -> list[Card]:

@@ -293,7 +293,7 @@ _MACROS = """
 </figcaption>
 {% if figure.picture %}
 <div class="chart" role="img" aria-label="{{ figure.title }}. {{ figure.shows }} Its numbers are in
- the table below."><div aria-hidden="true">{{ figure.picture.svg|safe }}</div></div>
+ the table below."><div aria-hidden="true">{{ svg[figure.picture]|safe }}</div></div>
 {% if figure.iterations %}
 <div class="slider" hidden>
 <button type="button">Play</button>
@@ -303,7 +303,7 @@ _MACROS = """
 <output aria-live="off">{{ figure.iterations[-1] }}</output>
 </div>
 {% endif %}
-<script type="application/json">{{ figure.picture.specification|safe }}</script>
+<script type="application/json">{{ figure.picture|safe }}</script>
 {% endif %}
 {% for table in figure.tables %}
 {% if figure.is_open %}
@@ -421,7 +421,7 @@ TEMPLATE = f"""{_MACROS}<!DOCTYPE html>
 </head>
 <body>
 {_BODY}
-<script>{{{{ bundle|safe }}}}</script>
+<script>{{{{ script|safe }}}}</script>
 <script>{SCRIPT}</script>
 </body>
 </html>

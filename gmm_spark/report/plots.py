@@ -17,7 +17,8 @@ from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.model import GaussianMixtureModel, as_frame
 from gmm_spark.report.describing import describe_segments
-from gmm_spark.report.page import HEAT_ROWS, INSTALL, PADDING, by_effect, measure_of, shown_values
+from gmm_spark.report.drawing import PADDING
+from gmm_spark.report.page import HEAT_ROWS, INSTALL, by_effect, measure_of, shown_values
 from gmm_spark.report.page_template import STYLE
 from gmm_spark.report.parameter_segments import parameter_segments
 from gmm_spark.report.segment_map import map_of_parameters
