@@ -31,7 +31,7 @@ from gmm_spark.report.page import INSTALL, missing_packages, page_of
 from gmm_spark.report.scored_customers import expect_kept, scored_customers
 from gmm_spark.report.segment_frames import segment_frames
 from gmm_spark.report.segment_words import choice_words, typical_words, words_of
-from gmm_spark.report.segments import Segments
+from gmm_spark.report.segments import FILE, Segments
 from gmm_spark.report.succession import (
     IDS,
     INPUTS,
@@ -59,7 +59,7 @@ from gmm_spark.updating import expect_statistics
 logger = logging.getLogger(__name__)
 
 MODEL, SCORES, PROFILES, CUSTOMERS = "model", "scores", "profiles", "customers"
-PREPARATION, SEGMENTS, PAGE = "preparation.json", "segments.json", "report.html"
+PREPARATION, SEGMENTS, PAGE = "preparation.json", FILE, "report.html"
 # The warning that rows do not fall into groups.
 _NO_SEGMENTS = "no_segments: "
 
@@ -470,6 +470,7 @@ def _words(
 ) -> str:
     """What is printed: the segments, why these, what was left out; with `explain` what decides
     between them."""
+    segments = segments.by_id()
     lines = [f"{segments.rows.total:,} {segments.noun} in {len(model.clusters)} segments"]
     if (without := segments.rows.without_segment) > 0:
         lines[0] += f"; {without:,} have gaps and no segment"

@@ -18,14 +18,17 @@ from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
+from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
 from gmm_spark.expressions import column_name, expression_name
 from gmm_spark.prepare.outcome import outcome_columns
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
+from gmm_spark.report.scored_customers import ID, NAME, id_of, name_of
 from gmm_spark.report.segment_tables import tables_of
+from gmm_spark.report.segments import FILE, Segments
 from gmm_spark.runs import runner
-from gmm_spark.runs.models import load_model
+from gmm_spark.runs.models import model_path
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import (
@@ -52,9 +55,9 @@ _LONGEST = 100
 
 def score(run: Run[ScoreSettings]) -> str:
     settings = run.settings
-    model = load_model(run.spark, "model", settings.model, run.record)
+    model, named = _model(run)
     steps, frame = _opened(run, model)
-    scored = _scored(run, model, frame, _kept(run, model, frame))
+    scored = _scored(run, model, named, frame, _kept(run, model, named, frame))
     _expect_outcomes(settings, scored, frame)
 
     replaces_partitions = settings.replaces_partitions and (
@@ -69,8 +72,10 @@ def score(run: Run[ScoreSettings]) -> str:
     means = [name for name in _measured(model) if name in frame.columns]
     asked = expressions("profile", settings.profile)
     with traced(run.spark, settings.input, lambda: [*steps, (frame, asked)]):
-        profiles = _profiles(run, model, frame, written, means)
+        profiles = _profiles(run, model, named, frame, written, means)
     *segments, whole = profiles
+    if named is not None:
+        _name(segments, named)
 
     if settings.scores_table is not None:
         kind, run_date = str(settings.scores_format), str(settings.run_date)
@@ -85,7 +90,30 @@ def score(run: Run[ScoreSettings]) -> str:
     if rows == 0:
         return _nothing_to_score(run, replaces_partitions)
     findings = f"{rows:,} rows scored\n{tables_of(profiles, means)}"
+    if named is not None:
+        findings += "\n\n" + _names(named)
     return findings + (f"\n{unscored:,} rows have gaps and no segment" if unscored else "")
+
+
+def _model(run: Run[ScoreSettings]) -> tuple[GaussianMixtureModel, Segments | None]:
+    """The model, and its segments with their names, where a churn run has left them beside it."""
+    path = model_path(run.spark, "model", run.settings.model, run.record)
+    model, beside = GaussianMixtureModel.load(path), f"{path.rstrip('/').rpartition('/')[0]}/{FILE}"
+    if not files.reachable(path) or not files.exists(beside):
+        return model, None
+    try:
+        named = Segments.from_json(files.read_text(beside))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{beside}: {str(error).splitlines()[0]}; expected what a churn run "
+            "of this release wrote, or no such file beside the model"
+        ) from None
+    if len([one for one in named.segments if one.segment != NOISE]) != len(model.clusters):
+        raise ModelFileError(
+            f"{beside} is of {len(named.segments)} segments, and the model beside it of "
+            f"{len(model.clusters)}; expected both of one churn run"
+        )
+    return model, named
 
 
 def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
@@ -181,14 +209,33 @@ def _write(
     return tables.read_back(scored, run.output.temporary)
 
 
-def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str], list[str]]:
+def _name(profiles: Sequence[dict[str, Any]], named: Segments) -> None:
+    """Say in the profiles of segments which they are."""
+    of_number = {one.segment: one for one in named.segments}
+    for found in profiles:
+        if (one := of_number.get(found["segment"])) is not None:
+            found |= {"name": one.name} | ({} if one.id is None else {"id": one.id})
+
+
+def _names(named: Segments) -> str:
+    """Which segment is called what, and the ids of those that have one, by their numbers."""
+    width = max(len(str(one.segment)) for one in named.segments)
+    return "\n".join(
+        f"  {one.segment:>{width}}  {'' if one.id is None else f'(segment_id {one.id}) '}{one.name}"
+        for one in named.segments
+    )
+
+
+def _new(
+    settings: ScoreSettings, model: GaussianMixtureModel, named: Segments | None
+) -> tuple[list[str], list[str]]:
     """The columns that scoring adds, and which of them hold probabilities."""
     probabilities = [PROBABILITY]
     if settings.probability == "columns":
         probabilities = [f"{PROBABILITY}_{j}" for j in range(len(model.clusters))]
         if model.parameters.noise is not None:
             probabilities.append(f"{PROBABILITY}_noise")
-    new = [PREDICTION, *probabilities, LOG_DENSITY, UNCERTAINTY]
+    new = [PREDICTION, *_of_segments(named), *probabilities, LOG_DENSITY, UNCERTAINTY]
     if model.getOutlierThreshold() is not None:
         new.append(OUTLIER)
     if model.mergeHierarchy:
@@ -196,10 +243,25 @@ def _new(settings: ScoreSettings, model: GaussianMixtureModel) -> tuple[list[str
     return new, probabilities
 
 
-def _kept(run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame) -> list[str]:
+def _of_segments(named: Segments | None) -> dict[str, Column]:
+    """The ids and the names of segments, as columns beside their numbers."""
+    if named is None:
+        return {}
+    real = [one for one in named.segments if one.segment != NOISE]
+    ids = [one.id for one in real if one.id is not None]
+    found = {ID: F.expr(id_of(PREDICTION, ids))} if ids else {}
+    return found | {NAME: F.expr(name_of(PREDICTION, [one.name for one in real]))}
+
+
+def _kept(
+    run: Run[ScoreSettings],
+    model: GaussianMixtureModel,
+    named: Segments | None,
+    frame: DataFrame,
+) -> list[str]:
     """The columns of the table that are written too."""
     settings = run.settings
-    new, _ = _new(settings, model)
+    new, _ = _new(settings, model, named)
     if clash := [name for name in {PROBABILITY, *new} if name in frame.columns]:
         raise ConfigurationError(
             f"input: the table has a column {clash[0]} already, which scoring adds; "
@@ -228,11 +290,15 @@ def _expect_no_column_of_versions(settings: ScoreSettings, kept: Sequence[str]) 
 
 
 def _scored(
-    run: Run[ScoreSettings], model: GaussianMixtureModel, frame: DataFrame, kept: list[str]
+    run: Run[ScoreSettings],
+    model: GaussianMixtureModel,
+    named: Segments | None,
+    frame: DataFrame,
+    kept: list[str],
 ) -> DataFrame:
     """The columns that are kept, then what the model says of the row."""
     settings = run.settings
-    new, probabilities = _new(settings, model)
+    new, probabilities = _new(settings, model, named)
     model.setPredictionCol(PREDICTION).setProbabilityCol(PROBABILITY)
     model.setLogLikelihoodCol(LOG_DENSITY).setUncertaintyCol(UNCERTAINTY)
     model.setOutlierCol(OUTLIER).setComponentCol(COMPONENT).setMissing(settings.missing)
@@ -242,6 +308,7 @@ def _scored(
         has_some = F.col(PROBABILITY).isNotNull()
         one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
         scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
+    scored = scored.withColumns(_of_segments(named))
     return scored.select(*(quoted(name) for name in [*kept, *new]))
 
 
@@ -308,6 +375,7 @@ def _sql(column: str) -> str:
 def _profiles(
     run: Run[ScoreSettings],
     model: GaussianMixtureModel,
+    named: Segments | None,
     frame: DataFrame,
     written: DataFrame,
     means: list[str],
@@ -331,7 +399,7 @@ def _profiles(
                 wider = wider.withColumn(name, columns[text])
             columns[text] = quoted(name)
             kept.append(name)
-    again = _scored(run, model, wider, list(dict.fromkeys(kept)))
+    again = _scored(run, model, named, wider, list(dict.fromkeys(kept)))
     outcomes = _outcomes(again, columns)
     if any(outcome.is_text for outcome in outcomes):
         # A text is a pass of its own; where nothing can be cached the rows are scored for each.
@@ -373,9 +441,9 @@ def _nothing_to_score(run: Run[ScoreSettings], replaces_partitions: bool) -> str
 
 def check(run: Run[ScoreSettings]) -> str:
     settings = run.settings
-    model = load_model(run.spark, "model", settings.model)
+    model, named = _model(run)
     _, frame = _opened(run, model)
-    scored = _scored(run, model, frame, _kept(run, model, frame))
+    scored = _scored(run, model, named, frame, _kept(run, model, named, frame))
     _expect_outcomes(settings, scored, frame)
     if settings.replaces_partitions and files.exists(run.output.uri):
         tables.check_partitioned(scored, run.output.uri, settings.partition_by)

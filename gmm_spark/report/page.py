@@ -99,6 +99,7 @@ def page_of(segments: Segments, *, of_file: bool = True) -> str:
         raise ConfigurationError(f"report.html: {INSTALL.format(', '.join(missing))}")
     import jinja2
 
+    segments = segments.by_id()
     sections = _sections(segments)
     figures = [figure for section in sections for figure in section.figures]
     charts = [figure.picture for figure in figures if figure.picture is not None]

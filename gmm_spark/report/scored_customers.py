@@ -30,6 +30,8 @@ COLUMNS = (
     "outlier_percentile",
     "probabilities",
 )
+# What they and the score job add where segments have names and ids.
+NAME, ID = "segment_name", "segment_id"
 # What is added where reasons are asked for.
 REASONS = 3
 REASON_COLUMNS = (
@@ -44,7 +46,6 @@ REASON_COLUMNS = (
 PERCENTILES = np.concatenate(
     [np.arange(0.01, 0.1, 0.01), np.arange(0.1, 1, 0.1), np.arange(1, 100, 1)]
 )
-_ID = "segment_id"
 _PREDICTION, _VECTOR = "gmm_spark prediction", "gmm_spark probability"
 _VALUES, _SECOND = "gmm_spark values", "gmm_spark second"
 _PERCENT = "gmm_spark percent"
@@ -77,12 +78,28 @@ def density_percentiles(model: GaussianMixtureModel, block: Array) -> list[float
 
 def expect_kept(kept: Sequence[str], *, explained: bool, with_ids: bool) -> None:
     """Raise ConfigurationError where a column that is kept is called as one that scoring adds."""
-    added = [*COLUMNS, *((_ID,) if with_ids else ()), *(REASON_COLUMNS if explained else ())]
+    added = [*COLUMNS, *((ID,) if with_ids else ()), *(REASON_COLUMNS if explained else ())]
     if taken := taken_names(added, kept):
         raise ConfigurationError(
             f"input: the table has a column {taken[0]} already, which scoring adds; rename it, or "
             "let id name another: scores keep that column alone"
         )
+
+
+def name_of(segment: str, names: Sequence[str]) -> str:
+    """SQL of the name of a segment, by SQL of its number; null of noise and where there is none."""
+    return _by_number(segment, list(map(text_literal, names)), otherwise="null")
+
+
+def id_of(segment: str, ids: Sequence[int]) -> str:
+    """SQL of the id of a segment, by SQL of its number; of noise -1, null where there is none."""
+    return _by_number(segment, list(map(str, ids)), otherwise=segment)
+
+
+def _by_number(segment: str, literals: Sequence[str], otherwise: str) -> str:
+    # In Spark 4.3 an element of literals at null is the last one.
+    found = f"element_at(array({', '.join(literals)}), {segment} + 1)"
+    return f"if({segment} is null or {segment} < 0, {otherwise}, {found})"
 
 
 def scored_customers(
@@ -138,11 +155,9 @@ def scored_customers(
         at = (f"when {one} = {sql_name(_SECOND)} then {i}" for i, one in enumerate(others))
         places = f"case {' '.join(at)} end"
     scored = _with_percentile(scored.withColumn(_SECOND, F.expr(second)), percentiles)
-    texts = ", ".join(map(text_literal, names))
     outputs = {
         "segment": segment,
-        # In Spark 4.3 an element of literals at null is the last one.
-        "segment_name": f"if({segment} is null, null, element_at(array({texts}), {segment} + 1))",
+        "segment_name": name_of(segment, names),
         "probability": f"element_at(probabilities, {segment} + 1)",
         "runner_up": f"cast({places} as int)",
         "runner_up_probability": sql_name(_SECOND),
@@ -152,8 +167,7 @@ def scored_customers(
         "probabilities": "probabilities",
     }
     if ids is not None:
-        of_number = f"element_at(array({', '.join(map(str, ids))}), {segment} + 1)"
-        outputs[_ID] = f"if({segment} is null or {segment} < 0, {segment}, {of_number})"
+        outputs[ID] = id_of(segment, ids)
     added = [F.expr(sql).alias(name) for name, sql in outputs.items()]
     reasons = [] if raw is None else map(quoted, REASON_COLUMNS)
     return scored.select(*map(quoted, kept), *added, *reasons)

@@ -11,7 +11,7 @@ from gmm_spark.report.segments import CategoryProfile, Profile, Segments
 _SEGMENTS = (
     "segment int, name string, words string, size double, share double, rows bigint, "
     "mean_probability double, value double, value_share double, value_at_risk double, "
-    "value_at_risk_low double, value_at_risk_high double"
+    "value_at_risk_low double, value_at_risk_high double, segment_id int"
 )
 _PROFILES = (
     "segment int, name string, column string, kind string, value string, statistic string, "
@@ -54,7 +54,7 @@ def _segments(found: Segments) -> list[tuple[Any, ...]]:
         value: tuple[float | None, ...] = (None,) * 5
         if (own := one.value) is not None:
             value = own.total, own.share, own.at_risk, own.at_risk_low, own.at_risk_high
-        rows.append((*said, membership.mean_probability, *value))
+        rows.append((*said, membership.mean_probability, *value, one.id))
     return rows
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+# Its name beside a model.
+FILE = "segments.json"
 # A minor version adds optional parts, a major one changes what is there.
 VERSION: Literal["1.0"] = "1.0"
 # Of points of a picture, so many at most.
@@ -504,6 +506,25 @@ class Segments(_Part):
     def from_json(text: str) -> Segments:
         """The segmentation in such a text; pydantic's ValidationError where it is none."""
         return Segments.model_validate_json(text)
+
+    def by_id(self) -> Segments:
+        """The same with ids in the place of numbers, where segments have ids: what people are
+        shown, for it is the same from run to run."""
+        ids = {one.segment: one.id for one in self.segments if one.id is not None}
+        if all(number == id for number, id in ids.items()):
+            return self
+        content = self.model_dump()
+        parts = [*content["segments"], *content["membership"]["segments"]]
+        if content["outliers"] is not None:
+            parts += content["outliers"]["segments"]
+        if content["map"] is not None:
+            parts += content["map"]["points"]
+            parts += [part for one in content["map"]["iterations"] for part in one["ellipses"]]
+        for part in parts:
+            part["segment"] = ids.get(part["segment"], part["segment"])
+        for part in [one["typical"] for one in content["segments"] if one["typical"] is not None]:
+            part["runner_up"] = ids.get(part["runner_up"], part["runner_up"])
+        return Segments.model_validate(content)
 
 
 def json_schema() -> dict[str, Any]:

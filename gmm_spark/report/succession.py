@@ -26,7 +26,7 @@ from gmm_spark.expressions import column_name
 from gmm_spark.mixture.matching import Matching, matched
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.report.drift import SHIFT, counted_inputs, input_figures, segment_figures
-from gmm_spark.report.segments import Segments
+from gmm_spark.report.segments import FILE, Segments
 from gmm_spark.report.text import percent
 from gmm_spark.runs.gate import Figure
 from gmm_spark.storage import files, publish_log
@@ -111,13 +111,13 @@ class Champion:
         try:
             texts = {
                 name: files.read_text(files.join(uri, name))
-                for name in ("segments.json", INPUTS, "preparation.json")
+                for name in (FILE, INPUTS, "preparation.json")
             }
             return Champion(
                 version,
                 uri,
                 GaussianMixtureModel.load(files.join(uri, "model")),
-                Segments.from_json(texts["segments.json"]),
+                Segments.from_json(texts[FILE]),
                 ids_to_go_on_from(root, version),
                 json.loads(texts["preparation.json"]),
                 json.loads(texts[INPUTS]),

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -284,17 +286,60 @@ def test_the_score_job_gives_new_rows_of_the_raw_table_the_same_segments(
     again = done.rows.drop(columns="kind").sample(frac=1, random_state=5)
     again.to_csv(tmp_path / "new.csv", index=False)
     argv = ["--input.path", tmp_path / "new.csv", "--input.format", "csv"]
-    argv += ["--model", done.output / "model", "--output", tmp_path / "scored"]
+    argv += [
+        "--model",
+        with_ids(done, tmp_path / "run", [7, 3, 5]),
+        "--output",
+        tmp_path / "scored",
+    ]
     ended = call(score.main, *argv, "--keep_columns", "customer", "--probability", "columns")
     assert ended.code == 0, ended.err
     found = pd.read_parquet(tmp_path / "scored" / "scores").set_index("customer")
     scores = done.scores.set_index("customer").loc[found.index]
     assert (found["prediction"] == scores["segment"]).all()
+    assert (found["segment_name"] == scores["segment_name"]).all()
+    assert (found["segment_id"] == found["prediction"].map({0: 7, 1: 3, 2: 5})).all()
+    names = {one.segment: one.name for one in done.segments.segments}
+    assert f"  1  (segment_id 3) {names[1]}\n" in ended.out
+    told = manifest(tmp_path / "scored")["metrics"]["segments"]
+    assert [(one["id"], one["name"]) for one in told] == [
+        (7, names[0]),
+        (3, names[1]),
+        (5, names[2]),
+    ]
     shares = found[[f"probability_{j}" for j in range(3)]].to_numpy()
     np.testing.assert_allclose(shares, np.stack(scores["probabilities"].to_numpy()), atol=1e-12)
     np.testing.assert_allclose(found["log_density"], scores["log_density"], atol=1e-9)
     model = GaussianMixtureModel.load(str(done.output / "model"))
     assert len(model.clusters) == 3
+
+
+def with_ids(done: Done, output: Path, ids: Sequence[int]) -> Path:
+    """A model and segments.json as a run leaves them whose segments have other ids than numbers."""
+    shutil.copytree(done.output / "model", output / "model")
+    content = json.loads((done.output / "segments.json").read_text("utf-8"))
+    for one, id in zip(content["segments"], ids, strict=True):
+        one["id"] = id
+    (output / "segments.json").write_text(json.dumps(content), "utf-8")
+    return output / "model"
+
+
+def test_a_file_of_other_segments_beside_a_model_is_an_error(
+    done: Done, call: Call, tmp_path: Path
+) -> None:
+    model = with_ids(done, tmp_path / "run", [0, 1, 2])
+    beside, argv = (
+        tmp_path / "run" / "segments.json",
+        ["--model", model, "--output", tmp_path / "o"],
+    )
+    content = json.loads(beside.read_text("utf-8"))
+    beside.write_text(json.dumps({**content, "segments": content["segments"][:2]}), "utf-8")
+    ended = call(score.main, "--input.path", done.source, *argv)
+    assert (ended.code, "is of 2 segments, and the model beside it of 3" in ended.err) == (3, True)
+    beside.write_text(beside.read_text("utf-8")[:-20], "utf-8")
+    ended = call(score.main, "--input.path", done.source, *argv)
+    assert (ended.code, "expected what a churn run of this release wrote" in ended.err) == (3, True)
+    assert not (tmp_path / "o" / "scores").exists()
 
 
 def test_a_column_of_which_nothing_can_be_used_is_named_at_scoring(
@@ -387,9 +432,11 @@ def test_the_score_job_makes_customers_of_transactions_by_the_same_keys(
     argv += ["--input.path", of_transactions.source, "--model", of_transactions.output / "model"]
     ended = call(score.main, *argv, "--keep_columns", "who", "--output", tmp_path / "scored")
     assert ended.code == 0, ended.err
-    found = pd.read_parquet(tmp_path / "scored" / "scores").set_index("who")["prediction"]
-    scores = of_transactions.scores.set_index("who")["segment"]
-    assert (found == scores.loc[found.index]).all()
+    found = pd.read_parquet(tmp_path / "scored" / "scores").set_index("who")
+    assert "segment_id" not in found.columns
+    scores = of_transactions.scores.set_index("who").loc[found.index]
+    assert (found["prediction"] == scores["segment"]).all()
+    assert (found["segment_name"] == scores["segment_name"]).all()
     assert len(found) == len(scores) == 400
 
 

@@ -633,6 +633,32 @@ def test_numbers_of_ellipses_with_one_middle_stand_apart_and_on_their_own_line(
         np.testing.assert_allclose(np.linalg.norm(z), np.sqrt(2 * np.log(3)), rtol=0.01)
 
 
+def test_segments_are_called_by_their_ids_where_they_have_some(segments: Segments) -> None:
+    """Numbers change from run to run, and scores and changes are told by ids."""
+    content = json.loads(segments.to_json())
+    ids = {}
+    for one in content["segments"]:
+        if one["segment"] >= 0:
+            ids[one["segment"]] = one["id"] = 41 + (one["segment"] * 3) % 7
+    text = page.page_of(Segments.model_validate(content))
+    read, names = Page(text), {one.segment: one.name for one in segments.segments}
+    shown = {*map(str, ids.values()), "noise", "all"}
+    columns = [
+        (caption, [row[rows[0].index(("segment", None))][0] for row in rows[1:]])
+        for caption, rows in read.tables.items()
+        if rows and ("segment", None) in rows[0]
+    ]
+    assert len(columns) > 3
+    assert [(caption, cells) for caption, cells in columns if not {*cells} <= shown] == []
+    charts = " ".join(text for _, text in read.scripts)
+    for number, id in ids.items():
+        name = json.dumps(names[number])[1:-1].replace("<", "\\u003c")
+        assert f'"{number}: {name}' not in charts
+        assert f'"{id}: {name}' in charts
+    numbered = [one for one in map_of(read)["layer"][-1]["data"]["values"] if "number" in one]
+    assert {one["number"] for one in numbered} == {*map(str, ids.values())}
+
+
 def test_it_is_said_at_once_where_there_are_no_groups(segments: Segments) -> None:
     content = json.loads(segments.to_json())
     content["fit"]["warnings"] = ["no_segments: one group tells of them as well"]
