@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def refitted(
     start: Any,
     families: Any = (),
     covariance_floor: Any = "auto",
+    missing: Any = "error",
     **more: Any,
 ) -> FittedMixture:
     spec = Spec(
@@ -49,6 +51,7 @@ def refitted(
         initial_model=start,
         covariance_type=start.structure.name,
         covariance_floor=covariance_floor,
+        missing=missing,
     )
     given = {"merging": None, "hard": False, **more}
     source = array_source(values, families=families)
@@ -105,6 +108,31 @@ def test_kmeans_goes_on_as_kmeans() -> None:
     assert (segments_of(found, now) == expected.labels_).all()
     assert found.candidates[0]["origin"] == "k-means"
     assert found.candidates[0]["why"] == "is the one there was, fitted anew"
+
+
+def test_of_rows_with_gaps_kmeans_stays_where_it_ended() -> None:
+    """Of a third of the rows categories are not known, as of customers without the service that
+    they are of: night after night the same rows are in the same segments."""
+    random = np.random.default_rng(4)
+    group = random.integers(3, size=1500)
+    values = CENTRES[group].T * 0.3 + random.normal(size=(2, 1500))
+    codes = random.integers(3, size=(4, 1500)).astype(float)
+    codes[:, random.random(1500) < 0.4 * (group == 1) + 0.3] = np.nan
+    families = [(Categorical((3,) * 4), codes)]
+    unit = Parameters.unit(STRUCTURES["EEI"], 3, 2, (families[0][0],))
+    start = replace(
+        unit,
+        means=CENTRES * 0.3,
+        family_parameters=(random.dirichlet(np.ones(3), size=(3, 4)).reshape(3, 12),),
+    )
+    model, before = start, None
+    for night in range(4):
+        found = refitted(values, model, families, hard=True, missing="marginalize")
+        now = probabilities_of(found, np.concatenate([values, codes])).argmax(axis=0)
+        if night:
+            assert (now == before).all()
+            assert_allclose(found.parameters.means, model.means, atol=1e-9)
+        model, before = found.parameters, now
 
 
 @pytest.mark.parametrize("hard", [False, True])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gmm_spark.mixture.divisions import adjusted_rand_index
+from gmm_spark.mixture.divisions import adjusted_rand_index, probabilities
 from gmm_spark.mixture.errors import SingularCovarianceError
 from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.families.categorical import split_tables
@@ -223,16 +223,30 @@ def _lloyd(
 
 def refitted_kmeans(sample: Sample, labels: Labels, k: int, steps: int = _KMEANS_STEPS) -> Proposal:
     """k-means that goes on from a division of the rows into k segments, for so many steps at most;
-    one that has none begins at the mean of all."""
+    one that has none begins at the mean of all.
+
+    Rows with gaps are divided otherwise by the mixture than by the nearest centre: where there are
+    some a step divides rows as the mixture does, so that of the same rows a division that it ended
+    in is that in which it begins.
+    """
     points = Points.of(sample)
-    centres = np.zeros((points.values.shape[0], k))
-    for j in range(k):
-        members = labels == j
-        if members.any():
-            centres[:, j] = points.values[:, members].mean(axis=1)
-    centres, inertia = _lloyd(points.values, centres, 0.0, steps)
-    labels = nearest(points.values, centres)
-    return _kmeans_proposal(sample, points, Optimum(centres, labels, inertia))
+    if not np.isnan(sample.values).any():
+        centres, inertia = _lloyd(points.values, _centres(points, labels, k), 0.0, steps)
+        labels = nearest(points.values, centres)
+        return _kmeans_proposal(sample, points, Optimum(centres, labels, inertia))
+    for _ in range(steps):
+        centres, before = _centres(points, labels, k), labels
+        found = _kmeans_proposal(sample, points, Optimum(centres, labels, 0.0))
+        labels = probabilities(found.parameters, found.clusters, sample).argmax(axis=0)
+        if (labels == before).all():
+            break
+    return found
+
+
+def _centres(points: Points, labels: Labels, k: int) -> Array:
+    """Means (D, k) of the rows of every segment; zero of one without."""
+    members = labels == np.arange(k)[:, None]
+    return (points.values @ members.T) / np.maximum(members.sum(axis=1), 1)
 
 
 def kmeans_proposals(sample: Sample, points: Points, optima: Sequence[Optimum]) -> list[Proposal]:
