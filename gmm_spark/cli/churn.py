@@ -48,7 +48,7 @@ from gmm_spark.report.typical import raw_columns
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.gate import in_one_line, judged
 from gmm_spark.runs.runner import Job, Run
-from gmm_spark.runs.updates import Fading, fading, update_facts
+from gmm_spark.runs.updates import Fading, fading, run_dates_beside, update_facts
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.customers import Customers, checked, transaction_log, with_roles
 from gmm_spark.storage.publish_log import CHAMPION
@@ -178,7 +178,8 @@ def _fading(settings: ChurnSettings, followed: Champion) -> Fading | None:
         raise ConfigurationError(
             f"refit: found update, and {words} cannot be updated: {error}. Expected keep, or choose"
         ) from None
-    return fading(settings.run_date, version.run_date, settings.half_life, words)
+    dates = run_dates_beside(files.join(followed.uri, MODEL)) or (version.run_date,)
+    return fading(settings.run_date, dates, settings.half_life, words)
 
 
 def _judged(

@@ -23,6 +23,7 @@ from gmm_spark.config.values import (
     Label,
     NumbersOfSegments,
     Text,
+    moment,
 )
 from gmm_spark.mixture.spec import FAMILY_JOB_KEYS, SEARCH_SETTINGS, SPEC, Missing
 
@@ -135,13 +136,27 @@ HalfLife = Annotated[
 ]
 
 
-def expect_update(half_life: float | None, refit: str | None) -> None:
-    """Raise for a half-life of a run that updates nothing."""
-    if half_life is not None and refit != "update":
+DAYS_BETWEEN_RUNS = (
+    "expected a day like 2026-11-26 or a time like 2026-11-26T06:00, statistics fade by the days "
+    "between two runs"
+)
+
+
+def expect_update(half_life: float | None, refit: str | None, run_date: str | None) -> None:
+    """Raise for a half-life of a run that updates nothing, or that has no date: the first run too,
+    of whose rows the next one has to know how old they are."""
+    if half_life is None:
+        return
+    if refit != "update":
         found = "nothing" if refit is None else refit
         raise ValueError(
             f"half_life: found refit {found}; expected update, in which the rows before fade"
         )
+    try:
+        moment(run_date or "")
+    except ValueError:
+        shown = "nothing" if run_date is None else repr(run_date)
+        raise ValueError(f"half_life: found {shown} as run_date; {DAYS_BETWEEN_RUNS}") from None
 
 
 class TrainSettings(_FITTED):
@@ -190,7 +205,7 @@ class TrainSettings(_FITTED):
                 "refit: found update, and neither keep_versions, by which there is a champion, nor "
                 "initial_model; expected the model to update"
             )
-        expect_update(self.half_life, self.refit)
+        expect_update(self.half_life, self.refit, self.run_date)
         if self.outcome_column is not None and self.criterion != "segmentation":
             raise ValueError(
                 f"outcome_column: found criterion {self.criterion}; expected criterion "
@@ -455,7 +470,7 @@ class ChurnSettings(TransactionSettings, AliasSettings):
                     f"{key}: found no keep_versions; expected how many versions are kept, without "
                     "which there is no champion"
                 )
-        expect_update(self.half_life, self.refit)
+        expect_update(self.half_life, self.refit, self.run_date)
         return self
 
     @model_validator(mode="after")

@@ -35,6 +35,18 @@ Label = Annotated[
 ]
 
 
+def moment(text: str) -> datetime.datetime:
+    """The moment that a day, or a time, says; ValueError where it says none.
+
+    A day, and a time in no zone, are taken for UTC: what is meant is the same everywhere.
+    """
+    # Forms that fromisoformat knows from Python 3.11 on.
+    text = re.sub(r"^(\d{4})(\d\d)(\d\d)(?!\d)", r"\1-\2-\3", text.strip())
+    found = datetime.datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
+    zone = datetime.timezone.utc
+    return found.replace(tzinfo=zone) if found.tzinfo is None else found.astimezone(zone)
+
+
 def _whole(column: str) -> str:
     if column.count("(") != column.count(")"):
         raise ValueError(

@@ -13,7 +13,7 @@ import pytest
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.cli import churn, train
 from gmm_spark.errors import ConfigurationError
-from gmm_spark.runs.updates import fading
+from gmm_spark.runs.updates import fading, run_dates_beside
 from gmm_spark.storage import publish_log
 from tests.cli.conftest import Call, Ended, manifest
 
@@ -62,6 +62,7 @@ def test_every_night_the_champion_takes_the_new_partition(call, days, tmp_path) 
     assert said["input"]["filters"] == [["day", "=", "2026-11-03"]]
     assert update["model"]["version"] == 2
     assert update["model"]["run_date"] == "2026-11-02"
+    assert update["run_dates"] == ["2026-11-01", "2026-11-02", "2026-11-03"]
     assert (update["half_life_days"], update["elapsed_days"]) == (2.0, 1.0)
     assert update["fading"] == pytest.approx(fades)
     assert update["weight_before"] == pytest.approx(200 * fades + 200)
@@ -92,7 +93,7 @@ def test_every_night_the_champion_takes_the_new_partition(call, days, tmp_path) 
     assert again.code == 2
     assert "is of that run_date already: its rows would count twice" in again.problem
     late = nightly(call, days, output, 2)
-    assert "version 3, is of 2026-11-03; expected a later one" in late.problem
+    assert "version 3, which is of 2026-11-03, has been given the rows of that" in late.problem
     # From an earlier version it can be made once more.
     redone = nightly(call, days, output, 3, "--initial_model", f"{output}@2")
     assert redone.code == 0
@@ -154,6 +155,11 @@ def test_a_model_by_its_path_and_nothing_fades(call, days, fitted, tmp_path) -> 
         (["--half_life", 3], "half_life: found refit nothing; expected update"),
         (["--refit", "update", "--keep_versions", 2, "--half_life", 0], "half_life"),
         (["--refit", "keep", "--keep_versions", 2], "refit"),
+        # The first night fits, and the second could not say how old its rows are.
+        (
+            ["--refit", "update", "--keep_versions", 2, "--half_life", 3, "--run_date", "monday"],
+            "half_life: found 'monday' as run_date; expected a day like 2026-11-26",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(call, days, tmp_path, more, said) -> None:
@@ -190,16 +196,50 @@ class TestDaysBetweenTwoRuns:
         ],
     )
     def test_are_those_of_the_calendar(self, run_date, before, days) -> None:
-        assert fading(run_date, before, 7.0, "it").elapsed == pytest.approx(days)
+        assert fading(run_date, [before], 7.0, "it").elapsed == pytest.approx(days)
 
     def test_need_not_be_known_where_nothing_fades(self) -> None:
-        assert fading(None, None, None, "it").half_life is None
-        assert fading("monday", "sunday", None, "it").elapsed == 0.0
+        assert fading(None, [], None, "it").half_life is None
+        assert fading("monday", ["sunday"], None, "it").elapsed == 0.0
 
     def test_are_no_less_than_none(self) -> None:
         with pytest.raises(ConfigurationError, match="its rows would count twice"):
-            fading("monday", "monday", None, "it")
+            fading("monday", ["monday"], None, "it")
         with pytest.raises(ConfigurationError, match="expected a later one"):
-            fading("2026-11-25", "2026-11-26", 7.0, "it")
+            fading("2026-11-25", ["2026-11-26"], 7.0, "it")
         with pytest.raises(ConfigurationError, match="found nothing as the run_date of it"):
-            fading("2026-11-25", None, 7.0, "it")
+            fading("2026-11-25", [None], 7.0, "it")
+
+    @pytest.mark.parametrize("again", ["2026-11-25", "20261125", "2026-11-25T01:00+01:00"])
+    def test_rows_of_any_run_count_once(self, again: str) -> None:
+        """Not of the last one alone, and however the day is written."""
+        dates = ["2026-11-25", "2026-11-26"]
+        with pytest.raises(ConfigurationError) as refused:
+            fading(again, dates, None, "the champion, version 2,")
+        assert str(refused.value).startswith(
+            f"run_date: found {again}, and the champion, version 2, which is of 2026-11-26, has "
+            "been given the rows of that run_date already: its rows would count twice; "
+        )
+        with pytest.raises(ConfigurationError, match="is of that run_date already"):
+            fading("20261126", dates, None, "it")
+        found = fading("2026-11-24", dates, None, "it")  # a night that was late
+        assert found.run_dates == ("2026-11-25", "2026-11-26", "2026-11-24")
+
+    @pytest.mark.parametrize(
+        ("manifest", "dates"),
+        [
+            (None, ()),
+            ("{", ()),
+            ("[]", ()),
+            ('{"run_date": null}', (None,)),
+            ('{"run_date": "b"}', ("b",)),
+            ('{"run_date": "b", "update": {"run_dates": ["a", "b"]}}', ("a", "b")),
+            ('{"run_date": "b", "update": {"model": {"run_date": "a"}}}', ("a", "b")),
+        ],
+    )
+    def test_the_runs_of_a_model_stand_in_the_manifest_beside_it(
+        self, tmp_path: Path, manifest: str | None, dates: tuple[str | None, ...]
+    ) -> None:
+        if manifest is not None:
+            (tmp_path / "manifest.json").write_text(manifest)
+        assert run_dates_beside(f"{tmp_path}/model") == dates

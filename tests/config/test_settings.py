@@ -536,7 +536,7 @@ def test_they_show_every_key_and_every_example_in_them_counts(config, kind, name
     goes |= dict.fromkeys(transactions, r"(id|outcome):")
     comes = dict.fromkeys(transactions, r"# (customer|time):")
     comes |= dict.fromkeys(("publish_as", "refit", "gate", "force"), r"# keep_versions:")
-    comes |= {"half_life": r"# (keep_versions|refit):"}
+    comes |= {"half_life": r"# (keep_versions|refit|run_date):"}
     of_a_table = r"# (run_date|scores_table|scores_format):"
     comes |= dict.fromkeys(("scores_table", "scores_format"), of_a_table)
     examples = [i for i, line in enumerate(lines) if _EXAMPLE.match(line)]
