@@ -374,6 +374,7 @@ def _described(
         describe_people=settings.describe_people,
         points=settings.points,
     )
+    found = found.model_copy(update={"run_date": settings.run_date})
     if found.fit is None:
         return found
     # How long a pass took stands in the manifest: without it the same run writes the same file.

@@ -323,6 +323,9 @@ _BODY = """
 <header>
 <h1>{{ "{:,}".format(found.rows.with_segment) }} {{ found.noun }} in
  {{ cards|length }} segment{{ "s" if cards|length != 1 }}</h1>
+{% if found.run_date %}
+<p class="soft">{{ found.run_date }}</p>
+{% endif %}
 {% for line in lead %}
 <p>{{ line|replace(" %", "\u00a0%") }}</p>
 {% endfor %}
@@ -416,7 +419,8 @@ TEMPLATE = f"""{_MACROS}<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{{{ cards|length }}}} segment{{{{ "s" if cards|length != 1 }}}} of
- {{{{ "{{:,}}".format(found.rows.with_segment) }}}} {{{{ found.noun }}}}</title>
+ {{{{ "{{:,}}".format(found.rows.with_segment) }}}} {{{{ found.noun }}}}
+ {{{{- ", " ~ found.run_date if found.run_date }}}}</title>
 <style>{STYLE}</style>
 </head>
 <body>

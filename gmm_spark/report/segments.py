@@ -462,6 +462,9 @@ class Segments(_Part):
         "what is there."
     )
     made_by: str
+    run_date: str | None = Field(
+        default=None, description="The date that the run was for; null where it had none."
+    )
     noun: str = Field(description="What a row is, in plural: customers.")
     rows: Rows
     columns: list[Column]

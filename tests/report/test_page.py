@@ -659,6 +659,15 @@ def test_segments_are_called_by_their_ids_where_they_have_some(segments: Segment
     assert {one["number"] for one in numbered} == {*map(str, ids.values())}
 
 
+def test_a_page_says_of_which_date_it_is(segments: Segments) -> None:
+    read = Page(page.page_of(segments.model_copy(update={"run_date": "2026-11-03 <i>"})))
+    said = [" ".join(words.split()) for words in read.words]
+    assert said.count("2026-11-03 <i>") == 1
+    assert sum(words.endswith("customers, 2026-11-03 <i>") for words in said) == 1
+    assert "i" not in read.tags
+    assert segments.run_date is None
+
+
 def test_it_is_said_at_once_where_there_are_no_groups(segments: Segments) -> None:
     content = json.loads(segments.to_json())
     content["fit"]["warnings"] = ["no_segments: one group tells of them as well"]
