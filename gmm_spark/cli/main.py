@@ -21,7 +21,7 @@ _HELP = """usage: {prog} JOB --config FILE [--KEY VALUE ...]
 {prog} versions PATH lists the versions that were published there, and changes which one counts.
 {prog} --version says which release this is.
 Exit codes: 0 done, 1 unexpected, 2 a setting is wrong, 3 the data or the model cannot be used,
-4 did not converge, where that is to fail, 5 written but not published."""
+4 did not converge, where that is to fail, 5 written but not published, 143 stopped by SIGTERM."""
 _VERSIONS = "versions"
 
 

@@ -13,8 +13,6 @@ from gmm_spark.storage import publish_log
 from gmm_spark.storage.scores import view_of
 
 ABOUT = "List the versions under a directory; make one the champion, or delete one."
-# What is said of a version that was refused, at most.
-_LONGEST = 80
 
 
 def versions(path: str, change: argparse.Namespace) -> str:
@@ -40,7 +38,7 @@ def versions(path: str, change: argparse.Namespace) -> str:
             "newest" if one in newest else ", ".join(entry.names_of(one)),
             one.run_date or "",
             one.directory,
-            "" if one.refused is None else f"refused: {one.refused}"[:_LONGEST],
+            "" if one.refused is None else f"refused: {one.refused}",
         ]
         for one in reversed(entry.versions)
     ]

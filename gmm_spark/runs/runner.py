@@ -177,7 +177,7 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
     logger.info("%s: started, run %s%s", job.name, run.output.run_id, of_date)
     try:
         text = job.work(run)
-        refused = None if run.refusal is None else PublishError(run.refusal)
+        refused = None if run.refusal is None else PublishError(_refusal(run))
         content = _manifest(job, run, started, refused)
         log.add(text if refused is None else f"{text}\n{content['reason']}")
         with without_sigterm():
@@ -196,7 +196,7 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
     run.output.clean()
     # Of a refused version too: the next run is of another table.
     _forget_checkpoint(run.settings)
-    written = [*run.output.published, ("manifest", uri)]
+    written = [*_standing(run.output), *run.output.published, ("manifest", uri)]
     width = max(len(name) for name, _ in written) + 1
     lines = [f"  {name:<{width}}{where}" for name, where in written]
     print("\n".join([text, "", "Written", *lines]), flush=True)
@@ -204,6 +204,21 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
         return say(refused)
     logger.info("%s: done in %.1f s", job.name, (_now() - started).total_seconds())
     return DONE
+
+
+def _standing(output: Output) -> list[tuple[str, str]]:
+    """Of a version its number, and what it counts as."""
+    return [("version", output.standing)] if isinstance(output, VersionedOutput) else []
+
+
+def _refusal(run: Run[Settings]) -> str:
+    """Why a version is not published, and what publishes it all the same."""
+    output = run.output
+    assert run.refusal is not None
+    assert isinstance(output, VersionedOutput)
+    number = output.seen.number + 1
+    promote = f"gmm-spark versions {output.directory} --promote {number}"
+    return f"{run.refusal}; kept as version {number}: {promote} makes it the champion"
 
 
 def _manifest(

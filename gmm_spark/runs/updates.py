@@ -184,7 +184,8 @@ def update_words(facts: dict[str, Any], rows: int) -> str:
     faded = f"the {facts['weight_before']:,.0f} rows before count for {facts['weight_faded']:,.1f}"
     if facts["half_life_days"] is not None:
         days, life = facts["elapsed_days"], facts["half_life_days"]
-        faded += f" after {days:g} days of a half-life of {life:g}"
+        after = "1 day" if days == 1 else f"{days:g} days"
+        faded += f" after {after} of a half-life of {life:g}"
     earlier = facts["mean_log_likelihood_before"]
     beside = "" if earlier is None else f" ({earlier:.4f} of those before)"
     return (

@@ -292,7 +292,7 @@ def promote(root: str, number: int) -> None:
     if version.by_run_date:
         raise ConfigurationError(
             f"version {number} is of run date {version.run_date}, of which the newest version "
-            "counts; delete the newer ones, and this one does"
+            "counts, and none is champion; where there are newer ones, delete them"
         )
     aliases = {name: which for name, which in seen.aliases if which != version.number}
     aliases[CHAMPION] = version.number

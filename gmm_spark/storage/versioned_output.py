@@ -98,6 +98,19 @@ class VersionedOutput(Output):
             refused=refused,
         )
 
+    @property
+    def standing(self) -> str:
+        """The number of the version that was published, and what it counts as."""
+        version = self.version
+        assert version is not None, "nothing is published yet"
+        if self.by_run_date:
+            date = "without a run date" if self.run_date is None else f"of run date {self.run_date}"
+            return f"{version.number}, {date}"
+        if version.refused is None:
+            return f"{version.number}, {CHAMPION if self.champion is None else self.alias}"
+        assert self.champion is not None, "only what follows a champion is refused"
+        return f"{version.number}, not published; the champion is {self.champion.number}"
+
     def clean(self) -> None:
         """Remove what was written, unless it was published: an entry of the log may name it where
         `publish` ended by an error all the same."""

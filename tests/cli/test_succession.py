@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def test_a_run_that_the_gate_is_against_is_written_and_not_published(runs: Runs,
     assert ended.code == 5, ended.err
     line = ended.problem
     assert line.startswith("not published: unseen of column plan: 0.")
-    assert line.endswith("(above: 0.1)")
+    assert " (above: 0.1); kept as version 2: " in line
+    assert line.endswith(f"gmm-spark versions {runs.output} --promote 2 makes it the champion")
+    assert re.search("^  version +2, not published; the champion is 1$", ended.out, re.M)
     assert "\n" not in line
     found = manifest(second)
     assert (found["status"], found["exit_code"], found["reason"]) == ("refused", 5, line)

@@ -86,7 +86,7 @@ def test_every_night_the_champion_takes_the_new_partition(call, days, tmp_path) 
     assert update["mean_log_likelihood"] == pytest.approx(np.log(np.sum(densities, axis=0)).mean())
     assert update["mean_log_likelihood_before"] == before.summary.meanLogLikelihood
     assert "Updated by 200 rows, whose mean log-likelihood under the model before is" in third.out
-    assert "after 1 days of a half-life of 2" in third.out
+    assert "after 1 day of a half-life of 2" in third.out
 
     # The same night once more would count its rows twice; an earlier day cannot fade.
     again = nightly(call, days, output, 3)

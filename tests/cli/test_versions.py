@@ -33,7 +33,7 @@ def test_a_run_adds_a_version(call: Call, lake: Path, tmp_path: Path) -> None:
     version = publish_log.find(str(tmp_path / "out"))
     assert (version.number, version.run_date) == (1, "2026-11-01")
     directory = tmp_path / "out" / version.directory
-    assert f"model    {directory}/model" in ended.out
+    assert f"version  1, champion\n  model    {directory}/model" in ended.out
     assert manifest(directory)["run_id"] == version.run_id
     assert sorted(path.name for path in directory.iterdir()) == [
         "log.txt",

@@ -193,10 +193,24 @@ def test_a_version_stays_where_it_was_written(
         where = output.publish({"status": "done", "run": number})
         output.clean()
         assert output.published == [("model", f"{tmp_path}/versions/run{number}/model")]
+        assert output.standing == f"{number}, champion"
         assert json.loads(files.read_text(where))["run"] == number
     uri = publish_log.checked(str(tmp_path), publish_log.find(str(tmp_path)))
     assert files.read_text(files.join(uri, "model", "part")) == "model 3"
     assert files.names(files.join(str(tmp_path), "versions")) == ["run2", "run3"]
+
+
+def test_a_version_says_what_it_counts_as(tmp_path: Path) -> None:
+    versioned(tmp_path / "models", "run1", "model 1").publish({"status": "done"})
+    refused = versioned(tmp_path / "models", "run2", "model 2")
+    refused.publish({"status": "refused"}, "segment 3 halved")
+    assert refused.standing == "2, not published; the champion is 1"
+    words = str(tmp_path / "scores"), "scores", "run3"
+    of_a_day = VersionedOutput(*words, run_date="2026-11-01", by_run_date=True)
+    claim(of_a_day)
+    write(of_a_day, "scores")
+    of_a_day.publish({"status": "done"})
+    assert of_a_day.standing == "1, of run date 2026-11-01"
 
 
 def test_of_a_run_that_fails_no_version_is_left(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_of_every_run_date_the_newest_version_counts(tmp_path: Path) -> None:
     nobody = "versions/run_date=__HIVE_DEFAULT_PARTITION__/run_id=d"
     assert publish_log.find(str(tmp_path), 4).directory == nobody
     assert publish_log.read(str(tmp_path)).aliases == ()
-    with pytest.raises(ConfigurationError, match="delete the newer ones, and this one does"):
+    with pytest.raises(ConfigurationError, match="where there are newer ones, delete them"):
         publish_log.promote(str(tmp_path), 1)
     publish_log.delete_version(str(tmp_path), 3)
     assert counting(tmp_path) == {"11-01": "a", "11-02": "b", None: "d"}
