@@ -41,7 +41,7 @@ STREAM = "stream"
 _LOGS = {"_delta_log": "delta", ".hoodie": "hudi", "_spark_metadata": STREAM}
 # And the file that Hudi keeps in every partition.
 _MARKS = {**_LOGS, ".hoodie_partition_metadata": "hudi"}
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError
 
 
@@ -360,7 +360,7 @@ def _partition_fields(keys: list[dict[str, str]]) -> pa.Schema:
 
 
 def _partition_type(values: set[str]) -> pa.DataType:
-    known = values - {_NO_VALUE}
+    known = values - {NO_VALUE}
     if not known or not all(re.fullmatch(r"-?\d{1,18}", value) for value in known):
         return pa.string()
     small = all(-(2**31) <= int(value) < 2**31 for value in known)
@@ -369,7 +369,7 @@ def _partition_type(values: set[str]) -> pa.DataType:
 
 def _typed(found: dict[str, str], partitions: pa.Schema) -> tuple[tuple[str, Any], ...]:
     def value(key: str, text: str) -> Any:
-        if text == _NO_VALUE:
+        if text == NO_VALUE:
             return None
         return int(text) if pa.types.is_integer(partitions.field(key).type) else text
 

@@ -12,12 +12,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import unquote
 
 from pyspark.sql import DataFrame
 
 from gmm_spark.engine.addresses import without_userinfo
+from gmm_spark.engine.table_files import NO_VALUE
 from gmm_spark.errors import ConfigurationError, PublishError, reason_of_system
 from gmm_spark.storage import files, publish_log, tables
 
@@ -30,6 +32,22 @@ FAILED_MANIFEST = "manifest-failed.json"
 LOG, FAILED_LOG = "log.txt", "log-failed.txt"
 _OF_FAILURES = FAILED_MANIFEST, FAILED_LOG
 _TEMPORARY = "_temporary-"
+
+
+def _is_partition(name: str, column: str, value: Any) -> bool:
+    """Whether a directory is the partition of a value, which Spark writes in its own way: true of
+    a boolean, a number as its column has it."""
+    of, is_partition, escaped = name.partition("=")
+    if not is_partition or unquote(of) != column:
+        return False
+    text = unquote(escaped)
+    if isinstance(value, (bool, str)):
+        wanted = str(value).lower() if isinstance(value, bool) else value or NO_VALUE
+        return text == wanted
+    try:
+        return Decimal(text) == Decimal(str(value))
+    except InvalidOperation:
+        return text == str(value)
 
 
 @dataclass
@@ -208,15 +226,17 @@ class Output:
 
     def clear_partition(self, values: Sequence[tuple[str, Any]]) -> bool:
         """Delete the partition `column=value/...`; False if there was none."""
-        uri = self.uri
+        found = [self.uri]
         for column, value in values:
-            wanted = f"{column}={value}"
-            found = [name for name in files.names(uri) if unquote(name) == wanted]
-            if not found:
-                return False
-            uri = files.join(uri, found[0])
-        files.delete(uri)
-        return True
+            found = [
+                files.join(uri, name)
+                for uri in found
+                for name in files.names(uri)
+                if _is_partition(name, column, value)
+            ]
+        for uri in found:
+            files.delete(uri)
+        return bool(found)
 
     def clean(self) -> None:
         """Remove the temporary sibling. Failing to is no failure of the run."""

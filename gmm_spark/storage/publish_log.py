@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gmm_spark.engine.table_files import NO_VALUE
 from gmm_spark.errors import ConfigurationError, ModelFileError, PublishError
 from gmm_spark.storage import create_only, files
 
@@ -43,7 +44,6 @@ _KEPT_ENTRIES = 100
 DIRECTORIES = _PUBLISHED, _VERSIONS = "published", "versions"
 _ENTRY = re.compile(r"(\d{6,})\.json")
 # As Hive and Spark write the value of a partition into the name of its directory.
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _NOT_IN_NAMES = re.compile(r"""[\x00-\x1f\x7f"#%'*/:=?\\{\[\]^]""")
 
 
@@ -104,7 +104,7 @@ def directory_of(run_id: str) -> str:
 def directory_by_run_date(run_id: str, run_date: str | None) -> str:
     """Where a run writes its version of a run date, from the root on: by partitions, as Hive and
     Spark name their directories."""
-    escaped = _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", run_date or _NO_VALUE)
+    escaped = _NOT_IN_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", run_date or NO_VALUE)
     return f"{_VERSIONS}/run_date={escaped}/run_id={run_id}"
 
 

@@ -303,3 +303,26 @@ def test_a_table_whose_partitions_were_replaced_needs_no_publishing(spark, tmp_p
     assert output.clear_partition([("part", "b")])
     assert not output.clear_partition([("part", "b")])
     assert [row["x"] for row in spark.read.parquet(output.uri).collect()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (True, "true"), (False, "false"), ("true", "true"), (1, "1"), (1.0, "1"), (1, "1.0"),
+        (0.5, "0.5"), (-3, "-3"), (12345678, "1.2345678E7"), ("a/b", "a%2Fb"), ("x=%", "x%3D%25"),
+        ("", "__HIVE_DEFAULT_PARTITION__"), ("2026-11-01", "2026-11-01"), ("01", "01"),
+    ],
+)  # fmt: skip
+def test_a_partition_is_found_by_the_value_of_a_filter(tmp_path: Path, value, name) -> None:
+    """As Spark writes it into the name of a directory: what was not found would stay, and be read
+    as rows of this run."""
+    output = Output(str(tmp_path / "out"), "scores", "run1")
+    root = Path(output.uri)
+    others = [f"part={other}" for other in ("2", "truer", "other") if other != name]
+    for directory in (f"part={name}", *others, f"apart={name}"):
+        (root / directory / "day=1").mkdir(parents=True)
+    assert not output.clear_partition([("part", value), ("day", 2)])
+    assert output.clear_partition([("part", value), ("day", 1)])
+    assert not (root / f"part={name}" / "day=1").exists()
+    assert output.clear_partition([("part", value)])
+    assert {one.name for one in root.iterdir()} == {*others, f"apart={name}"}
