@@ -59,13 +59,14 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return runpy.run_path(str(DAG_FILE))
 
 
-def settings_of(command: str, project: Path, places: dict[str, str]) -> Any:
-    """The settings that a command of the shell, which ends with exit code 5, gives to gmm-spark."""
+def ran(command: str, project: Path, places: dict[str, str]) -> tuple[Any, Any]:
+    """The settings that a command of the shell gives to gmm-spark, which ends with exit code 5; and
+    how the command has ended."""
     program = project / ".venv" / "bin" / "gmm-spark"
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(
         f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('said.json', 'w'))\n"
-        "print('done')\nsys.exit(5)\n"
+        "print('done', flush=True)\nprint('not published: why', file=sys.stderr)\nsys.exit(5)\n"
     )
     program.chmod(0o755)
     done = subprocess.run(
@@ -73,10 +74,11 @@ def settings_of(command: str, project: Path, places: dict[str, str]) -> Any:
         cwd=project,
         env={"PATH": os.environ["PATH"], **places},
         check=False,
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode == exit_codes.NOT_PUBLISHED
     words = json.loads((project / "said.json").read_text("utf-8"))
-    return load_settings(JOBS[words[1]], words[2:])
+    return load_settings(JOBS[words[1]], words[2:]), done
 
 
 def test_the_tasks_are_commands_with_the_date_of_the_schedule(
@@ -84,14 +86,16 @@ def test_the_tasks_are_commands_with_the_date_of_the_schedule(
 ) -> None:
     monkeypatch.chdir(ROOT)
     commands = (tasks[name].arguments["bash_command"] for name in ("segment", "score"))
-    segment, score = (
-        settings_of(command.replace("{{ ds }}", "2026-11-26"), tmp_path, {}) for command in commands
-    )
+    found = [ran(command.replace("{{ ds }}", "2026-11-26"), tmp_path, {}) for command in commands]
+    assert [ended.returncode for _, ended in found] == [exit_codes.NOT_PUBLISHED] * 2
+    (segment, _), (score, _) = found
     assert segment.run_date == score.run_date == "2026-11-26"
     assert segment.checkpoint_dir == "/lake/checkpoints/2026-11-26"
     assert segment.output == score.model == "/lake/segments"
     assert segment.keep_versions == 30
     assert score.partition_by == ["run_date"]
+    # New customers have no outcome yet, by which conf/score.yaml profiles.
+    assert score.profile == []
     assert tasks["score"].arguments["after"] == "segment"
 
 
@@ -120,10 +124,16 @@ def test_the_line_of_cron_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert variables.keys() == {"PROJECT", "LAKE"}
     places = {"PROJECT": str(tmp_path), "LAKE": str(tmp_path / "lake")}
     monkeypatch.chdir(ROOT)
-    settings = settings_of(command, tmp_path, places)
+    settings, ended = ran(command, tmp_path, places)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", str(settings.run_date))
     assert settings.checkpoint_dir == f"{places['LAKE']}/checkpoints/{settings.run_date}"
-    assert (tmp_path / "lake" / f"{settings.run_date}.log").read_text() == "done\n"
+    log = (tmp_path / "lake" / f"{settings.run_date}.log").read_text()
+    assert log == "done\nnot published: why\n"
+    # What cron mails: of a run that is done nothing, though it says its passes on stderr.
+    assert (ended.stderr, ended.stdout) == (
+        "",
+        f"segments of {settings.run_date}: exit code 5\nnot published: why\n",
+    )
 
 
 @pytest.mark.long
