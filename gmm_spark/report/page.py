@@ -325,8 +325,8 @@ def _changes(found: Segments) -> Section | None:
                 [table],
             )
         )
-    words = [f"Since {changes.since(given)}.", *changes.sentences(found)]
-    return Section("changes", "What has changed since the run before", words, figures)
+    title = "What has changed since the run before"
+    return Section("changes", title, changes.sentences(found), figures)
 
 
 def _outcomes(found: Segments) -> Section | None:

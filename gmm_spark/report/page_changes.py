@@ -81,10 +81,13 @@ def since(given: Any) -> str:
 
 
 def sentences(found: Segments) -> list[str]:
-    """What became of the segments, and what speaks against the new ones."""
+    """Since when, what became of the segments, and what speaks against the new ones."""
     transitions: Any = found.transitions or {}
     drift: Any = found.drift or {}
-    said = [*transitions.get("words", ()), *drift.get("against", ())]
+    said = list(transitions.get("words", ()))
+    if not any(one.startswith("since ") for one in said):
+        said.insert(0, f"since {since(transitions or drift)}")
+    said += [f"a rule of the gate is against it: {one}" for one in drift.get("against", ())]
     return [f"{one[:1].upper()}{one[1:]}." for one in said]
 
 

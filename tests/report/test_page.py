@@ -517,7 +517,7 @@ def test_changes_are_those_of_segments_json(read: Page, segments: Segments) -> N
     words = " ".join(" ".join(read.words).split())
     assert "Since version 3 of 2026-10-01." in words
     assert f"Segment 4 is new {EVIL}." in words
-    assert "Psi of column tenure: 0.3 (above: 0.25)." in words
+    assert "A rule of the gate is against it: psi of column tenure: 0.3 (above: 0.25)." in words
 
 
 def test_bands_of_a_flow_fill_their_blocks(read: Page, html: str, segments: Segments) -> None:
