@@ -8,6 +8,7 @@ new has an id that was never given.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -226,8 +227,14 @@ def _likelihood(champion: Champion, compared: ComparedRows) -> list[Figure]:
 
 
 def renamed(segments: Segments, ids: SegmentIds) -> Segments:
-    """The segments under the names that stay with their ids."""
+    """The segments under the names that stay with their ids, in what is said of others too."""
     found, notes = [], list(segments.notes)
+    real = [one.name for one in segments.segments if one.segment != NOISE]
+    names = dict(zip(real, ids.names, strict=True))
+
+    def said(words: str) -> str:
+        return re.sub("“([^”]*)”", lambda name: f"“{names.get(name[1], name[1])}”", words)
+
     for place, one in enumerate(segments.segments):
         if one.segment == NOISE:
             found.append(one)
@@ -240,9 +247,15 @@ def renamed(segments: Segments, ids: SegmentIds) -> Segments:
                 f"segment {ids.ids[place]} keeps its name, {name}; by its figures of today it "
                 f"would be called {one.name}"
             )
-        update = {"id": ids.ids[place], "name": name, "words": words}
+        typical = one.typical
+        if typical is not None:
+            typical = typical.model_copy(update={"words": said(typical.words)})
+        update = {"id": ids.ids[place], "name": name, "words": words, "typical": typical}
         found.append(one.model_copy(update=update))
-    return segments.model_copy(update={"segments": found, "notes": notes})
+    kmeans = segments.kmeans
+    if kmeans is not None:
+        kmeans = kmeans.model_copy(update={"words": [said(words) for words in kmeans.words]})
+    return segments.model_copy(update={"segments": found, "notes": notes, "kmeans": kmeans})
 
 
 def with_changes(

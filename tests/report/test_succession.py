@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,16 @@ def test_a_name_that_stays_is_said_where_today_would_give_another(segments: Segm
     (note,) = set(now.notes) - set(segments.notes)
     assert note.startswith("segment 4 keeps its name, old name; by its figures of today it would")
     assert [one.name for one in now.segments[1:]] == names[1:]
+
+
+def test_a_name_that_stays_is_the_one_that_others_are_told_from(segments: Segments) -> None:
+    """Two segments change their names with each other, and what is said of a third names one."""
+    names = [one.name for one in segments.segments if one.segment >= 0]
+    content = json.loads(segments.to_json())
+    typical = {"runner_up": 0, "log_odds": 1.0, "reasons": []}
+    content["segments"][2]["typical"] = {**typical, "words": f"here rather than in “{names[0]}”"}
+    content["kmeans"]["words"] = [f"9 of “{names[1]}” are with most of “{names[0]}” in k-means."]
+    ids = SegmentIds(tuple(range(len(names))), (names[1], names[0], *names[2:]), 9, ())
+    now = renamed(Segments.model_validate(content), ids)
+    assert now.segments[2].typical.words == f"here rather than in “{names[1]}”"
+    assert now.kmeans.words == [f"9 of “{names[0]}” are with most of “{names[1]}” in k-means."]
