@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from gmm_spark.config.words import Parser
@@ -13,6 +14,8 @@ from gmm_spark.storage import publish_log
 from gmm_spark.storage.scores import view_of
 
 ABOUT = "List the versions under a directory; make one the champion, or delete one."
+# A name of SQL's, or any text in its quotes.
+_NAME = r"(?:[A-Za-z_]\w*|`(?:[^`]|``)+`)"
 
 
 def versions(path: str, change: argparse.Namespace) -> str:
@@ -46,6 +49,14 @@ def versions(path: str, change: argparse.Namespace) -> str:
     return "\n".join([*lines, *(line.rstrip() for line in shown.splitlines())])
 
 
+def _view(text: str) -> str:
+    if not re.fullmatch(rf"{_NAME}(\.{_NAME})*", text):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}; expected the name of a view: scores, lake.scores, `my scores`"
+        )
+    return text
+
+
 def _number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"found {text!r}; expected the number of a version")
@@ -60,6 +71,7 @@ def _words(argv: Sequence[str], prog: str) -> argparse.Namespace:
     one.add_argument("--delete", type=_number, metavar="VERSION", help="never the champion")
     one.add_argument(
         "--view",
+        type=_view,
         metavar="NAME",
         help="print the statement of Spark SQL that makes a view of the scores that count",
     )

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,7 +20,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.addresses import address, escaped, is_hidden
 from gmm_spark.engine.cluster import needed_session
 from gmm_spark.engine.dataframe import sql_name, text_literal
-from gmm_spark.errors import ConfigurationError, ModelFileError
+from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
 
@@ -72,17 +73,25 @@ def read_scores(
     Returns
     -------
     DataFrame with the columns of the scores, `run_date` and `run_id` (strings). Where runs wrote
-    different columns, those that a run did not write are null in its rows.
+    different columns, those that a run did not write are null in its rows. Whole numbers of
+    several sizes are of the largest, and so are float and double, and decimals.
 
     Raises ConfigurationError where nothing of the kind was published, ModelFileError where files
-    were changed, added or deleted since.
+    were changed, added or deleted since, InputDataError where a column has types in several runs
+    that are none together, as text and a number.
     """
     spark = needed_session() if spark is None else spark
     path = files.qualified(spark, path)
     found = published_scores(path, run_date, version=version)
-    if len(found) > 1 and all(one.version.by_run_date and not one.partitions for one in found):
-        return _by_partitions(spark, path, found)
-    tables = [_of_run(spark, one) for one in found]
+    if len(found) == 1:
+        return _of_run(spark, found[0])
+    if all(one.version.by_run_date and not one.partitions for one in found):
+        # One relation for all runs whose columns have the same types: mostly all there are.
+        groups = _of_the_same_types(path, found)
+        tables = [_by_partitions(spark, path, group) for group in groups]
+    else:
+        _of_the_same_types(path, found)
+        tables = [_of_run(spark, one) for one in found]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), tables)
 
 
@@ -149,6 +158,57 @@ def _of_run(spark: SparkSession, one: PublishedScores) -> DataFrame:
     return frame.withColumns({name: F.lit(value).cast("string") for name, value in known.items()})
 
 
+def _of_the_same_types(path: str, found: Sequence[PublishedScores]) -> list[list[PublishedScores]]:
+    """The runs whose columns have the same types, together; raises as `read_scores` does."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        types = list(pool.map(_types, found))
+    _expect_one_kind(path, found, types)
+    groups: list[list[PublishedScores]] = []
+    merged: list[dict[str, pa.DataType]] = []
+    for one, of_one in zip(found, types, strict=True):
+        named = {name.lower(): kind for name, kind in of_one.items()}
+        for group, of_group in zip(groups, merged, strict=True):
+            if all(of_group.get(name, kind) == kind for name, kind in named.items()):
+                group.append(one)
+                of_group.update(named)
+                break
+        else:
+            groups.append([one])
+            merged.append(named)
+    return groups
+
+
+def _expect_one_kind(
+    path: str, found: Sequence[PublishedScores], types: Sequence[dict[str, pa.DataType]]
+) -> None:
+    """Raise InputDataError for a column of which two runs wrote values that have no common type,
+    or only one in which some of them are others."""
+    first: dict[str, tuple[pa.DataType, str | None]] = {}
+    for one, of_one in zip(found, types, strict=True):
+        for name, kind in of_one.items():
+            date = one.version.run_date
+            earlier, since = first.setdefault(name.lower(), (kind, date))
+            if _kind(earlier) != _kind(kind):
+                raise InputDataError(
+                    f"column {name!r} is {kind} in the scores of run date {date} under {path}, and "
+                    f"{earlier} in those of {since}: they are no one table. Read a run date at a "
+                    "time, or score one of them again with the column as it is in the other"
+                )
+
+
+def _kind(of: pa.DataType) -> str:
+    """What types have in common whose values one of them, or a wider one, holds unchanged."""
+    for kind, holds in (
+        ("whole", pa.types.is_integer),
+        ("float", pa.types.is_floating),
+        ("decimal", pa.types.is_decimal),
+        ("text", lambda one: pa.types.is_string(one) or pa.types.is_large_string(one)),
+    ):
+        if holds(of):
+            return kind
+    return str(of)
+
+
 def _by_partitions(spark: SparkSession, path: str, found: Sequence[PublishedScores]) -> DataFrame:
     """Many runs as one relation: of a year of days a union takes a job for every one of them."""
     base = publish_log.versions_under(path)
@@ -170,25 +230,36 @@ def view_of(path: str, name: str) -> str:
     Raises as `read_scores` does.
     """
     found = published_scores(path)
-    columns = [_columns(one) for one in found]
-    every = list(dict.fromkeys(column for one in columns for column in one))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        types = list(pool.map(_types, found))
+    _expect_one_kind(path, found, types)
+    columns = [[*of_one, *one.partitions] for one, of_one in zip(found, types, strict=True)]
+    # Names of columns are the same to SQL whatever their case.
+    every = {column.lower(): column for one in reversed(columns) for column in reversed(one)}
+    ordered = dict.fromkeys(column.lower() for one in columns for column in one)
     selects = "\nUNION ALL\n".join(
-        _select(one, every, known) for one, known in zip(found, columns, strict=True)
+        _select(one, [every[name] for name in ordered], known)
+        for one, known in zip(found, columns, strict=True)
     )
     return f"CREATE OR REPLACE VIEW {name} AS\n{selects};"
 
 
-def _columns(one: PublishedScores) -> list[str]:
+def _types(one: PublishedScores) -> dict[str, pa.DataType]:
+    """The columns in the files of a run, and their types."""
     if not one.data:
-        return []
+        return {}
     system, path = files.filesystem(files.join(one.uri, one.data[0]))
-    return [*pq.read_schema(path, filesystem=system).names, *one.partitions]
+    schema = pq.read_schema(path, filesystem=system)
+    return dict(zip(schema.names, schema.types, strict=True))
 
 
 def _select(one: PublishedScores, every: Sequence[str], known: Sequence[str]) -> str:
+    own = {column.lower() for column in known}
+
     def items() -> Iterator[str]:
         for column in every:
-            yield sql_name(column) if column in known else f"NULL AS {sql_name(column)}"
+            is_there = column.lower() in own
+            yield sql_name(column) if is_there else f"NULL AS {sql_name(column)}"
         for name, value in ((RUN_DATE, one.version.run_date), (RUN_ID, one.version.run_id)):
             yield f"{_text(value)} AS {name}"
 

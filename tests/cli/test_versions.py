@@ -167,6 +167,18 @@ def test_a_directory_without_versions_is_said(call: Call, tmp_path: Path) -> Non
     assert "found no versions under" in ended.problem
 
 
+@pytest.mark.parametrize("name", ["", "a b; drop table x", "1", "a.", "`a`b", "a-b"])
+def test_what_is_no_name_of_a_view_is_said(call: Call, tmp_path: Path, name: str) -> None:
+    ended = call(versions.main, tmp_path, "--view", name)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.problem.startswith(f"configuration: view: found {name!r}; expected the name of a")
+
+
+def test_names_of_views_may_be_quoted_and_in_a_schema() -> None:
+    for name in ("scores", "lake.scores_2", "`my scores`", "a.`b``c`"):
+        assert versions._view(name) == name
+
+
 def test_a_damaged_log_ends_a_run_before_it_begins(call: Call, root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gmm_spark
-from gmm_spark.errors import ConfigurationError, ModelFileError
-from gmm_spark.storage import publish_log
+from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
+from gmm_spark.storage import publish_log, scores
 from gmm_spark.storage.scores import published_scores, view_of
 
 
@@ -156,3 +156,48 @@ def test_a_view_of_a_run_that_is_deleted_is_an_error_and_no_empty_day(
     publish(root, "10", "2026-11-02", {"id": [1], "segment": [3]}, keep=1)
     with pytest.raises(AnalysisException, match="PATH_NOT_FOUND"):
         spark.table("scores_of_runs").count()
+
+
+INT32, FLOAT32 = pa.int32(), pa.float32()
+
+
+def test_whole_numbers_of_several_sizes_are_of_the_largest(root: Path, spark: Any) -> None:
+    """And a name of another case is the same column, as to Spark."""
+    largest = 2**53 + 1
+    publish(root, "11", "2026-11-03", {"ID": pa.array([3], INT32), "segment": pa.array([5], INT32)})
+    publish(root, "12", "2026-11-04", {"id": [largest], "segment": [6]})
+    expected = [*EXPECTED, (3, 5, "2026-11-03", "11"), (largest, 6, "2026-11-04", "12")]
+    found = gmm_spark.read_scores(str(root))
+    assert dict(found.dtypes)["segment"] == "bigint"
+    assert len(found.columns) == 4
+    assert rows(found) == expected
+    spark.sql(view_of(str(root), "scores_of_runs"))
+    assert rows(spark.table("scores_of_runs")) == expected
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [(["1"], "string"), ([1.0], "double"), ([True], "bool"), ([b"1"], "binary"), ([[1]], "list")],
+)
+def test_a_column_that_is_something_else_in_another_run_is_one_error(
+    root: Path, spark: Any, ids: list[Any], kind: str
+) -> None:
+    """Of whole numbers beyond 2^53 a double has others; text and numbers are nothing together."""
+    publish(root, "13", "2026-11-03", {"Id": ids, "segment": [1]})
+    for read in (
+        lambda: gmm_spark.read_scores(str(root)),
+        lambda: view_of(str(root), "scores_of_runs"),
+    ):
+        with pytest.raises(InputDataError) as refused:
+            read()
+        said = str(refused.value)
+        assert said.startswith(f"column 'Id' is {kind}")
+        assert "in the scores of run date 2026-11-03 under " in said
+        assert "and int64 in those of 2026-11-01: they are no one table. Read a run date" in said
+
+
+def test_float_is_double_beside_it() -> None:
+    of = scores._kind
+    assert of(FLOAT32) == of(pa.float64()) != of(INT32) == of(pa.int64())
+    assert of(pa.decimal128(4, 2)) == of(pa.decimal128(20, 4)) != of(pa.float64())
+    assert of(pa.date32()) != of(pa.timestamp("us")) != of(pa.timestamp("us", "UTC"))
