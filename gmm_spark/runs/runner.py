@@ -7,7 +7,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from gmm_spark.checkpoints import remove_checkpoint
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
-from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
+from gmm_spark.runs.exit_codes import DONE, TerminatedError, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import RunLog, library_log
 from gmm_spark.runs.session import (
     ended_by_sigterm,
@@ -100,12 +100,13 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
         return say(error)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    with (
-        ended_by_sigterm(),
-        library_log() as log,
-        session_of_a_run(f"gmm_spark {job.name}") as spark,
-        failed_tasks_unlogged(spark),
-    ):
+    with ended_by_sigterm(), library_log() as log, ExitStack() as stack:
+        try:
+            spark = stack.enter_context(session_of_a_run(f"gmm_spark {job.name}"))
+            stack.enter_context(failed_tasks_unlogged(spark))
+        except (Exception, KeyboardInterrupt) as error:
+            return say(as_ours(error))
+        output = None
         try:
             with _path_of("output"):
                 directory = files.qualified(spark, settings.output)
@@ -118,7 +119,9 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
             if settings.dry_run:
                 return _dry(job, Run(settings, spark, output))
             output.claim(overwrite=job.overwrite(settings), how=job.how)
-        except GmmError as error:
+        except (GmmError, TerminatedError) as error:
+            if output is not None and isinstance(error, TerminatedError):
+                output.clean()
             return say(error)
         return _claimed(job, Run(settings, spark, output), log)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.cluster import current_session, loggers_off_on_one_machine
+from gmm_spark.errors import ConfigurationError
 from gmm_spark.runs.exit_codes import TerminatedError
 
 # The log of the JVM, as the project's conf/ has it: Spark says only what is wrong.
@@ -38,12 +41,17 @@ _LOGS_OF_TASKS = (
     "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitter",
 )
 
+# What tells, with its stack trace, of a call of the JVM that SIGTERM has interrupted.
+_LOGS_OF_CALLS = "", "py4j.clientserver"
+
 
 def get_session(app_name: str) -> SparkSession:
     """The session there is, or a new one.
 
     The master and every size come from spark-submit, from spark-defaults.conf or, with neither,
     from Spark's own default, local[*]; this code sets none of them.
+
+    Raises ConfigurationError where no JVM can be started.
     """
     session = current_session()
     if session is not None:
@@ -55,7 +63,15 @@ def get_session(app_name: str) -> SparkSession:
     if not _settings_come_from_outside():
         for key, value in _PLAIN_PYTHON.items():
             builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise ConfigurationError(
+            "Spark's JVM could not be started, and what it said stands before this line; expected "
+            "a JDK of version 17 or newer, which JAVA_HOME names or the path has"
+        ) from None
 
 
 def _settings_come_from_outside() -> bool:
@@ -81,6 +97,14 @@ def failed_tasks_unlogged(spark: SparkSession) -> Iterator[None]:
         yield
 
 
+def _is_no_interrupted_call(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is not py4j's of a call that was interrupted, with its stack trace:
+    the run says that it was stopped."""
+    text = record.getMessage()
+    interrupted = "KeyboardInterrupt while sending command", "while shutting down connection"
+    return not any(part in text for part in interrupted)
+
+
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM ends what is within as an error does: what was begun is cleaned up. A second one
@@ -88,9 +112,14 @@ def ended_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # py4j logs by the root logger, which else would be given a handler by that.
+    logs, nowhere = [logging.getLogger(name) for name in _LOGS_OF_CALLS], logging.NullHandler()
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for log in logs:
+            log.addFilter(_is_no_interrupted_call)
+        logs[0].addHandler(nowhere)
         raise TerminatedError(
             "SIGTERM, which schedulers send at a time limit and machines that shut down; nothing "
             "was published, what was begun is removed. Run the same command again: with "
@@ -102,6 +131,9 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        for log in logs:
+            log.removeFilter(_is_no_interrupted_call)
+        logs[0].removeHandler(nowhere)
 
 
 @contextmanager
