@@ -96,19 +96,23 @@ def test_py4j_shows_no_stack_trace_of_a_call_that_sigterm_interrupts() -> None:
     handler.emit = shown.append  # type: ignore[method-assign,assignment]
     root.addHandler(handler)
     handlers = list(root.handlers)
+
+    def interrupted() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            root.error("KeyboardInterrupt while sending command.")
+            logging.getLogger("py4j.clientserver").error(
+                "Exception occurred while shutting down connection"
+            )
+            assert shown == []
+            root.error("something else")
+            assert len(shown) == 1
+
     try:
         with pytest.raises(TerminatedError), session.ended_by_sigterm():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                signal.pause()
-            finally:
-                root.error("KeyboardInterrupt while sending command.")
-                logging.getLogger("py4j.clientserver").error(
-                    "Exception occurred while shutting down connection"
-                )
-                assert shown == []
-                root.error("something else")
-                assert len(shown) == 1
+            interrupted()
         root.error("KeyboardInterrupt while sending command.")
         assert len(shown) == 2
         assert root.handlers == handlers
