@@ -15,6 +15,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType
 
 from gmm_spark.comparison import compare_models
 from gmm_spark.engine.addresses import escaped
@@ -359,12 +360,15 @@ def customers_between(
     before = spark.read.parquet(escaped(uri))
     if id not in before.columns or "segment_id" not in before.columns:
         return None
+    kinds = [frame.schema[id].dataType for frame in (before, scores)]
+    key = quoted(id)
+    if kinds[0] != kinds[1] and not all(isinstance(kind, NumericType) for kind in kinds):
+        # Text that was a number before: as Spark compares the two, one that is none is an error.
+        key = key.cast("string")
     then = before.select(
-        quoted(id).alias("id"), quoted("segment_id").alias("then"), F.lit(True).alias("was")
+        key.alias("id"), quoted("segment_id").alias("then"), F.lit(True).alias("was")
     )
-    now = scores.select(
-        quoted(id).alias("id"), quoted("segment_id").alias("now"), F.lit(True).alias("is")
-    )
+    now = scores.select(key.alias("id"), quoted("segment_id").alias("now"), F.lit(True).alias("is"))
     counts = then.join(now, "id", "full").groupBy("was", "is", "then", "now").count().collect()
     old, new = _with_others(champion.ids.ids, counts, "then"), _with_others(ids.ids, counts, "now")
     rows = [[0] * len(new) for _ in old]
