@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark.sql import DataFrame
 
+from gmm_spark.advice import headlines
 from gmm_spark.data import Data, Open, opened
 from gmm_spark.engine.parquet import ParquetTable
 from gmm_spark.engine.scoring import Scorer
@@ -38,6 +40,8 @@ from gmm_spark.training import frame_of
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,8 @@ def updated_model(
     new._summary = _summary(model, done, before, half_life, elapsed, fading)
     if merging is not None:
         new._merging = replace(merging, sizes=done.sizes)
+    for line in headlines(new.summary.warnings):
+        logger.warning(line)
     return new._with_predictions(dataset) if isinstance(dataset, DataFrame) else new
 
 
@@ -269,6 +275,13 @@ def _summary(
         warnings.append(
             "no_statistics: the parameters were given, and not fitted; the model is of the "
             f"{summary.numRows} rows of this update alone"
+        )
+    unknown = [name for name, gaps in summary.numGaps.items() if gaps == summary.numRows]
+    if unknown:
+        warnings.append(
+            f"no_values: in {', '.join(unknown)} no row of {summary.numRows} has a value that the "
+            "model can use, and what it knows of them stays; it was fitted to others: look at "
+            "types and spelling"
         )
     return replace(
         summary,

@@ -116,7 +116,7 @@ def test_saved_and_loaded_it_goes_on_to_the_same_bits(model, parts, tmp_path) ->
     assert one.summary.update["weightBefore"] == pytest.approx(300 / 2 ** (1 / 3) + 100)
 
 
-def test_of_every_family_what_is_kept_is_saved(spark, groups, tmp_path) -> None:
+def test_of_every_family_what_is_kept_is_saved(spark, groups, tmp_path, caplog) -> None:
     rng = np.random.default_rng(1)
     rows = [
         (x, y, "far" if x > 5 else "near", int(n), 0.5 + (i % 3))
@@ -136,12 +136,19 @@ def test_of_every_family_what_is_kept_is_saved(spark, groups, tmp_path) -> None:
     for name, array in kept.items():
         assert_array_equal(array, to_arrays(loaded._statistics)[name])
     # A value that the model has not seen is a gap, and that is an error unless it may be one.
-    strange = table(spark, [(0.0, 0.0, "new", 1, 1.0)], frame.schema.simpleString()[7:-1]
-                    .replace(":", " "))  # fmt: skip
+    unseen, schema = (0.0, 0.0, "new", 1, 1.0), "x double, y double, c string, n long, w double"
+    strange = table(spark, [unseen], schema)
     with pytest.raises(InputDataError, match="'c': 1 unknown to the model"):
         loaded.update(strange)
+    caplog.clear()
     again = loaded.setMissing("marginalize").update(strange)
     assert again.summary.numGaps == {"c": 1}
+    # It is said where no row at all knows anything of a column, and logged, as a fit's warnings.
+    (said,) = [one for one in again.summary.warnings if one.startswith("no_values: ")]
+    assert said.startswith("no_values: in c no row of 1 has a value that the model can use, and")
+    assert said in caplog.messages
+    some = table(spark, [rows[0], unseen], schema)
+    assert "no_values" not in " ".join(loaded.update(some).summary.warnings)
     assert_allclose(again.probabilities("c").sum(axis=1), 1.0)
     assert again.summary.update["weight"] == pytest.approx(301)
 
