@@ -308,7 +308,8 @@ def _scored(
         has_some = F.col(PROBABILITY).isNotNull()
         one_by_one = F.when(has_some, vector_to_array(F.col(PROBABILITY)))
         scored = scored.withColumns({name: one_by_one[j] for j, name in enumerate(probabilities)})
-    scored = scored.withColumns(_of_segments(named))
+    if named is not None:  # Connect refuses to add none
+        scored = scored.withColumns(_of_segments(named))
     return scored.select(*(quoted(name) for name in [*kept, *new]))
 
 
