@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
     from gmm_spark.prepare.stage import Preparation, PreparationModel
     from gmm_spark.search import GaussianMixtureSearch
+    from gmm_spark.storage.models import read_model
     from gmm_spark.storage.scores import read_scores
     from gmm_spark.summary import GaussianMixtureSummary
 
@@ -27,6 +28,7 @@ __all__ = [
     "ParquetTable",
     "Preparation",
     "PreparationModel",
+    "read_model",
     "read_scores",
 ]
 
@@ -38,6 +40,7 @@ _HOMES = {
     "ParquetTable": "gmm_spark.engine.parquet",
     "Preparation": "gmm_spark.prepare.stage",
     "PreparationModel": "gmm_spark.prepare.stage",
+    "read_model": "gmm_spark.storage.models",
     "read_scores": "gmm_spark.storage.scores",
 }
 

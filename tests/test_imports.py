@@ -86,6 +86,7 @@ def test_all_names_of_the_package_are_there():
         "ParquetTable",
         "Preparation",
         "PreparationModel",
+        "read_model",
         "read_scores",
     ]
     assert python(code).split() == expected

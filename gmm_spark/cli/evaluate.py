@@ -20,11 +20,11 @@ from gmm_spark.mixture.divisions import adjusted_rand_of_table
 from gmm_spark.mixture.matching import matched
 from gmm_spark.report.text import table
 from gmm_spark.runs import manifest, runner
-from gmm_spark.runs.models import load_model
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import expressions, with_expressions
 from gmm_spark.storage.customers import rows_of
+from gmm_spark.storage.models import load_model
 from gmm_spark.storage.problems import about_the_rows
 from gmm_spark.storage.tracing import traced
 

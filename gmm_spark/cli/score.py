@@ -28,7 +28,6 @@ from gmm_spark.report.scored_customers import ID, NAME, id_of, name_of
 from gmm_spark.report.segment_tables import tables_of
 from gmm_spark.report.segments import FILE, Segments
 from gmm_spark.runs import runner
-from gmm_spark.runs.models import model_path
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import (
@@ -39,6 +38,7 @@ from gmm_spark.storage.computed_columns import (
     with_expressions,
 )
 from gmm_spark.storage.customers import rows_of
+from gmm_spark.storage.models import model_path
 from gmm_spark.storage.problems import about_the_rows
 from gmm_spark.storage.scores import RUN_DATE, RUN_ID, SCORES
 from gmm_spark.storage.tracing import traced

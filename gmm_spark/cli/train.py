@@ -22,7 +22,6 @@ from gmm_spark.report.segment_tables import mixture_table
 from gmm_spark.report.text import table
 from gmm_spark.runs import runner
 from gmm_spark.runs.exit_codes import NotConvergedError
-from gmm_spark.runs.models import load_model, model_path
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.runs.updates import Before, model_before, update_facts, update_words
 from gmm_spark.storage import files, publish_log, tables
@@ -33,6 +32,7 @@ from gmm_spark.storage.computed_columns import (
     expressions,
     with_expressions,
 )
+from gmm_spark.storage.models import load_model, model_path
 from gmm_spark.storage.tracing import traced
 from gmm_spark.storage.versioned_output import VersionedOutput
 from gmm_spark.updating import check_update

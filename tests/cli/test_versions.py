@@ -47,7 +47,7 @@ def test_a_run_adds_a_version(call: Call, lake: Path, tmp_path: Path) -> None:
 
 def test_a_model_is_loaded_by_alias_and_number(root: Path, spark, caplog) -> None:
     from gmm_spark.errors import ConfigurationError, ModelFileError
-    from gmm_spark.runs.models import load_model
+    from gmm_spark.storage.models import load_model
 
     def number(name: str) -> int:
         told = {}
@@ -66,6 +66,22 @@ def test_a_model_is_loaded_by_alias_and_number(root: Path, spark, caplog) -> Non
             load_model(spark, "model", f"{root}@challenger")
     finally:
         part.write_text(text, "utf-8")
+
+
+def test_a_model_is_read_from_the_output_of_a_run(root: Path, model: Path, tmp_path: Path) -> None:
+    from gmm_spark import GaussianMixtureModel, read_model
+    from gmm_spark.errors import ConfigurationError
+
+    saved = GaussianMixtureModel.load(str(model))
+    shutil.copytree(model, tmp_path / "out" / "model")
+    for path in (root, f"{root}@challenger", f"{root}@1", tmp_path / "out", model):
+        assert read_model(str(path)).weights == saved.weights
+    with pytest.raises(
+        ConfigurationError, match=r"^path: found no version '9' under .*; there are"
+    ):
+        read_model(f"{root}@9")
+    with pytest.raises(ConfigurationError, match=r"^path: found nothing at .*nowhere; expected"):
+        read_model(str(tmp_path / "nowhere"))
 
 
 def test_scores_are_versions_of_their_run_date(root: Path, call: Call, lake: Path, spark) -> None:

@@ -453,7 +453,8 @@ def jobs(s: Session) -> Any:
         run(evaluate, "--model", model, "--output", s.path("evaluated")),
         run(churn, "--id", "id", "--outcome", "left", "--k", "2", "--output", s.path("churned")),
     ]
-    return [codes, groups(gmm_spark.read_scores(s.path("scores")))]
+    k = len(gmm_spark.read_model(model).weights)
+    return [codes, k, groups(gmm_spark.read_scores(s.path("scores")))]
 
 
 def main(directory: str) -> None:

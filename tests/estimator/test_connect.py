@@ -85,7 +85,7 @@ def test_columns_are_prepared(found) -> None:
 
 
 def test_the_jobs_run_and_publish(found) -> None:
-    assert found["jobs"] == [[0, 0, 0, 0], SIZES]
+    assert found["jobs"] == [[0, 0, 0, 0], 2, SIZES]
 
 
 def test_a_page_is_written(found) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import SparkSession
 
 from gmm_spark.engine.addresses import address
+from gmm_spark.engine.cluster import needed_session
 from gmm_spark.errors import ConfigurationError
 from gmm_spark.storage import files, publish_log
 from gmm_spark.storage.publish_log import CHAMPION
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
     from gmm_spark import GaussianMixtureModel
 
 logger = logging.getLogger(__name__)
+
+
+def read_model(path: str, *, spark: SparkSession | None = None) -> GaussianMixtureModel:
+    """The model that a run has written under `path`, its output.
+
+    Where versions are kept it is that of the champion, or with "@challenger" or "@7" behind the
+    path of another version, after its files were compared with what was published. The path of a
+    saved model will do too, as for `GaussianMixtureModel.load`.
+
+    Parameters
+    ----------
+    path : output of `gmm-spark train` or `gmm-spark churn`
+    spark : the current session when left out
+
+    Raises ConfigurationError where nothing is there, ModelFileError where it is no model, or files
+    of the version were changed, added or deleted since.
+    """
+    return load_model(needed_session() if spark is None else spark, "path", path)
 
 
 def load_model(
