@@ -30,6 +30,7 @@ from gmm_spark.engine.column_types import (
     value_type,
 )
 from gmm_spark.engine.dataframe import is_case_sensitive, same_names, several_columns
+from gmm_spark.engine.filters import with_times
 from gmm_spark.engine.inputs import no_column, type_of
 from gmm_spark.engine.row_groups import FileVersion
 from gmm_spark.errors import ConfigurationError, InputDataError
@@ -46,7 +47,14 @@ _NOT_PARQUET = pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, 
 
 
 # What pyarrow says of a comparison, and of a list, that are of another type than the column.
-_TWO_TYPES = re.compile(r"(?:input types \(|values set: )([\w\[\]]+)(?:,| vs) ([\w\[\]]+)")
+_TYPE = r"(\w+(?:\[[^\]]*\])?)"
+_TWO_TYPES = re.compile(rf"(?:input types \(|values set: ){_TYPE}(?:,| vs) {_TYPE}")
+# What a filter of such a column takes.
+_TIMES = {
+    "date": "a day, '2026-11-26'",
+    "timestamp": "a time, '2026-11-26T06:00', and with its zone where the column has one: "
+    "'2026-11-26T06:00+01:00'",
+}
 
 
 class FiltersError(ConfigurationError):
@@ -222,8 +230,8 @@ def open_files(
         FileVersion(info.path, info.size, info.mtime_ns, _typed(found, partitions))
         for info, found in zip(infos, keys, strict=True)
     ]
-    expression = _as_condition(filters)
-    files = _opened(where.filesystem, versions, partitions, expression)
+    _as_condition(filters)
+    files, expression = _opened(where.filesystem, versions, partitions, filters)
     schema = _united(_telling(files), partitions)
     names = tuple(partitions.names)
     return TableFiles(where.written, where, tuple(roots), files, schema, names, filters, expression)
@@ -377,9 +385,10 @@ def _typed(found: dict[str, str], partitions: pa.Schema) -> tuple[tuple[str, Any
 
 
 def _opened(
-    filesystem: fs.FileSystem, versions: list[FileVersion], partitions: pa.Schema, expression: Any
-) -> tuple[TableFile, ...]:
-    """The footers of the files that can hold rows of the filter; at least the first."""
+    filesystem: fs.FileSystem, versions: list[FileVersion], partitions: pa.Schema, filters: Any
+) -> tuple[tuple[TableFile, ...], Any]:
+    """The footers of the files that can hold rows of the filters, at least the first; and the
+    filters as an expression."""
     made = ds.ParquetFileFormat()
     fragments = {
         file.path: made.make_fragment(
@@ -413,6 +422,7 @@ def _opened(
         return TableFile(file.version, file.schema, file.num_rows, groups)
 
     first = footer(versions[0])
+    expression = _as_condition(with_times(filters, _united((first,), partitions)))
     paths = list(fragments)
     if expression is not None:
         # Files of partitions without such rows are not opened. A filter may be of a column that
@@ -429,7 +439,7 @@ def _opened(
             _check_condition(expression, schema)
             kept = set(within(paths, schema))
             files = tuple(pool.map(parts, (f for f in files if f.version.path in kept)))
-    return files or (TableFile(first.version, first.schema, first.num_rows, ()),)
+    return files or (TableFile(first.version, first.schema, first.num_rows, ()),), expression
 
 
 def _as_condition(filters: Any) -> Any:
@@ -459,6 +469,9 @@ def _check_condition(expression: Any, schema: pa.Schema) -> None:
         elif kinds := _TWO_TYPES.search(said):
             said = f"a column of {kinds[1]} cannot be compared with a value of {kinds[2]}"
             said += f" (in {' '.join(str(expression).split())})"
+            said += "".join(
+                f"; expected {x}" for of, x in _TIMES.items() if kinds[1].startswith(of)
+            )
         raise FiltersError(f"filters: {said}") from None
 
 

@@ -275,7 +275,7 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
             f"{key}: found {what}; this Spark has no file system {unknown[1]}://, expected its jar "
             "or another path"
         )
-    if condition.startswith("UNRESOLVED_COLUMN"):
+    if condition.startswith(("UNRESOLVED_COLUMN", "DATATYPE_MISMATCH")) and source.filters:
         return ConfigurationError(f"input.filters: {message}")
     if condition.startswith("UNABLE_TO_INFER_SCHEMA"):
         return InputDataError(f"{what} has no file of {name} in it, or an empty one")

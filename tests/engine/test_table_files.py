@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import pickle
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from gmm_spark.engine.table_files import common_type, open_files
 from gmm_spark.errors import ConfigurationError, InputDataError
 from tests.arrow_texts import written_texts
 
+UTC = datetime.timezone.utc
 NUMBERS = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
 
 
@@ -272,6 +275,65 @@ class TestColumnsThatDiffer:
             open_files(tmp_path, filters=filters)
         assert str(caught.value).startswith(f"filters: {said}")
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("filters", "kept"),
+        [
+            ([("day", "=", "2026-10-25")], [1]),
+            ([("day", "==", "2026-10-25T00:00")], [1]),
+            ([("day", "<", "2026-10-25")], [0]),
+            ([("day", "in", ["2026-10-24", "2026-10-26"])], [0, 2]),
+            ([("day", "not in", ["2026-10-24"])], [1, 2]),
+            ([[("day", "=", "2026-10-24")], [("day", "=", datetime.date(2026, 10, 26))]], [0, 2]),
+            ([("at", ">=", "2026-10-25")], [1, 2]),
+            ([("at", ">", "2026-10-25 06:30")], [2]),
+            ([("at", "=", datetime.date(2026, 10, 26))], [2]),
+            ([("ns", "=", "2026-10-25T06:30")], [1]),
+            # Six o'clock in Berlin is four in the zone of the column.
+            ([("utc", ">=", "2026-10-25T07:30+01:00")], [1, 2]),
+            ([("utc", "=", datetime.datetime(2026, 10, 25, 6, 30, tzinfo=UTC))], [1]),
+            ([("berlin", "=", "2026-10-25T07:30+01:00"), ("n", ">", 0)], [1]),
+        ],
+    )
+    def test_days_and_times_are_compared_with_text(self, tmp_path, filters, kept) -> None:
+        """As Spark's reader compares them, by which the score job reads the same filter."""
+        at = [datetime.datetime(2026, 10, 24), datetime.datetime(2026, 10, 25, 6, 30)]
+        at.append(datetime.datetime(2026, 10, 26))
+        utc = [one.replace(tzinfo=UTC) for one in at]
+        columns = {
+            "n": [0, 1, 2],
+            "day": [one.date() for one in at],
+            "at": at,
+            "ns": pa.array(at, pa.timestamp("ns")),
+            "utc": pa.array(utc, pa.timestamp("us", "UTC")),
+            "berlin": pa.array(utc, pa.timestamp("ms", "Europe/Berlin")),
+        }
+        write(tmp_path / "0.parquet", columns)
+        expression = open_files(tmp_path, filters=filters).expression
+        expression = pickle.loads(pickle.dumps(expression))
+        found = pq.read_table(tmp_path / "0.parquet", filters=expression)
+        assert found["n"].to_pylist() == kept
+
+    @pytest.mark.parametrize(
+        ("condition", "said"),
+        [
+            (("day", "=", "yesterday"), "a column of date32[day] cannot be compared with a value"),
+            (("day", "=", "2026-10-25T06:00"), "a column of date32[day] cannot be compared with"),
+            (("day", "in", ["2026-10-25", "x"]), "a column of date32[day] cannot be compared with"),
+            (("utc", ">", "2026-10-25"), "a column of timestamp[us, tz=UTC] cannot be compared"),
+        ],
+    )
+    def test_what_is_no_day_or_has_no_zone_is_said(self, tmp_path, condition, said) -> None:
+        time = datetime.datetime(2026, 10, 24, tzinfo=UTC)
+        write(
+            tmp_path / "0.parquet",
+            {"day": [time.date()], "utc": pa.array([time], pa.timestamp("us", "UTC"))},
+        )
+        with pytest.raises(ConfigurationError) as caught:
+            open_files(tmp_path, filters=[condition])
+        assert str(caught.value).startswith(f"filters: {said}")
+        expected = {"day": "a day, '2026-11-26'", "utc": "a time, '2026-11-26T06:00', and with"}
+        assert f"; expected {expected[condition[0]]}" in str(caught.value)
 
     def test_common_types(self) -> None:
         assert common_type([pa.int32(), pa.int64()]) == pa.int64()

@@ -44,3 +44,18 @@ def test_times_of_nanoseconds_are_read_to_the_microsecond(spark, tmp_path, sourc
         "2024-03-10 02:30:00.123456", "1969-12-31 23:59:59.999999", None,
     ]  # fmt: skip
     assert [row[1] for row in found] == [1710037800123456, -1, None]
+
+
+def test_a_filter_of_a_day_is_read_alike_by_spark_and_the_workers(spark, tmp_path) -> None:
+    day = pd.Series(["2026-10-24", "2026-10-25"]).astype("datetime64[s]").dt.date
+    pd.DataFrame({"day": day, "x": [1.0, 2.0]}).to_parquet(tmp_path / "0.parquet", index=False)
+    source = InputSettings(path=str(tmp_path), filters="day = '2026-10-25'")
+    assert [row.x for row in tables.read_table(spark, source).collect()] == [2.0]
+    table = tables.parquet_table(spark, source)
+    assert table is not None
+    assert str(table.files().expression) == "(day == 2026-10-25)"
+    # And what neither can compare is a mistake in the settings to both.
+    wrong = InputSettings(path=str(tmp_path), filters="day = 5")
+    for read in (tables.read_table, lambda *of: tables.parquet_table(*of).files()):
+        with pytest.raises(ConfigurationError, match=r"^(input\.)?filters: "):
+            read(spark, wrong)
