@@ -21,7 +21,7 @@ from gmm_spark.engine.dataframe import check_once, quoted, same_names
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import InputDataError
-from gmm_spark.expressions import column_name
+from gmm_spark.expressions import column_name, shown_expression
 
 if TYPE_CHECKING:
     from gmm_spark.model import GaussianMixtureModel
@@ -40,9 +40,20 @@ def compare_models(
 
     Raises InputDataError where a column cannot be read as a model needs it.
     """
+    rows = scored_by_both(frame, old, new)
+    return compared_rows(rows, number_of_segments(old), number_of_segments(new))
+
+
+def scored_by_both(
+    frame: DataFrame, old: GaussianMixtureModel, new: GaussianMixtureModel
+) -> DataFrame:
+    """The rows with the probabilities and log densities of two models; nothing is read yet.
+
+    Raises InputDataError where a column cannot be read as a model needs it.
+    """
     olds, news = input_columns(old), input_columns(new)
-    check_readable(frame, old)
-    check_readable(frame, new)
+    _check_readable(frame, old)
+    _check_readable(frame, new)
     # The new model's under names of their own, for both may call what they have prepared the same.
     made = [
         *(expression.alias(name) for name, expression in _expressions(old, olds)),
@@ -51,22 +62,33 @@ def compare_models(
     rows = _scored(old, frame.select(*made), OLD, OLD_DENSITY)
     names = [quoted(_PREFIX + name).alias(name) for name in news]
     rows = _scored(new, rows.select(OLD, OLD_DENSITY, *names), NEW, NEW_DENSITY)
-    rows = rows.select(OLD, OLD_DENSITY, NEW, NEW_DENSITY)
-    return compared_rows(rows, number_of_segments(old), number_of_segments(new))
+    return rows.select(OLD, OLD_DENSITY, NEW, NEW_DENSITY)
 
 
-def check_readable(frame: DataFrame, model: GaussianMixtureModel) -> None:
+def _check_readable(frame: DataFrame, model: GaussianMixtureModel) -> None:
     """Raise InputDataError where the frame lacks a column of a model, or what it is made of."""
     made = {column_name(text): text for text in model.getInputExpressions()}
     for name in input_columns(model):
         if name in made:
             problem = unreadable(frame, made[name])
             if problem is not None:
-                raise InputDataError(f"the model was trained on {made[name]!r}: {problem}")
+                shown = shown_expression(made[name])
+                raise InputDataError(f"the model was trained on {shown}: {problem}")
         elif not same_names(name, frame.columns):
             raise no_column(name, frame.columns)
         else:
             check_once(frame, name)
+
+
+def are_of_one_space(one: GaussianMixtureModel, other: GaussianMixtureModel) -> bool:
+    """Whether two models are densities of the same columns, prepared in the same way; else their
+    log-likelihoods say nothing of each other."""
+
+    def columns(model: GaussianMixtureModel) -> dict[str, str | None]:
+        made = {column_name(text): text for text in model.getInputExpressions()}
+        return {name: made.get(name) for name in input_columns(model)}
+
+    return columns(one) == columns(other)
 
 
 def number_of_segments(model: GaussianMixtureModel) -> int:

@@ -7,6 +7,9 @@ import re
 # `expression as name`; anything else is the name of a column.
 _EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
 
+# Longer expressions say nothing at a glance.
+_LONGEST = 100
+
 
 def expression_name(column: str) -> str | None:
     """The name an SQL expression such as `log1p(total) as log_total` gives; None for a column."""
@@ -24,3 +27,11 @@ def column_name(column: str) -> str:
 def without_name(column: str) -> str:
     """An SQL expression without the name it gives."""
     return _EXPRESSION.sub("", column)
+
+
+def shown_expression(column: str) -> str:
+    """An SQL expression as an error quotes it: of a long one, as a preparation makes them, the name
+    that it gives."""
+    if len(column) <= _LONGEST:
+        return repr(column)
+    return f"{column_name(column)!r}, made by SQL that model.getInputExpressions() has"

@@ -33,7 +33,7 @@ from gmm_spark.engine.parquet import (
 from gmm_spark.engine.scoring import BatchScoring, Scorer, Scores, TableScoring
 from gmm_spark.engine.table_files import TableFiles
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.expressions import column_name
+from gmm_spark.expressions import column_name, shown_expression
 from gmm_spark.mixture.families import FAMILIES, numbers_of, told_apart
 from gmm_spark.mixture.spec import MISSING, Missing
 from gmm_spark.output_columns import refuse_taken
@@ -207,7 +207,7 @@ def _expect_made(model: GaussianMixtureModel, columns: list[str], names: list[st
         if name in made and name not in columns:
             raise InputDataError(
                 f"there is no column {name!r} in the data; the model was trained on "
-                f"{made[name]!r}: add it, as with "
+                f"{shown_expression(made[name])}: add it, as with "
                 "dataset.selectExpr('*', *model.getInputExpressions())"
             )
 

@@ -11,7 +11,12 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from gmm_spark import GaussianMixtureModel
-from gmm_spark.comparison import check_readable, compare_models, numeric_columns
+from gmm_spark.comparison import (
+    are_of_one_space,
+    compare_models,
+    numeric_columns,
+    scored_by_both,
+)
 from gmm_spark.config import EvaluateSettings
 from gmm_spark.engine.comparison import ComparedRows
 from gmm_spark.engine.scoring import NOISE
@@ -127,13 +132,16 @@ def _comparison(
     k, other = len(model.clusters), len(against.clusters)
     matching = matched(found.modal[:k, :other], range(k), k, found.joint[:k, :other])
     own = {id: j for j, id in enumerate(matching.ids) if id < k}
+    difference = float(np.diff(found.log_density)[0]) / found.rows
     return {
         "by_probability": found.joint.tolist(),
         "by_most_probable": found.modal.tolist(),
         "adjusted_rand_index": adjusted_rand_of_table(found.modal),
         "matched": [[i, own[i]] for i in range(k) if i in own],
         "changed_share": matching.changed,
-        "difference_of_mean_log_likelihoods": float(np.diff(found.log_density)[0]) / found.rows,
+        "difference_of_mean_log_likelihoods": (
+            difference if are_of_one_space(model, against) else None
+        ),
     }
 
 
@@ -158,17 +166,21 @@ def _words(content: dict[str, Any]) -> str:
     if "comparison" not in content:
         return "\n".join(lines)
     found, other = content["comparison"], content["against"]
+    counts = found["by_most_probable"]
     lines += ["", f"Against a model of {other['segments']} segments"]
-    heads = ["segment", *(str(j) for j in range(len(found["by_most_probable"][0])))]
+    # Beyond the segments is the noise.
+    heads = [str(j) if j < other["segments"] else str(NOISE) for j in range(len(counts[0]))]
     lines += table(
-        heads,
+        ["segment", *heads],
         [
-            [str(i), *(f"{count:,.0f}" for count in row)]
-            for i, row in enumerate(found["by_most_probable"])
+            [str(one["segment"]), *(f"{count:,.0f}" for count in row)]
+            for one, row in zip(content["segments"], counts, strict=True)
         ],
     ).splitlines()
+    is_other = found["difference_of_mean_log_likelihoods"] is None
     lines += [
-        _likelihood("Its mean log-likelihood", other),
+        _likelihood("Its mean log-likelihood", other)
+        + ("; it is of other columns, not to be compared with the one above" if is_other else ""),
         f"Adjusted Rand index {found['adjusted_rand_index']:.3f}; "
         f"{found['changed_share']:.1%} of the rows in a segment that is not the one matched",
     ]
@@ -183,10 +195,7 @@ def _likelihood(what: str, fit: dict[str, Any]) -> str:
 
 def check(run: Run[EvaluateSettings]) -> str:
     model, against = _models(run)
-    rows = _rows(run)
-    for one in (model, against):
-        if one is not None:
-            check_readable(rows, one)
+    scored_by_both(_rows(run), model, model if against is None else against)
     return f"{tables.describe(run.settings.input)} would be scored by the model"
 
 

@@ -21,7 +21,7 @@ from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
-from gmm_spark.expressions import column_name, expression_name
+from gmm_spark.expressions import column_name, expression_name, shown_expression
 from gmm_spark.prepare.outcome import outcome_columns
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
 from gmm_spark.report.scored_customers import ID, NAME, id_of, name_of
@@ -156,7 +156,8 @@ def _steps(
             wanted.append(Expression("model", text))
         elif name not in defined.columns:
             raise InputDataError(
-                f"the model was trained on {text!r}: {problem}; columns may say it in another way"
+                f"the model was trained on {shown_expression(text)}: {problem}; columns may say it "
+                "in another way"
             )
         else:
             logger.info("%s is taken as it stands, not by %r: %s", name, text, problem)

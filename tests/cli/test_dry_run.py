@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gmm_spark import GaussianMixture, GaussianMixtureModel
-from gmm_spark.cli import score, train
+from gmm_spark.cli import evaluate, score, train
 
 from .conftest import tree
 
@@ -110,3 +110,13 @@ def test_a_scoring_of_a_table_that_lacks_a_column(call, lake, tmp_path, model, c
     assert (ended.code, ended.out) == (3, "")
     assert "'visits'" in ended.problem
     assert tree(tmp_path) == before
+
+
+def test_types_are_looked_at_by_every_job(call, lake, tmp_path, model) -> None:
+    """A number that has become text ends the run; the dry run too."""
+    more = ["--model", model, "--columns", "cast(spend as string) as spend"]
+    argv = ["--input.path", lake / "customers", "--output", tmp_path / "out", *more, "--dry_run"]
+    for job in (score, evaluate):
+        ended = call(job.main, *argv)
+        assert (ended.code, ended.out) == (3, "")
+        assert "column 'spend' has type string, a number is needed" in ended.problem

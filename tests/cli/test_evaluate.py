@@ -46,11 +46,48 @@ def test_a_model_against_a_table_and_another_model(
     assert found["comparison"]["adjusted_rand_index"] == pytest.approx(expected)
     fit = found["model"]
     assert fit["change"] == pytest.approx(0, abs=1e-6)
+    difference = found["against"]["mean_log_likelihood"] - fit["mean_log_likelihood"]
+    assert found["comparison"]["difference_of_mean_log_likelihoods"] == pytest.approx(difference)
     assert found["against"]["mean_log_likelihood"] < fit["mean_log_likelihood"]
     assert found["against"]["change"] is None
     assert manifest(tmp_path / "out")["metrics"]["rows"]["scored"] == 600
     assert "600 rows in 3 segments" in ended.out
     assert "Against a model of 2 segments" in ended.out
+
+
+def test_a_model_of_other_columns_with_noise(
+    call: Call, spark, lake: Path, model: Path, two: Path, tmp_path: Path
+) -> None:
+    """Densities of other columns are no better or worse; and noise is no segment 2."""
+    other = GaussianMixtureModel.load(str(two))
+    wide = GaussianMixtureModel.fromParameters(
+        other.weights, other.means[:, :1], other.covariances[:, :1, :1], inputCols=["spend"]
+    )
+    wide.save(tmp_path / "wide")
+    argv = ["--input.path", lake / "customers", "--model", model, "--against", tmp_path / "wide"]
+    ended = call(evaluate.main, *argv, "--output", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert found["comparison"]["difference_of_mean_log_likelihoods"] is None
+    assert "; it is of other columns, not to be compared with the one above\n" in ended.out
+
+    counts = [[5.0, 0.0, 1.0], [0.0, 4.0, 0.0]]
+    segment = {"share": 0.5, "weight": 0.5, "change": 0.0}
+    fit = {"segments": 2, "mean_log_likelihood": -1.0, "mean_log_likelihood_of_its_fit": None}
+    said = evaluate._words(
+        {
+            "rows": {"scored": 10, "unscored": 0},
+            "model": fit,
+            "segments": [{"segment": j, "rows": 5, **segment} for j in (0, 1)],
+            "against": fit,
+            "comparison": {
+                "by_most_probable": counts, "adjusted_rand_index": 1.0, "changed_share": 0.0,
+                "difference_of_mean_log_likelihoods": 0.0,
+            },
+        }
+    )  # fmt: skip
+    assert "  segment  0  1  -1\n        0  5  0   1\n        1  0  4   0\n" in said
+    assert "not to be compared" not in said
 
 
 def test_rows_that_no_model_scores_are_told(

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.cli import score, train
 from gmm_spark.errors import InputDataError
+from gmm_spark.expressions import shown_expression
 from tests.cli.conftest import manifest
 
 NUMBER = "spend * 2 as double_spend"
@@ -247,3 +248,10 @@ def test_a_value_that_nothing_of_ours_computes(call, spark, lake, tmp_path) -> N
     assert ended.code == 3
     assert ended.problem.startswith("input: table behind: The value 'customer ")
     assert ended.problem.count("\n") == 0
+
+
+def test_of_a_long_expression_an_error_has_the_name() -> None:
+    """As those of a preparation are, of hundreds of characters."""
+    assert shown_expression("a + 1 as b") == "'a + 1 as b'"
+    long = f"case when {' + '.join(['tenure'] * 30)} is null then null end as `tenure_prepared`"
+    assert shown_expression(long).startswith("'tenure_prepared', made by SQL that model.get")
