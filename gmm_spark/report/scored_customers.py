@@ -158,7 +158,8 @@ def scored_customers(
     outputs = {
         "segment": segment,
         "segment_name": name_of(segment, names),
-        "probability": f"element_at(probabilities, {segment} + 1)",
+        # Spark 4.0 fails at an element of no array, where its place is null too.
+        "probability": f"if({segment} is null, null, element_at(probabilities, {segment} + 1))",
         "runner_up": f"cast({places} as int)",
         "runner_up_probability": sql_name(_SECOND),
         "uncertainty": "uncertainty",

@@ -48,6 +48,8 @@ PACKAGES = {
     "delta": "io.delta:delta-spark_2.13",
     "iceberg": "org.apache.iceberg:iceberg-spark-runtime-4.0_2.13",
 }
+# What Spark 4.0 says of an empty file, of which later ones say that it has no schema.
+_OF_NOTHING = re.compile(r"is not a Parquet file \(length is too low: 0\)")
 # What Parquet says where a file has a name twice, with two types.
 _OF_TWO_TYPES = re.compile(r"incompatible types: \w+ \S+ (.+?)(?: \([^!]*\))?(?: \{[^!]*\})? != ")
 # Of these Spark takes every path for a pattern; in the first, the files of other tables lie.
@@ -277,7 +279,7 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
         )
     if condition.startswith(("UNRESOLVED_COLUMN", "DATATYPE_MISMATCH")) and source.filters:
         return ConfigurationError(f"input.filters: {message}")
-    if condition.startswith("UNABLE_TO_INFER_SCHEMA"):
+    if condition.startswith("UNABLE_TO_INFER_SCHEMA") or _OF_NOTHING.search(str(error)):
         return InputDataError(f"{what} has no file of {name} in it, or an empty one")
     twice = re.search("`(.+)`", message) if condition.startswith("COLUMN_ALREADY_EXISTS") else None
     if twice := twice or _OF_TWO_TYPES.search(str(error)):
@@ -287,6 +289,8 @@ def _reading_error(source: InputSettings, format_: str, error: Exception) -> Gmm
         )
     if (unreadable := unreadable_file(error, name)) is not None:
         return unreadable
+    if "can not read FileMetaData" in str(error):
+        return damaged(what, f"read as {name}")
     # Of a task that failed only what failed it.
     message = re.sub(r"^Job aborted .*?: (?:\w+\.)+\w+: ", "", message)
     return InputDataError(f"{what} cannot be read as {name}: {message}")

@@ -163,20 +163,23 @@ def test_every_pass_broadcasts_once_and_destroys_it(spark, frame, monkeypatch, s
     assert not any(os.path.exists(variable._path) for variable in sent)
 
 
-def described(spark: Any) -> list[str]:
-    """Descriptions of all jobs so far, the oldest first."""
+def described(spark: Any) -> dict[int, str]:
+    """Descriptions of the jobs so far by their numbers, the oldest first; of many the last."""
     spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
     jobs = spark.sparkContext._jsc.sc().statusStore().jobsList(None)
     found = [(jobs.apply(i).jobId(), jobs.apply(i).description()) for i in range(jobs.size())]
-    return [text.get() if text.isDefined() else "" for _, text in sorted(found, key=lambda j: j[0])]
+    return {
+        number: text.get() if text.isDefined() else ""
+        for number, text in sorted(found, key=lambda j: j[0])
+    }
 
 
 @pytest.mark.parametrize("source", ["dataframe", "parquet"])
 def test_jobs_say_what_they_are(spark, frame, file, source) -> None:
-    before = len(described(spark))
+    before = max(described(spark), default=-1)
     data = frame if source == "dataframe" else ParquetTable(str(file.parent))
     fitted = mixture().fit(data)
-    told = [text for text in described(spark)[before:] if text]
+    told = [text for number, text in described(spark).items() if number > before and text]
     passes = [f"EM pass {i}" for i in range(1, fitted.summary.numPasses + 1)]
     packing = ["packing of the rows"] if source == "dataframe" else []
     assert list(dict.fromkeys(told)) == [*packing, "scan of the data", *passes]

@@ -215,7 +215,10 @@ class TestOneUpdateIsOneStepOfEM:
         _, found = one_update(start, frame, block)
         assert_allclose(found.weights, expected.weights, **EXACT)
         assert_allclose(found.means, expected.means, **EXACT)
-        assert_allclose(found.covariances, expected.covariances, rtol=1e-11, atol=1e-12)
+        # Common axes are found by steps, which end where the likelihood does not tell them apart:
+        # 1.4e-11 with numpy 1.26.
+        rtol = 1e-10 if code in ("EVE", "VVE") else 1e-11
+        assert_allclose(found.covariances, expected.covariances, rtol=rtol, atol=1e-12)
 
 
 def mixed(n: int = 240) -> tuple[np.ndarray, Parameters]:

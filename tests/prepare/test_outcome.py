@@ -24,7 +24,7 @@ ROWS = """
     (3, ' no.', 0, 'here', 30.0, NULL, 2),
     (4, 'TRUE', 1, 'gone', double('nan'), DATE'9999-12-31', 1),
     (4, NULL, NULL, NULL, NULL, NULL, 1),
-    (NULL, '', 0, 'it''s', 40.0, NULL, 2)"""
+    (NULL, '', 0, 'it\\'s', 40.0, NULL, 2)"""
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ RESUME = """
 import sys
 from pathlib import Path
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tests.mixture.initialisation.test_multistart import CASES
+threadpool_limits(1)  # as what it is compared with
 case, folder = CASES[sys.argv[1]], Path(sys.argv[2])
 for path in sorted(folder.glob("round-*.npz")):
     with np.load(path, allow_pickle=False) as arrays:
