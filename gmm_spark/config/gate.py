@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gmm_spark.config.messages import shown
 
@@ -32,6 +32,15 @@ class Rule(BaseModel):
     below: float | None = Field(None, allow_inf_nan=False, description="the figure is below")
     change: float | None = Field(None, gt=0, description="it has changed by so much at least")
     relative_change: float | None = Field(None, gt=0, description="and by such a share of before")
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Rule:
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            raise ValueError(
+                f"found {{{self.words()}}}, which no figure is at once; expected two rules, in a "
+                "list, where either is to speak against publishing"
+            )
+        return self
 
     def words(self) -> str:
         """The rule in the words of the settings."""

@@ -83,6 +83,8 @@ def _expected(message: str) -> str:
         return "true or false"
     if "dictionary" in message:
         return "keys and values"
+    if message == "String should have at least 1 character":
+        return "text"
     # "a valid integer, unable to parse string as an integer"
     return re.sub(r"(?:a valid|valid) (\w+)(?:, (?:unable|got).*)?$", r"a \1", message).replace(
         "a integer", "an integer"

@@ -699,7 +699,13 @@ def test_a_key_may_be_written_in_a_file_as_in_a_flag(config) -> None:
             ["--keep_versions", "3", "--gate", '{"psi": {"over": 1}}'],
             "gate.psi: found {'over': 1}; expected a rule",
         ),
+        # A gate that is never against anything.
+        (
+            ["--keep_versions", "3", "--gate", '{"psi": {"above": 0.1, "below": 0.1}}'],
+            "gate.psi: found {above: 0.1, below: 0.1}, which no figure is at once; expected two",
+        ),
         (["--keep_versions", "3", "--publish_as", "winner"], "publish_as: found 'winner'"),
+        (["--output", ""], "output: found ''; expected text"),
     ],
 )
 def test_settings_of_versions_that_say_nothing_useful_are_refused(words, said) -> None:
