@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gmm_spark.config.words import Parser
 from gmm_spark.errors import ConfigurationError, GmmError
+from gmm_spark.report.succession import remember_ids
 from gmm_spark.report.text import table
 from gmm_spark.runs.exit_codes import DONE, say
 from gmm_spark.storage import publish_log
@@ -29,6 +30,7 @@ def versions(path: str, change: argparse.Namespace) -> str:
     if change.promote is not None:
         publish_log.promote(path, change.promote)
     if change.delete is not None:
+        remember_ids(path, change.delete)
         publish_log.delete_version(path, change.delete)
     if change.delete_abandoned:
         left = publish_log.delete_abandoned(path)

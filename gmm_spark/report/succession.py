@@ -31,10 +31,12 @@ from gmm_spark.report.drift import SHIFT, counted_inputs, input_figures, segment
 from gmm_spark.report.segments import FILE, Segments
 from gmm_spark.report.text import percent
 from gmm_spark.runs.gate import Figure
-from gmm_spark.storage import files, publish_log
+from gmm_spark.storage import create_only, files, publish_log
 from gmm_spark.storage.publish_log import Version
 
 IDS, INPUTS = "segment_ids.json", "inputs.json"
+# Beside the log, of versions that were deleted.
+_OF_DELETED = "segment_ids-"
 # So many of the columns that have shifted are named.
 _SHOWN = 3
 
@@ -150,8 +152,8 @@ class Champion:
 
 
 def ids_to_go_on_from(root: str, version: Version) -> SegmentIds:
-    """Those of a version; what another one, such as a challenger, has given is not given again. A
-    version of no churn run has none.
+    """Those of a version; what another one, such as a challenger, has given is not given again, nor
+    what one has that was deleted since. A version of no churn run has none.
 
     Raises OSError where the version itself has none.
     """
@@ -165,7 +167,23 @@ def ids_to_go_on_from(root: str, version: Version) -> SegmentIds:
         for one in publish_log.read(root).versions
         if one != version and files.exists(files.join(root, one.directory, IDS))
     ]
+    log = publish_log.beside_entries(root)
+    others += [
+        SegmentIds.from_json(files.read_text(files.join(log, name)))
+        for name in files.names(log)
+        if name.startswith(_OF_DELETED)
+    ]
     return read(version).after(others)
+
+
+def remember_ids(root: str, number: int) -> None:
+    """Keep the ids that a version has given beside the log, before it is deleted by its number: the
+    versions that would know them may all be older."""
+    version = publish_log.read(root).version(number)
+    if version is None or not files.exists(uri := files.join(root, version.directory, IDS)):
+        return
+    name = f"{_OF_DELETED}{number:06}.json"
+    create_only.create(publish_log.beside_entries(root, name), files.read_bytes(uri))
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,11 @@ def versions_under(root: str) -> str:
     return files.join(root, _VERSIONS)
 
 
+def beside_entries(root: str, name: str = "") -> str:
+    """The directory of the log, or a file there that is no entry of it."""
+    return files.join(root, _PUBLISHED, name) if name else files.join(root, _PUBLISHED)
+
+
 def check_store(root: str) -> None:
     """Raise ConfigurationError where the store has no way to publish a version in one step."""
     create_only.check_store(files.join(root, _PUBLISHED))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gmm_spark.cli import versions
 from gmm_spark.mixture.matching import matched
 from gmm_spark.report.segments import Segments
 from gmm_spark.report.succession import IDS, SegmentIds, ids_to_go_on_from, renamed
@@ -53,6 +54,13 @@ def test_ids_that_a_challenger_has_given_are_not_given_again(tmp_path: Path) -> 
     next_one = follow(begun, [[50, 0, 0], [0, 40, 30]], ["new", "loyal", "lapsed"])
     assert next_one.ids == (0, 1, 3)
     assert next_one.names == ("new", "loyal", "lapsed (3)")
+    # Nor those of a version deleted by its number, a champion that was: its scores were read.
+    publish_log.promote(root, 2)
+    publish_log.promote(root, 1)
+    for number, code in ((2, 0), (3, 0), (9, 2)):
+        assert versions.main([root, "--delete", str(number)]) == code
+    assert [one.number for one in publish_log.read(root).versions] == [1]
+    assert ids_to_go_on_from(root, publish_log.find(root)) == begun
 
 
 @pytest.fixture(scope="module")
