@@ -105,24 +105,39 @@ def _fit(model: GaussianMixtureModel, found: ComparedRows, place: int) -> dict[s
 
 
 def _segments(model: GaussianMixtureModel, size: Any, rows: Any) -> list[dict[str, Any]]:
-    """How many rows every segment has, by probabilities and by the most probable one, and the
-    share that it had of the mixture."""
-    weights = model.parameters.weights
-    then = [float(weights[list(cluster)].sum()) for cluster in model.clusters]
-    if model.parameters.noise is not None:
-        then.append(model.noiseWeight)
+    """How many rows every segment has, by probabilities and by the most probable one; and its
+    share of them, beside that of the rows of the fit.
+
+    Where EM has converged, the weights of the mixture are the mean probabilities of the rows of
+    the fit. Those of a division that EM leads away from are not: of it the rows most probably in a
+    segment are counted, of the fit and now.
+    """
+    weights = _of_segments(model, model.parameters.weights, model.noiseWeight)
+    then, counted = weights, size
+    if model.hasSummary and model.summary.reason == "kept":
+        summary, counted = model.summary, rows
+        sums = _of_segments(model, summary.clusterWeights, summary.noiseWeightSum or 0.0)
+        then = [one / sum(sums) for one in sums]
+    now = counted / counted.sum()
     numbers = [*range(len(model.clusters)), NOISE]
     return [
         {
             "segment": numbers[j],
             "size": float(size[j]),
-            "share": float(size[j] / size.sum()),
-            "weight": then[j],
-            "change": float(size[j] / size.sum()) - then[j],
+            "share": float(now[j]),
+            "weight": weights[j],
+            "share_of_its_fit": then[j],
+            "change": float(now[j]) - then[j],
             "rows": int(rows[j]),
         }
         for j in range(len(size))
     ]
+
+
+def _of_segments(model: GaussianMixtureModel, of_components: Any, of_noise: float) -> list[float]:
+    """Sums of what components have, a segment each; noise last, where the model has it."""
+    sums = [float(sum(of_components[i] for i in cluster)) for cluster in model.clusters]
+    return sums if model.parameters.noise is None else [*sums, of_noise]
 
 
 def _comparison(
@@ -155,7 +170,7 @@ def _words(content: dict[str, Any]) -> str:
         [
             str(one["segment"]),
             f"{one['share']:.1%}",
-            f"{one['weight']:.1%}",
+            f"{one['share_of_its_fit']:.1%}",
             f"{one['change']:+.1%}",
             f"{one['rows']:,}",
         ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +74,7 @@ def test_a_model_of_other_columns_with_noise(
     assert "; it is of other columns, not to be compared with the one above\n" in ended.out
 
     counts = [[5.0, 0.0, 1.0], [0.0, 4.0, 0.0]]
-    segment = {"share": 0.5, "weight": 0.5, "change": 0.0}
+    segment = {"share": 0.5, "share_of_its_fit": 0.5, "change": 0.0}
     fit = {"segments": 2, "mean_log_likelihood": -1.0, "mean_log_likelihood_of_its_fit": None}
     said = evaluate._words(
         {
@@ -88,6 +90,31 @@ def test_a_model_of_other_columns_with_noise(
     )  # fmt: skip
     assert "  segment  0  1  -1\n        0  5  0   1\n        1  0  4   0\n" in said
     assert "not to be compared" not in said
+
+
+@pytest.mark.parametrize(
+    ("reason", "share", "of_its_fit"),
+    [("converged", 0.7, 0.9), ("kept", 0.6, 0.55)],
+)
+def test_shares_of_a_division_that_em_leads_away_from_are_of_rows(
+    reason: str, share: float, of_its_fit: float
+) -> None:
+    """Its weights are no shares: of the rows it was fitted to they would say a change."""
+    model: Any = SimpleNamespace(
+        clusters=[[0, 2], [1]],
+        parameters=SimpleNamespace(weights=np.array([0.5, 0.1, 0.4]), noise=None),
+        noiseWeight=0.0,
+        hasSummary=True,
+        summary=SimpleNamespace(
+            reason=reason, clusterWeights=[90.0, 90.0, 20.0], noiseWeightSum=None
+        ),
+    )
+    size, rows = np.array([7.0, 3.0]), np.array([6.0, 4.0])
+    first, _ = evaluate._segments(model, size, rows)
+    assert first["share"] == pytest.approx(share)
+    assert first["share_of_its_fit"] == pytest.approx(of_its_fit)
+    assert first["change"] == pytest.approx(share - of_its_fit)
+    assert (first["size"], first["rows"], first["weight"]) == (7.0, 6, pytest.approx(0.9))
 
 
 def test_rows_that_no_model_scores_are_told(
