@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gmm_spark.config.words import Parser
 from gmm_spark.errors import ConfigurationError, GmmError
 from gmm_spark.report.succession import remember_ids
 from gmm_spark.report.text import table
 from gmm_spark.runs.exit_codes import DONE, say
-from gmm_spark.storage import publish_log
+from gmm_spark.runs.session import session_of_a_run
+from gmm_spark.storage import create_only, publish_log
 from gmm_spark.storage.scores import view_of
 
 ABOUT = "List the versions under a directory; make one the champion, or delete one."
@@ -93,11 +95,23 @@ def _words(argv: Sequence[str], prog: str) -> argparse.Namespace:
     return words
 
 
+@contextmanager
+def _session_for(words: argparse.Namespace) -> Iterator[None]:
+    """A session where one is needed: on HDFS an entry is created by Hadoop's own client."""
+    changes = words.promote is not None or words.delete is not None
+    if not (changes and create_only.needs_session(words.path)):
+        yield
+        return
+    with session_of_a_run("gmm_spark versions"):
+        yield
+
+
 def main(argv: Sequence[str], prog: str = "gmm-spark versions") -> int:
     """List or change versions by these words of a command line; the exit code."""
     try:
         words = _words(argv, prog)
-        print(versions(words.path, words), flush=True)
+        with _session_for(words):
+            print(versions(words.path, words), flush=True)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except GmmError as error:

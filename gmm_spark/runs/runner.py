@@ -17,7 +17,7 @@ from gmm_spark.checkpoints import remove_checkpoint
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
-from gmm_spark.runs.exit_codes import DONE, TerminatedError, as_ours, code_of, reason_of, say
+from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import RunLog, library_log
 from gmm_spark.runs.session import (
     ended_by_sigterm,
@@ -119,10 +119,10 @@ def run(job: Job[Settings], argv: Sequence[str], prog: str) -> int:
             if settings.dry_run:
                 return _dry(job, Run(settings, spark, output))
             output.claim(overwrite=job.overwrite(settings), how=job.how)
-        except (GmmError, TerminatedError) as error:
-            if output is not None and isinstance(error, TerminatedError):
+        except (Exception, KeyboardInterrupt) as error:
+            if output is not None and not isinstance(error, GmmError):
                 output.clean()
-            return say(error)
+            return say(as_ours(error))
         return _claimed(job, Run(settings, spark, output), log)
 
 

@@ -46,11 +46,16 @@ def create(uri: str, content: bytes) -> bool:
     system, path = files.filesystem(uri)
     if isinstance(system, fs.LocalFileSystem):
         made = _link(path, content)
-    elif urlsplit(uri).scheme in _HADOOPS:
+    elif needs_session(uri):
         made = _rename(uri, content)
     else:
         made = _put(uri, content)
     return made or files.read_bytes(uri) == content
+
+
+def needs_session(uri: str) -> bool:
+    """Whether a file is created there by Hadoop's own client, which a Spark session has."""
+    return urlsplit(uri).scheme in _HADOOPS
 
 
 def check_store(directory: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,33 @@ def test_a_damaged_log_ends_a_run_before_it_begins(call: Call, root: Path, tmp_p
     ended = call(train.main, *argv, "--output", copy, "--keep_versions", 2)
     assert ended.code == 3
     assert "000003.json of the publish log is damaged" in ended.problem
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "needed"),
+    [
+        ("hdfs://nn/lake", "promote", True),
+        ("viewfs://lake", "delete", True),
+        ("hdfs://nn/lake", None, False),
+        ("/lake", "promote", False),
+        ("s3://lake", "delete", False),
+    ],
+)
+def test_a_session_is_started_where_an_entry_is_created_by_hadoop(
+    capsys, monkeypatch, path: str, change: str | None, needed: bool
+) -> None:
+    """Without one no version on HDFS could be promoted or deleted from a command line."""
+    started, changed = [], []
+
+    @contextmanager
+    def session(name: str) -> Iterator[None]:
+        started.append(name)
+        yield
+
+    monkeypatch.setattr(versions, "session_of_a_run", session)
+    monkeypatch.setattr(versions, "versions", lambda *words: changed.append(len(started)) or "done")
+    argv = [path, *([] if change is None else [f"--{change}", "1"])]
+    assert versions.main(argv) == 0
+    assert capsys.readouterr().out == "done\n"
+    assert started == ["gmm_spark versions"] * needed
+    assert changed == [int(needed)]
