@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from gmm_spark.engine.column_types import check_type
 from gmm_spark.engine.scoring import BatchScoring
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
 from gmm_spark.mixture.arrays import from_arrays, to_arrays
-from gmm_spark.mixture.families import Count
+from gmm_spark.mixture.families import Count, told_apart
 from gmm_spark.scoring import row_columns, scoring_of_batches
 
 if TYPE_CHECKING:
@@ -233,7 +234,11 @@ class PandasScorer:
         if not len(frame):
             return pd.DataFrame({name: [] for name, _ in output_columns(self.scoring)})
         wanted = list(self.scoring.columns)
-        batch = pa.RecordBatch.from_pandas(frame[wanted], preserve_index=False)
+        try:
+            batch = pa.RecordBatch.from_pandas(frame[wanted], preserve_index=False)
+        except pa.ArrowException as error:
+            raise InputDataError(f"the rows are not of one type a column: {error}") from None
+        self._check_types(batch.schema)
         (scored,) = self.scoring([batch])
         names = [name for name in self.scoring.outputs if name]
         found = dict(zip(names, scored.columns, strict=True))
@@ -244,6 +249,14 @@ class PandasScorer:
         return pd.DataFrame(
             {name: columns[name] for name, _ in output_columns(self.scoring)}, index=frame.index
         )
+
+    def _check_types(self, schema: pa.Schema) -> None:
+        """As `transform`: text is no number, whatever it says. A column of nothing is a gap."""
+        categories = told_apart(self.scoring.families)
+        for name in self.scoring.inputs or ():
+            kind = schema.field(name).type
+            if not pa.types.is_null(kind):
+                check_type(name, kind, "category" if name in categories else "number")
 
 
 def _as_numpy(array: pa.Array) -> Any:

@@ -69,6 +69,14 @@ def test_a_registered_model_predicts_by_bayes_rule(
     probabilities = found[["probability_0", "probability_1"]].to_numpy()
     np.testing.assert_allclose(probabilities, joint / joint.sum(axis=1, keepdims=True), rtol=1e-9)
     np.testing.assert_allclose(found.log_density, np.log(joint.sum(axis=1)), rtol=1e-9)
+    # As transform has it: text is no number, and nothing is a gap.
+    for strange, said in (
+        (["4", "70", "21"], "column 'tenure' has type string, a number is needed"),
+        (["4", 70, 21], "the rows are not of one type a column: "),
+        (None, "3 of 3 rows have a gap"),
+    ):
+        with pytest.raises(InputDataError, match=said):
+            loaded.predict(rows.assign(tenure=strange))
     signature = loaded.metadata.signature
     assert signature.inputs.input_names() == ["tenure", "contract"]
     assert signature.outputs.input_names() == list(found.columns)
