@@ -37,6 +37,8 @@ from gmm_spark.storage.publish_log import Version
 IDS, INPUTS = "segment_ids.json", "inputs.json"
 # Beside the log, of versions that were deleted.
 _OF_DELETED = "segment_ids-"
+# Of gaps that came, and of values that are new, such a share of the rows is told.
+_NOTABLE = 0.05
 # So many of the columns that have shifted are named.
 _SHOWN = 3
 
@@ -299,6 +301,7 @@ def with_changes(
         *_customers_in_words(customers, segments.noun),
         *matching.sentences(names),
         *_shifts_in_words(succession.figures),
+        *_unknown_in_words(succession.figures),
     ]
     transitions = {
         "since": since,
@@ -354,6 +357,30 @@ def _shifts_in_words(figures: Sequence[Figure]) -> list[str]:
         f"columns that have shifted (population stability index over {SHIFT}): "
         f"{', '.join(shown)}{more}"
     ]
+
+
+def _unknown_in_words(figures: Sequence[Figure]) -> list[str]:
+    """The columns that have more gaps than they had, or values that the champion never saw."""
+    found = []
+    for name, what in (
+        ("missing", "more gaps than before"),
+        ("unseen", "values never seen before"),
+    ):
+        more = [one for one in figures if one.name == name and _news(one) >= _NOTABLE]
+        more.sort(key=lambda one: -one.value)
+        shown = [
+            f"{one.of.removeprefix('column ')} {percent(one.value)}"
+            + ("" if one.before is None else f" (before {percent(one.before)})")
+            for one in more[:_SHOWN]
+        ]
+        if shown:
+            rest = f" and {len(more) - _SHOWN} more" if len(more) > _SHOWN else ""
+            found.append(f"columns with {what}: {', '.join(shown)}{rest}")
+    return found
+
+
+def _news(figure: Figure) -> float:
+    return figure.value if figure.change is None else figure.change
 
 
 def changes_in_words(segments: Segments) -> list[str]:

@@ -10,8 +10,10 @@ import pytest
 
 from gmm_spark.cli import versions
 from gmm_spark.mixture.matching import matched
+from gmm_spark.report import succession
 from gmm_spark.report.segments import Segments
 from gmm_spark.report.succession import IDS, SegmentIds, ids_to_go_on_from, renamed
+from gmm_spark.runs.gate import Figure
 from gmm_spark.storage import publish_log
 from tests.report.test_page import found
 
@@ -91,3 +93,22 @@ def test_a_name_that_stays_is_the_one_that_others_are_told_from(segments: Segmen
     now = renamed(Segments.model_validate(content), ids)
     assert now.segments[2].typical.words == f"here rather than in “{names[1]}”"
     assert now.kmeans.words == [f"9 of “{names[0]}” are with most of “{names[1]}” in k-means."]
+
+
+def test_gaps_that_came_and_values_that_are_new_are_told() -> None:
+    """Half of a column that cannot be read any more is no shift of the values that are known."""
+    figures = [
+        Figure("missing", "column tenure", 0.5, 0.0),
+        Figure("missing", "column bill", 0.6, 0.58),
+        Figure("missing", "column age", 0.1, 0.3),
+        Figure("unseen", "column plan", 0.143),
+        Figure("unseen", "column city", 0.01),
+        Figure("psi", "column tenure", 0.0),
+    ]
+    assert succession._unknown_in_words(figures) == [
+        "columns with more gaps than before: tenure 50.0 % (before 0.0 %)",
+        "columns with values never seen before: plan 14.3 %",
+    ]
+    many = [Figure("unseen", f"column {name}", 0.2) for name in "abcdefghij"]
+    (said,) = succession._unknown_in_words(many)
+    assert said.endswith(f" and {10 - succession._SHOWN} more")
