@@ -18,6 +18,7 @@ from gmm_spark.config import ScoreSettings
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
+from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
@@ -326,7 +327,12 @@ def _source(
         table = tables.parquet_table(run.spark, run.settings.input, kept)
         if table is not None and {*kept, *inputs} <= set(table.schema().names):
             return table
-    needed = {*kept, *(inputs or [model.getFeaturesCol()])}
+    read = inputs or [model.getFeaturesCol()]
+    for name in read:
+        # Said here, where all columns of the table are known.
+        if not same_names(name, frame.columns):
+            raise no_column(name, frame.columns)
+    needed = {*kept, *read}
     return frame.select(*(quoted(name) for name in frame.columns if name in needed))
 
 
