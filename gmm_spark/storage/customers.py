@@ -73,7 +73,7 @@ def transaction_log(spark: SparkSession, settings: TransactionSettings) -> Trans
         run_date=settings.run_date,
     )
     say(
-        "%s transactions from %s to %s; customers as they were on %s",
+        "%s transactions, of which those from %s to %s are taken; customers as they were on %s",
         f"{log.rows:,}",
         log.first_day,
         log.last_day,
