@@ -11,10 +11,12 @@ from pyspark.errors import PySparkException
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
 from gmm_spark import GaussianMixtureModel, ParquetTable
 from gmm_spark.comparison import numeric_columns
 from gmm_spark.config import ScoreSettings
+from gmm_spark.config.messages import shown
 from gmm_spark.engine.cluster import cached, released
 from gmm_spark.engine.column_types import arrow_types
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
@@ -65,7 +67,7 @@ def score(run: Run[ScoreSettings]) -> str:
         files.exists(run.output.uri) or not files.can_rename(run.output.uri)
     )
     with traced(run.spark, settings.input, lambda: steps):
-        run.warn(_unread(frame, steps[-1][1]))
+        run.warn(_unread(frame, steps[-1][1], _measured(model)))
         try:
             written = _write(run, frame, scored, replaces_partitions)
         except PySparkException as error:
@@ -175,9 +177,9 @@ def _tell(computed: Sequence[Expression]) -> None:
         logger.info("computed, by SQL that is in manifest.json: %s", ", ".join(long))
 
 
-def _unread(frame: DataFrame, wanted: Sequence[Expression]) -> list[str]:
+def _unread(frame: DataFrame, wanted: Sequence[Expression], numbers: Sequence[str]) -> list[str]:
     """What a model's expressions read nothing of, though there are values: text where there were
-    numbers, or categories that are all new."""
+    numbers, or categories that are all new; and of `numbers` each text that is none."""
     of_one = {
         one.name: made_of[0]
         for one in wanted
@@ -185,18 +187,36 @@ def _unread(frame: DataFrame, wanted: Sequence[Expression]) -> list[str]:
     }
     if not of_one:
         return []
-    counts = frame.agg(
+    types = frame.select(*map(quoted, of_one.values())).schema.fields
+    texts = [name for name, kind in zip(of_one, types, strict=True)
+             if name in numbers and kind.dataType == StringType()]  # fmt: skip
+    unread = {
+        name: F.when(quoted(name).isNull() & (F.trim(raw) != ""), raw)
+        for name in texts
+        for raw in [quoted(of_one[name])]
+    }
+    found = frame.agg(
         *(F.count(quoted(raw)) for raw in of_one.values()),
         *(F.count(quoted(name)) for name in of_one),
+        *(F.count(one) for one in unread.values()),
+        *(F.min(one) for one in unread.values()),
     ).first()
-    assert counts is not None
-    known, read = counts[: len(of_one)], counts[len(of_one) :]
-    return [
-        f"of column {raw!r} the model can use none of {rows:,} values, and takes them as not "
-        "known; it was trained on others: look at its type and its spelling"
-        for raw, rows, left in zip(of_one.values(), known, read, strict=True)
-        if rows and not left
-    ]
+    assert found is not None
+    said, n, counts = [], len(of_one), found[2 * len(of_one) :]
+    lost = dict(zip(texts, zip(counts, counts[len(texts) :], strict=False), strict=True))
+    for (name, raw), known, read in zip(of_one.items(), found[:n], found[n : 2 * n], strict=True):
+        rows, example = lost.get(name, (0, None))
+        if known and not read:
+            said.append(
+                f"of column {raw!r} the model can use none of {known:,} values, and takes them as "
+                "not known; it was trained on others: look at its type and its spelling"
+            )
+        elif rows:
+            said.append(
+                f"of column {raw!r} {rows:,} of {known:,} values are no numbers that the model can "
+                f"use, such as {shown(example)}, and are taken as not known"
+            )
+    return said
 
 
 def _write(

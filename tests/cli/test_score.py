@@ -278,3 +278,23 @@ def test_of_long_sql_the_names_are_told(caplog: pytest.LogCaptureFixture) -> Non
         "computed: spend * 2 as double_spend",
         "computed, by SQL that is in manifest.json: one, two",
     ]
+
+
+def test_text_that_is_no_number_is_told(spark) -> None:
+    """One cell in a column of numbers makes the column text, of which nothing was said."""
+    from gmm_spark.cli.score import _unread
+    from gmm_spark.storage.computed_columns import Expression, with_expressions
+
+    rows = [("1", "a", "x"), ("n/a?", "b", "y"), ("", "c", "z"), (None, None, None)]
+    frame = spark.createDataFrame(rows, "bill string, plan string, other string")
+    number = Expression("model", "try_cast(bill AS DOUBLE) AS bill_prepared")
+    category = Expression("model", "CASE WHEN plan = 'a' THEN plan END AS plan_prepared")
+    new = Expression("model", "try_cast(other AS DOUBLE) AS other_prepared")
+    wanted = [number, category, new]
+    said = _unread(with_expressions(frame, wanted), wanted, ["bill_prepared", "other_prepared"])
+    assert said == [
+        "of column 'bill' 1 of 3 values are no numbers that the model can use, such as 'n/a?', "
+        "and are taken as not known",
+        "of column 'other' the model can use none of 3 values, and takes them as not known; it was "
+        "trained on others: look at its type and its spelling",
+    ]
