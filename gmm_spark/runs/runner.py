@@ -7,7 +7,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from gmm_spark.checkpoints import remove_checkpoint
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
+from gmm_spark.config.values import moment
 from gmm_spark.errors import ConfigurationError, GmmError, PublishError
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
@@ -178,6 +179,7 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
     date = run.settings.run_date
     of_date = "" if date is None else f", run date {date}"
     logger.info("%s: started, run %s%s", job.name, run.output.run_id, of_date)
+    _tell_of_a_later_champion(run.output)
     try:
         text = job.work(run)
         refused = None if run.refusal is None else PublishError(_refusal(run))
@@ -222,6 +224,25 @@ def _refusal(run: Run[Settings]) -> str:
     number = output.seen.number + 1
     promote = f"gmm-spark versions {output.directory} --promote {number}"
     return f"{run.refusal}; kept as version {number}: {promote} makes it the champion"
+
+
+def _tell_of_a_later_champion(output: Output) -> None:
+    """Say where a run of an earlier day is about to take the champion's place, as one that is made
+    up for does: readers would go back to it."""
+    if not isinstance(output, VersionedOutput) or output.by_run_date or output.alias != CHAMPION:
+        return
+    champion = output.champion
+    if champion is None or champion.run_date is None or output.run_date is None:
+        return
+    with suppress(ValueError):  # no days
+        if moment(output.run_date) < moment(champion.run_date):
+            logger.warning(
+                "run_date: %s is before that of the champion, version %d of %s, whose place this "
+                "run takes; publish_as: challenger leaves it there",
+                output.run_date,
+                champion.number,
+                champion.run_date,
+            )
 
 
 def _manifest(

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from gmm_spark.cli import main, train, versions
+from gmm_spark.runs import runner
 from gmm_spark.storage import publish_log
+from gmm_spark.storage.versioned_output import VersionedOutput
 from tests.cli.conftest import Call, manifest, tree
 
 
@@ -236,3 +238,32 @@ def test_a_session_is_started_where_an_entry_is_created_by_hadoop(
     assert capsys.readouterr().out == "done\n"
     assert started == ["gmm_spark versions"] * needed
     assert changed == [int(needed)]
+
+
+@pytest.mark.parametrize(
+    ("run_date", "alias", "told"),
+    [
+        ("2026-10-31", "champion", True),
+        ("20261031", "champion", True),
+        ("2026-11-01", "champion", False),
+        ("2026-12-01", "champion", False),
+        ("2026-10-31", "challenger", False),
+        ("monday", "champion", False),
+        (None, "champion", False),
+    ],
+)
+def test_a_run_of_an_earlier_day_says_that_it_takes_the_champions_place(
+    tmp_path: Path, caplog, run_date: str | None, alias: str, told: bool
+) -> None:
+    """As a month that is made up for, when a later one is published already."""
+    root = tmp_path / "out"
+    (root / publish_log.directory_of("a")).mkdir(parents=True)
+    seen = publish_log.read(str(root))
+    publish_log.publish(str(root), seen, "a", keep=2, run_date="2026-11-01")
+    output = VersionedOutput(str(root), "model", "b", alias=alias, run_date=run_date)
+    output.check(overwrite=False, how="")
+    caplog.clear()
+    runner._tell_of_a_later_champion(output)
+    assert [one.startswith("run_date: ") for one in caplog.messages] == [True] * told
+    if told:
+        assert "before that of the champion, version 1 of 2026-11-01, whose" in caplog.text
