@@ -171,6 +171,7 @@ def _output(job: Job[Settings], settings: Settings, directory: str, run_id: str)
         alias=job.alias(settings),
         run_date=settings.run_date,
         by_run_date=job.by_run_date,
+        job=job.name,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from gmm_spark.errors import ConfigurationError, ModelFileError
 from gmm_spark.storage import files, publish_log
-from gmm_spark.storage.output import FAILED_LOG, FAILED_MANIFEST, Output
+from gmm_spark.storage.output import FAILED_LOG, FAILED_MANIFEST, MANIFEST, Output
 from gmm_spark.storage.publish_log import CHAMPION, Entry, Version
 
 
@@ -21,6 +22,7 @@ class VersionedOutput(Output):
         every run date
     alias : what names this one; the first is the champion
     by_run_date : it is a version of its run date, of which the newest counts; no alias names it
+    job : the name of the job that writes it
     seen : what the log said when the run began
     """
 
@@ -28,6 +30,7 @@ class VersionedOutput(Output):
     alias: str = CHAMPION
     run_date: str | None = None
     by_run_date: bool = False
+    job: str | None = None
     seen: Entry = field(default_factory=Entry, init=False)
     version: Version | None = field(default=None, init=False)
 
@@ -59,6 +62,24 @@ class VersionedOutput(Output):
         """Read the log, as the run sees it until it ends; raise as for any output."""
         super().check(overwrite=overwrite, how=how)
         self.seen = publish_log.read(self.directory)
+        self._expect_champion_of_this_job()
+
+    def _expect_champion_of_this_job(self) -> None:
+        """Raise ConfigurationError where the champion is of another job: readers of it, and runs
+        that follow it, would find a result of another kind in its place."""
+        if self.champion is None or self.by_run_date:
+            return
+        uri = files.join(self.directory, self.champion.directory, MANIFEST)
+        try:
+            job = json.loads(files.read_text(uri)).get("job")
+        except (OSError, ValueError, AttributeError):  # it is read where it is followed
+            return
+        if job is not None and self.job not in (None, job):
+            raise ConfigurationError(
+                f"output: the champion in {self.directory}, version {self.champion.number}, is of "
+                f"{job}, and this run is of {self.job}; expected another directory, versions are "
+                "of one job"
+            )
 
     def _check_store(self) -> None:
         """Nothing is renamed."""

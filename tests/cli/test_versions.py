@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gmm_spark.cli import main, train, versions
+from gmm_spark.errors import ConfigurationError
 from gmm_spark.runs import runner
 from gmm_spark.storage import publish_log
 from gmm_spark.storage.versioned_output import VersionedOutput
@@ -267,3 +269,29 @@ def test_a_run_of_an_earlier_day_says_that_it_takes_the_champions_place(
     assert [one.startswith("run_date: ") for one in caplog.messages] == [True] * told
     if told:
         assert "before that of the champion, version 1 of 2026-11-01, whose" in caplog.text
+
+
+@pytest.mark.parametrize("manifest", ['{"job": "churn"}', "{}", "[]", "", None])
+def test_versions_are_of_one_job(tmp_path: Path, manifest: str | None) -> None:
+    """A model of the train job in the place of churn's champion ended every churn run after it."""
+    root = tmp_path / "out"
+    version = root / publish_log.directory_of("a")
+    version.mkdir(parents=True)
+    if manifest is not None:
+        (version / "manifest.json").write_text(manifest)
+    publish_log.publish(str(root), publish_log.read(str(root)), "a", keep=2)
+
+    def of(job: str, **more: Any) -> VersionedOutput:
+        return VersionedOutput(str(root), "model", "b", job=job, **more)
+
+    of("churn").check(overwrite=False, how="")
+    of("score", by_run_date=True).check(overwrite=False, how="")
+    if manifest != '{"job": "churn"}':
+        of("train").check(overwrite=False, how="")
+        return
+    with pytest.raises(ConfigurationError) as refused:
+        of("train").check(overwrite=False, how="")
+    assert str(refused.value) == (
+        f"output: the champion in {root}, version 1, is of churn, and this run is of train; "
+        "expected another directory, versions are of one job"
+    )
