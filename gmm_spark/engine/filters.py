@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,8 @@ def _moment(value: Any, kind: pa.DataType) -> datetime.date | None:
     """The day or time that a value says, as the type has it; None for none."""
     if isinstance(value, str):
         try:
-            value = datetime.datetime.fromisoformat(value.strip())
+            # Z is a zone to fromisoformat from Python 3.11 on.
+            value = datetime.datetime.fromisoformat(re.sub(r"Z$", "+00:00", value.strip()))
         except ValueError:
             return None
         if pa.types.is_date(kind) and value.time() == datetime.time() and value.tzinfo is None:

@@ -291,6 +291,7 @@ class TestColumnsThatDiffer:
             ([("ns", "=", "2026-10-25T06:30")], [1]),
             # Six o'clock in Berlin is four in the zone of the column.
             ([("utc", ">=", "2026-10-25T07:30+01:00")], [1, 2]),
+            ([("utc", "=", "2026-10-25T06:30Z")], [1]),
             ([("utc", "=", datetime.datetime(2026, 10, 25, 6, 30, tzinfo=UTC))], [1]),
             ([("berlin", "=", "2026-10-25T07:30+01:00"), ("n", ">", 0)], [1]),
         ],
