@@ -37,6 +37,10 @@ class InputDataError(GmmError, IllegalArgumentException, AnalysisException, Valu
     """The data cannot be used as they are: what was found, in which column, how many rows."""
 
 
+class NoRowsError(InputDataError):
+    """There is no row in the data; of a table that a job has read, it says which."""
+
+
 class ModelFileError(GmmError, AnalysisException, ValueError):
     """A saved model is missing, unreadable, or not one of ours."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gmm_spark.engine.blocks import Block, Roles
 from gmm_spark.engine.columns import MOST_LABEL, NO_WEIGHT, bad_membership
 from gmm_spark.engine.hashing import occurrence_hashes, row_hashes
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import InputDataError, NoRowsError
 from gmm_spark.mixture.families.count import MOST_COUNT
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.spec import Missing, WeightKind
@@ -215,7 +215,7 @@ class PartialScan:
         if total == 0:
             if self.weightless:
                 raise InputDataError(NO_WEIGHT.format(name=roles.weight))
-            raise InputDataError("there are no rows in the data")
+            raise NoRowsError("there are no rows in the data")
         wrong = refusal(self.unusable, roles.names, total)
         if wrong:
             raise InputDataError(wrong)

@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name, text_literal
 from gmm_spark.engine.distinct import all_differ
-from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.errors import ConfigurationError, InputDataError, NoRowsError
 from gmm_spark.expressions import column_name, expression_name, without_name
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import Column
@@ -103,7 +103,7 @@ def _counted(values: DataFrame) -> list[Row]:
 def _check_values(outcome: str, values: DataFrame, counts: Sequence[Row]) -> None:
     """Raise InputDataError for no value, or one."""
     if not counts and values.isEmpty():
-        raise InputDataError("the data have no rows; segments need some to be found in")
+        raise NoRowsError("the data have no rows; segments need some to be found in")
     if not counts:
         raise InputDataError(
             f"outcome: {outcome!r} is null in all rows; without an outcome leave the setting out"

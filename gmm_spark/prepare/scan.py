@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 from gmm_spark.engine.cluster import described
 from gmm_spark.engine.columns import numbers
 from gmm_spark.engine.dataframe import sql_name
-from gmm_spark.errors import InputDataError
+from gmm_spark.errors import NoRowsError
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.prepare.columns import LARGEST, Column, Kind
 from gmm_spark.prepare.dates import day_in, day_patterns, day_sql
@@ -69,7 +69,7 @@ def sampled(
         figures = _figures(dataset, types)
     num_rows = int(figures["rows"])
     if num_rows == 0:
-        raise InputDataError("the data have no rows; a preparation needs some to be fitted to")
+        raise NoRowsError("the data have no rows; a preparation needs some to be fitted to")
     readings = [
         _reading(name, kind, figures, place, name in as_text)
         for place, (name, kind) in enumerate(types.items())

@@ -16,7 +16,13 @@ from pyspark.sql import SparkSession
 from gmm_spark.checkpoints import remove_checkpoint
 from gmm_spark.config import JobSettings, in_keys, load_settings, without_secrets
 from gmm_spark.config.values import moment
-from gmm_spark.errors import ConfigurationError, GmmError, PublishError
+from gmm_spark.errors import (
+    ConfigurationError,
+    GmmError,
+    InputDataError,
+    NoRowsError,
+    PublishError,
+)
 from gmm_spark.runs import manifest
 from gmm_spark.runs.exit_codes import DONE, as_ours, code_of, reason_of, say
 from gmm_spark.runs.log import RunLog, library_log
@@ -29,6 +35,7 @@ from gmm_spark.runs.session import (
 from gmm_spark.storage import files
 from gmm_spark.storage.output import Output
 from gmm_spark.storage.publish_log import CHAMPION
+from gmm_spark.storage.tables import describe
 from gmm_spark.storage.versioned_output import VersionedOutput
 
 logger = logging.getLogger(__name__)
@@ -189,7 +196,7 @@ def _claimed(job: Job[Settings], run: Run[Settings], log: RunLog) -> int:
         with without_sigterm():
             uri = run.output.publish(content, run.refusal, log.text)
     except (Exception, KeyboardInterrupt) as error:
-        failure, run.refusal = as_ours(error), None
+        failure, run.refusal = _by_its_table(as_ours(error), run.settings), None
         run.output.clean()
         code = say(failure)
         log.add(reason_of(failure), logging.ERROR)
@@ -225,6 +232,15 @@ def _refusal(run: Run[Settings]) -> str:
     number = output.seen.number + 1
     promote = f"gmm-spark versions {output.directory} --promote {number}"
     return f"{run.refusal}; kept as version {number}: {promote} makes it the champion"
+
+
+def _by_its_table(error: BaseException, settings: JobSettings) -> BaseException:
+    """That there are no rows, with the table that has none, and the filters that took them."""
+    if not isinstance(error, NoRowsError):
+        return error
+    taken = " and ".join(f"{name} {how} {value!r}" for name, how, value in settings.input.filters)
+    by = f" with input.filters {taken}" if taken else ""
+    return InputDataError(f"{error}: read was {describe(settings.input)}{by}")
 
 
 def _tell_of_a_later_champion(output: Output) -> None:

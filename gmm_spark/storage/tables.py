@@ -19,7 +19,13 @@ from gmm_spark.engine.addresses import Address, address, escaped, without_userin
 from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.table_files import STREAM, damaged, other_format, refusal
-from gmm_spark.errors import ConfigurationError, GmmError, InputDataError, spark_message
+from gmm_spark.errors import (
+    ConfigurationError,
+    GmmError,
+    InputDataError,
+    NoRowsError,
+    spark_message,
+)
 from gmm_spark.storage import files
 from gmm_spark.storage.cells import as_written
 from gmm_spark.storage.formats import (
@@ -216,7 +222,7 @@ def check_numbers(frame: DataFrame, names: Sequence[str]) -> None:
     """Raise InputDataError where a table of text has no rows, or words in a column of numbers: one
     word makes the whole column a text."""
     if frame.isEmpty():
-        raise InputDataError("there are no rows in the data")
+        raise NoRowsError("there are no rows in the data")
     kinds = dict(frame.dtypes)
     for name in names:
         if kinds.get(name) != "string":
