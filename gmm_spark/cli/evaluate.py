@@ -23,13 +23,15 @@ from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import InputDataError
 from gmm_spark.mixture.divisions import adjusted_rand_of_table
 from gmm_spark.mixture.matching import matched
+from gmm_spark.report.named_segments import add_names, named_segments
+from gmm_spark.report.segments import Segments
 from gmm_spark.report.text import table
 from gmm_spark.runs import manifest, runner
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
 from gmm_spark.storage.computed_columns import expressions, with_expressions
 from gmm_spark.storage.customers import rows_of
-from gmm_spark.storage.models import load_model
+from gmm_spark.storage.models import model_path
 from gmm_spark.storage.problems import about_the_rows
 from gmm_spark.storage.tracing import traced
 
@@ -37,7 +39,7 @@ RESULT = "evaluation.json"
 
 
 def evaluate(run: Run[EvaluateSettings]) -> str:
-    model, against = _models(run)
+    (model, named), (against, named_of_other) = _models(run)
     settings, rows = run.settings, _rows(run)
     other = model if against is None else against
     numbers = [*numeric_columns(model), *numeric_columns(other)]
@@ -56,8 +58,12 @@ def evaluate(run: Run[EvaluateSettings]) -> str:
         "model": _fit(model, found, 0),
         "segments": _segments(model, found.joint.sum(axis=1), found.modal.sum(axis=1)),
     }
+    add_names(content["segments"], named)
     if against is not None:
         content["against"] = _fit(against, found, 1)
+        called = [{"segment": number} for number in _numbers(against)]
+        add_names(called, named_of_other)
+        content["against"]["called"] = called
         content["comparison"] = _comparison(model, against, found)
     content = manifest.plain(content)
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -66,20 +72,30 @@ def evaluate(run: Run[EvaluateSettings]) -> str:
     return _words(content)
 
 
-def _models(
-    run: Run[EvaluateSettings],
-) -> tuple[GaussianMixtureModel, GaussianMixtureModel | None]:
-    """The model, and the one it is compared with."""
+_Named = tuple[GaussianMixtureModel, Segments | None]
 
-    def loaded(key: str, path: str) -> GaussianMixtureModel:
+
+def _models(run: Run[EvaluateSettings]) -> tuple[_Named, _Named | tuple[None, None]]:
+    """The model, and the one it is compared with, each with the names of its segments, where it has
+    some."""
+
+    def loaded(key: str, given: str) -> _Named:
         def record(model_version: dict[str, Any]) -> None:
             run.record(**{f"{key}_version": model_version})
 
-        return load_model(run.spark, key, path, record).setMissing(run.settings.missing)
+        path = model_path(run.spark, key, given, record)
+        model = GaussianMixtureModel.load(path)
+        return model.setMissing(run.settings.missing), named_segments(model, path)
 
     against = run.settings.against
-    other = None if against is None else loaded("against", against)
+    other = (None, None) if against is None else loaded("against", against)
     return loaded("model", run.settings.model), other
+
+
+def _numbers(model: GaussianMixtureModel) -> list[int]:
+    """Of the segments, as `prediction` has them."""
+    noise = [] if model.parameters.noise is None else [NOISE]
+    return [*range(len(model.clusters)), *noise]
 
 
 def _rows(run: Run[EvaluateSettings]) -> DataFrame:
@@ -119,7 +135,7 @@ def _segments(model: GaussianMixtureModel, size: Any, rows: Any) -> list[dict[st
         sums = _of_segments(model, summary.clusterWeights, summary.noiseWeightSum or 0.0)
         then = [one / sum(sums) for one in sums]
     now = counted / counted.sum()
-    numbers = [*range(len(model.clusters)), NOISE]
+    numbers = _numbers(model)
     return [
         {
             "segment": numbers[j],
@@ -168,27 +184,29 @@ def _words(content: dict[str, Any]) -> str:
         lines[0] += f"; {rows['unscored']:,} have gaps and no segment"
     shown = [
         [
-            str(one["segment"]),
+            _called(one),
             f"{one['share']:.1%}",
             f"{one['share_of_its_fit']:.1%}",
             f"{one['change']:+.1%}",
             f"{one['rows']:,}",
+            *([one["name"]] if "name" in one else []),
         ]
         for one in content["segments"]
     ]
-    lines += table(["segment", "share", "of its fit", "change", "rows"], shown).splitlines()
+    heads = ["segment", "share", "of its fit", "change", "rows"]
+    heads += ["name"] * (len(shown[0]) - len(heads))
+    lines += table(heads, shown).splitlines()
     lines.append(_likelihood("Mean log-likelihood", fit))
     if "comparison" not in content:
         return "\n".join(lines)
     found, other = content["comparison"], content["against"]
     counts = found["by_most_probable"]
     lines += ["", f"Against a model of {other['segments']} segments"]
-    # Beyond the segments is the noise.
-    heads = [str(j) if j < other["segments"] else str(NOISE) for j in range(len(counts[0]))]
+    heads = [_called(one) for one in other["called"]]
     lines += table(
         ["segment", *heads],
         [
-            [str(one["segment"]), *(f"{count:,.0f}" for count in row)]
+            [_called(one), *(f"{count:,.0f}" for count in row)]
             for one, row in zip(content["segments"], counts, strict=True)
         ],
     ).splitlines()
@@ -202,6 +220,11 @@ def _words(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _called(segment: dict[str, Any]) -> str:
+    """The id of a segment, where it has one, else its number."""
+    return str(segment.get("id", segment["segment"]))
+
+
 def _likelihood(what: str, fit: dict[str, Any]) -> str:
     then = fit["mean_log_likelihood_of_its_fit"]
     before = "" if then is None else f", of its fit {then:.4f}"
@@ -209,7 +232,7 @@ def _likelihood(what: str, fit: dict[str, Any]) -> str:
 
 
 def check(run: Run[EvaluateSettings]) -> str:
-    model, against = _models(run)
+    (model, _), (against, _) = _models(run)
     scored_by_both(_rows(run), model, model if against is None else against)
     return f"{tables.describe(run.settings.input)} would be scored by the model"
 

@@ -23,13 +23,14 @@ from gmm_spark.engine.dataframe import quoted, same_names, sql_name
 from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
-from gmm_spark.errors import ConfigurationError, InputDataError, ModelFileError
+from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.expressions import column_name, expression_name, shown_expression
 from gmm_spark.prepare.outcome import outcome_columns
+from gmm_spark.report.named_segments import add_names, named_segments
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
 from gmm_spark.report.scored_customers import ID, NAME, id_of, name_of
 from gmm_spark.report.segment_tables import tables_of
-from gmm_spark.report.segments import FILE, Segments
+from gmm_spark.report.segments import Segments
 from gmm_spark.runs import runner
 from gmm_spark.runs.runner import Job, Run
 from gmm_spark.storage import files, tables
@@ -77,8 +78,7 @@ def score(run: Run[ScoreSettings]) -> str:
     with traced(run.spark, settings.input, lambda: [*steps, (frame, asked)]):
         profiles = _profiles(run, model, named, frame, written, means)
     *segments, whole = profiles
-    if named is not None:
-        _name(segments, named)
+    add_names(segments, named)
 
     if settings.scores_table is not None:
         kind, run_date = str(settings.scores_format), str(settings.run_date)
@@ -101,22 +101,8 @@ def score(run: Run[ScoreSettings]) -> str:
 def _model(run: Run[ScoreSettings]) -> tuple[GaussianMixtureModel, Segments | None]:
     """The model, and its segments with their names, where a churn run has left them beside it."""
     path = model_path(run.spark, "model", run.settings.model, run.record)
-    model, beside = GaussianMixtureModel.load(path), f"{path.rstrip('/').rpartition('/')[0]}/{FILE}"
-    if not files.reachable(path) or not files.exists(beside):
-        return model, None
-    try:
-        named = Segments.from_json(files.read_text(beside))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(
-            f"{beside}: {str(error).splitlines()[0]}; expected what a churn run "
-            "of this release wrote, or no such file beside the model"
-        ) from None
-    if len([one for one in named.segments if one.segment != NOISE]) != len(model.clusters):
-        raise ModelFileError(
-            f"{beside} is of {len(named.segments)} segments, and the model beside it of "
-            f"{len(model.clusters)}; expected both of one churn run"
-        )
-    return model, named
+    model = GaussianMixtureModel.load(path)
+    return model, named_segments(model, path)
 
 
 def _opened(run: Run[ScoreSettings], model: GaussianMixtureModel) -> tuple[list[Step], DataFrame]:
@@ -229,14 +215,6 @@ def _write(
         return tables.read_partitions(scored, run.output.uri, frame, partition_by)
     tables.write(scored, run.output.temporary, partition_by)
     return tables.read_back(scored, run.output.temporary)
-
-
-def _name(profiles: Sequence[dict[str, Any]], named: Segments) -> None:
-    """Say in the profiles of segments which they are."""
-    of_number = {one.segment: one for one in named.segments}
-    for found in profiles:
-        if (one := of_number.get(found["segment"])) is not None:
-            found |= {"name": one.name} | ({} if one.id is None else {"id": one.id})
 
 
 def _names(named: Segments) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from gmm_spark import GaussianMixtureModel
 from gmm_spark.cli import evaluate
 from tests.cli.conftest import Call, manifest
+from tests.report.test_page import found as found_segments
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,33 @@ def test_a_model_against_a_table_and_another_model(
     assert "Against a model of 2 segments" in ended.out
 
 
+def test_segments_are_called_as_the_run_that_made_them_has_called_them(
+    call: Call, lake: Path, model: Path, two: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "run" / "model")
+    content = json.loads(found_segments().to_json())
+    content["segments"] = [one for one in content["segments"] if one["segment"] >= 0]
+    for one, id in zip(content["segments"], (4, 0, 2), strict=True):
+        one["id"] = id
+    (tmp_path / "run" / "segments.json").write_text(json.dumps(content), "utf-8")
+    named = tmp_path / "run" / "model"
+    argv = ["--input.path", lake / "customers", "--mode", "overwrite"]
+    ended = call(
+        evaluate.main, *argv, "--model", named, "--against", two, "--output", tmp_path / "out"
+    )
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    told = [(one["segment"], one["id"], one["name"]) for one in found["segments"]]
+    assert told == [(one["segment"], one["id"], one["name"]) for one in content["segments"]]
+    assert found["against"]["called"] == [{"segment": 0}, {"segment": 1}]
+    rows = [line.split() for line in ended.out.splitlines()]
+    assert [row[0] for row in rows if "%" in "".join(row[1:2])][:3] == ["4", "0", "2"]
+    assert all(one["name"] in ended.out for one in content["segments"])
+    argv += ["--model", two, "--against", named, "--output", tmp_path / "out"]
+    ended = call(evaluate.main, *argv)
+    assert ["segment", "4", "0", "2"] in [line.split() for line in ended.out.splitlines()]
+
+
 def test_a_model_of_other_columns_with_noise(
     call: Call, spark, lake: Path, model: Path, two: Path, tmp_path: Path
 ) -> None:
@@ -81,7 +110,7 @@ def test_a_model_of_other_columns_with_noise(
             "rows": {"scored": 10, "unscored": 0},
             "model": fit,
             "segments": [{"segment": j, "rows": 5, **segment} for j in (0, 1)],
-            "against": fit,
+            "against": {**fit, "called": [{"segment": j} for j in (0, 1, -1)]},
             "comparison": {
                 "by_most_probable": counts, "adjusted_rand_index": 1.0, "changed_share": 0.0,
                 "difference_of_mean_log_likelihoods": 0.0,
