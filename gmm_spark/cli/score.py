@@ -92,7 +92,9 @@ def score(run: Run[ScoreSettings]) -> str:
     )
     if rows == 0:
         return _nothing_to_score(run, replaces_partitions)
-    findings = f"{rows:,} rows scored\n{tables_of(profiles, means)}"
+    # Those of prepared columns, in units of none, say nothing at a glance; names do.
+    shown = means if named is None else []
+    findings = f"{rows:,} rows scored\n{tables_of(profiles, shown)}"
     if named is not None:
         findings += "\n\n" + _names(named)
     return findings + (f"\n{unscored:,} rows have gaps and no segment" if unscored else "")

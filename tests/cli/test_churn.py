@@ -301,6 +301,7 @@ def test_the_score_job_gives_new_rows_of_the_raw_table_the_same_segments(
     assert (found["segment_id"] == found["prediction"].map({0: 7, 1: 3, 2: 5})).all()
     names = {one.segment: one.name for one in done.segments.segments}
     assert f"  1  (segment_id 3) {names[1]}\n" in ended.out
+    assert "_prepared" not in ended.out
     told = manifest(tmp_path / "scored")["metrics"]["segments"]
     assert [(one["id"], one["name"]) for one in told] == [
         (7, names[0]),
