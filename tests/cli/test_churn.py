@@ -541,6 +541,7 @@ def test_a_column_that_scores_have_too_is_found_before_the_fit(call, tmp_path, m
     assert "preparing" not in ended.err
 
 
+@pytest.mark.long
 def test_an_outcome_that_gives_itself_away(call, tmp_path) -> None:
     """A column that is there for those who left alone: a warning that names it, and no input.
     Another is called as a column that models write, and is an input like any. An infinity in an

@@ -51,6 +51,7 @@ def assert_scored_once(spark: SparkSession, model: GaussianMixtureModel, lake: P
     assert found.count() == found.select(F.countDistinct("id")).first()[0]
 
 
+@pytest.mark.long
 def test_after_a_failure_the_stream_goes_on_where_it_was(spark, groups, model, tmp_path) -> None:
     """The third file holds a null, which the model refuses; it is put right, more come."""
     for number in range(4):

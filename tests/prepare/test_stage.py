@@ -220,6 +220,7 @@ def test_expressions_are_the_whole_preparation(data, prepared, tmp_path) -> None
     assert shown(loaded.transform(data)) == expected
 
 
+@pytest.mark.long
 def test_a_mixture_behind_it_in_a_pipeline(data, prepared, tmp_path) -> None:
     preparation = Preparation(inputCols=["spend", "bill"], categoricalCols=["net"])
     mixture = GaussianMixture(

@@ -32,7 +32,7 @@ NEEDED = {
 }
 
 
-class BegunError(Exception):
+class BegunError(BaseException):
     """The settings are taken: a session would be started now."""
 
 
