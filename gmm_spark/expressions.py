@@ -8,7 +8,7 @@ import re
 _EXPRESSION = re.compile(r"\sas\s+(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>\w+))\s*$", re.IGNORECASE)
 
 # Longer expressions say nothing at a glance.
-_LONGEST = 100
+LONGEST_SHOWN = 100
 
 
 def expression_name(column: str) -> str | None:
@@ -32,6 +32,6 @@ def without_name(column: str) -> str:
 def shown_expression(column: str) -> str:
     """An SQL expression as an error quotes it: of a long one, as a preparation makes them, the name
     that it gives."""
-    if len(column) <= _LONGEST:
+    if len(column) <= LONGEST_SHOWN:
         return repr(column)
     return f"{column_name(column)!r}, made by SQL that model.getInputExpressions() has"

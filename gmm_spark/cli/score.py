@@ -24,7 +24,12 @@ from gmm_spark.engine.inputs import no_column
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.engine.sql import unreadable
 from gmm_spark.errors import ConfigurationError, InputDataError
-from gmm_spark.expressions import column_name, expression_name, shown_expression
+from gmm_spark.expressions import (
+    LONGEST_SHOWN,
+    column_name,
+    expression_name,
+    shown_expression,
+)
 from gmm_spark.prepare.outcome import outcome_columns
 from gmm_spark.report.named_segments import add_names, named_segments
 from gmm_spark.report.profiles import Outcome, can_be_profiled, profile
@@ -53,8 +58,6 @@ logger = logging.getLogger(__name__)
 PREDICTION, PROBABILITY = "prediction", "probability"
 LOG_DENSITY, UNCERTAINTY = "log_density", "uncertainty"
 OUTLIER, COMPONENT = "outlier", "component"
-# Expressions that are longer say nothing at a glance.
-_LONGEST = 100
 
 
 def score(run: Run[ScoreSettings]) -> str:
@@ -159,9 +162,9 @@ def _steps(
 def _tell(computed: Sequence[Expression]) -> None:
     """Say what is computed; of what is too long for a line, the names alone."""
     for one in computed:
-        if len(one.text) <= _LONGEST:
+        if len(one.text) <= LONGEST_SHOWN:
             logger.info("computed: %s", one.text)
-    if long := [one.name for one in computed if len(one.text) > _LONGEST]:
+    if long := [one.name for one in computed if len(one.text) > LONGEST_SHOWN]:
         logger.info("computed, by SQL that is in manifest.json: %s", ", ".join(long))
 
 
