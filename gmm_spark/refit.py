@@ -47,7 +47,7 @@ class _Refit(GaussianMixture):
             specs[0],
             columns.numeric,
             merging=model._merging,
-            hard=bool(tried) and tried[0].get("origin") == "k-means",
+            origin=tried[0].get("origin", "") if tried else "",
         )
 
 

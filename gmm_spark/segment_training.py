@@ -30,7 +30,13 @@ from gmm_spark.mixture.merging import (
     numbered,
 )
 from gmm_spark.mixture.numerics import Array, finite
-from gmm_spark.mixture.segmentation.candidates import Proposal, refitted_kmeans, singletons
+from gmm_spark.mixture.segmentation.candidates import (
+    KMEANS,
+    WEIGHTED_KMEANS,
+    Proposal,
+    refitted_kmeans,
+    singletons,
+)
 from gmm_spark.mixture.segmentation.choosing import Choice, Considered, choose, reporting_rows
 from gmm_spark.mixture.segmentation.following import (
     Followed,
@@ -60,6 +66,8 @@ from gmm_spark.training import (
 _SETTLING_STEPS = 300
 # As many divisions are in the table, the best, and the best of every number of clusters.
 _MOST_CONSIDERED = 100
+# Columns whose weights are said.
+_WEIGHTS_SAID = 5
 # Divisions whose adjusted Rand index is at least this are one to whoever uses them.
 _SAME_DIVISION = 0.9
 
@@ -100,20 +108,21 @@ def refit_segments(
     inputs: Sequence[str] | None,
     *,
     merging: Merging | None,
-    hard: bool,
+    origin: str,
 ) -> FittedMixture:
     """The division that `spec.initial_model` makes, fitted anew to the rows: as many components of
     the same structure, merged into the same clusters, whose numbers stay.
 
     EM begins from the model; k-means goes on as k-means does. Where that ends in another division,
     which a refit is not asked for, it goes as far as no more than a tenth of the rows are in
-    another segment than before and every segment has its members.
+    another segment than before and every segment has its members. A division by k-means whose
+    columns were weighted by an outcome stays as it is.
 
     Parameters
     ----------
     inputs : names of the numeric columns; None where they have none
     merging : of the model's components into clusters; None where each is one
-    hard : the model is k-means as a mixture
+    origin : how the division was come to, as `summary.candidates` says it
 
     Raises ConfigurationError, InputDataError or FitError as the estimator's `fit` does.
     """
@@ -122,7 +131,8 @@ def refit_segments(
         sample = data.sample(spec)
         given = from_model(spec.initial_model, data, sample, spec, inputs)
         clusters = singletons(given.k) if merging is None else merging.clusters
-        start = "the model it was refitted from"
+        hard = origin in (KMEANS, WEIGHTED_KMEANS)
+        start = origin if hard else "the model it was refitted from"
         taken = _refit(data, samples, Proposal(given, clusters, start=start, hard=hard))
         threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
         table = [_refit_row(data, taken)]
@@ -145,7 +155,7 @@ def _refit_row(data: Data, taken: _Taken) -> dict[str, Any]:
         "components": proposal.parameters.k,
         "covarianceType": spec.structure.name,
         "covarianceFloor": spec.floor,
-        "origin": "k-means" if proposal.hard else "EM from the model it was refitted from",
+        "origin": proposal.origin,
         "mergedBy": None,
         "numParameters": num_parameters(spec, data.source.roles),
         "meanLogLikelihood": finite(taken.fit.log_likelihood / taken.fit.weight),
@@ -271,7 +281,8 @@ def _on_all_rows(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     wanted = division_of(proposal, proposal.parameters, sample)
     start = Start(proposal.parameters, sample, spec)
     if proposal.hard:
-        return _kept(data, proposal, start, wanted, "k-means stays as it was found on the sample")
+        what = "k-means" if proposal.is_kmeans else "the division"
+        return _kept(data, proposal, start, wanted, f"{what} stays as it was found on the sample")
     for settled in _settled(data, start):
         # A floor that was chosen is there to be touched, and no reason to warn.
         touched: dict[str, Any] = {} if proposal.floor is None else {"floored": ()}
@@ -298,6 +309,9 @@ def _refit(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     spec, sample = samples.of(proposal)
     start = Start(proposal.parameters, sample, spec)
     before = division_of(proposal, proposal.parameters, sample)
+    if proposal.hard and not proposal.is_kmeans:
+        why = "unchanged: its columns were weighted by an outcome, and EM leads away from it"
+        return _kept(data, proposal, start, before, why)
     if proposal.hard:
         ended = [replace(start, parameters=refitted_kmeans(sample, before, proposal.k).parameters)]
     else:
@@ -447,9 +461,19 @@ def _table(data: Data, samples: _Samples, choice: Choice, taken: _Taken) -> list
         "meanLogLikelihood": finite(taken.fit.log_likelihood / taken.fit.weight),
         "evaluatedOn": "all rows",
     }
+    weights = taken.proposal.column_weights
+    if weights is not None:
+        rows[0]["why"] += f"; {_weighted_most(weights, data.source.roles.inputs)}"
     if taken.kept:
         rows[0]["why"] += f"; {taken.kept}"
     return rows
+
+
+def _weighted_most(weights: Array, names: Sequence[str]) -> str:
+    """The columns that k-means weighted most, in words."""
+    most = [place for place in np.argsort(-weights, kind="stable") if weights[place] > 0]
+    told = ", ".join(f"{names[place]} {weights[place]:.2f}" for place in most[:_WEIGHTS_SAID])
+    return f"squared differences are weighted: {told}" + (", ..." if most[_WEIGHTS_SAID:] else "")
 
 
 def _row(one: Considered, samples: _Samples, data: Data, noise: bool) -> dict[str, Any]:
@@ -462,7 +486,7 @@ def _row(one: Considered, samples: _Samples, data: Data, noise: bool) -> dict[st
         "components": parameters.k,
         "covarianceType": spec.structure.name,
         "covarianceFloor": spec.floor,
-        "origin": "k-means" if proposal.hard else f"EM from {proposal.start}",
+        "origin": proposal.origin,
         "mergedBy": proposal.merged_by,
         "numParameters": num_parameters(spec, data.source.roles),
         "meanLogLikelihood": finite(figures.mean_log_likelihood),

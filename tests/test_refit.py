@@ -53,7 +53,7 @@ def refitted(
         covariance_floor=covariance_floor,
         missing=missing,
     )
-    given = {"merging": None, "hard": False, **more}
+    given = {"merging": None, "origin": "", **more}
     source = array_source(values, families=families)
     return refit_segments(lambda: (source, []), spec, None, **given)
 
@@ -99,7 +99,7 @@ def test_kmeans_goes_on_as_kmeans() -> None:
         STRUCTURES["EEI"], np.full(3, 1 / 3), start.cluster_centers_ * scale, 0.3 * scale**2
     )
     now = cloud[1]
-    found = refitted(now, champion, hard=True)
+    found = refitted(now, champion, origin="k-means")
     scaled = (now / now.std(axis=1, keepdims=True)).T
     first = segments_of_start(champion, now)
     centres = np.array([scaled[first == j].mean(axis=0) for j in range(3)])
@@ -127,12 +127,28 @@ def test_of_rows_with_gaps_kmeans_stays_where_it_ended() -> None:
     )
     model, before = start, None
     for night in range(4):
-        found = refitted(values, model, families, hard=True, missing="marginalize")
+        found = refitted(values, model, families, origin="k-means", missing="marginalize")
         now = probabilities_of(found, np.concatenate([values, codes])).argmax(axis=0)
         if night:
             assert (now == before).all()
             assert_allclose(found.parameters.means, model.means, atol=1e-9)
         model, before = found.parameters, now
+
+
+def test_a_division_by_weighted_kmeans_stays_as_it_is() -> None:
+    """EM leads away from it, and of k-means it has no weights: night after night the same rule."""
+    _, before = rows([0.5, 0.3, 0.2], 1)
+    champion = fit_arrays(before, Spec(k=3)).parameters
+    _, now = rows([0.2, 0.3, 0.5], 2, shift=0.4)
+    origin = "k-means, columns weighted by the outcome"
+    for _ in range(2):
+        found = refitted(now, champion, origin=origin)
+        assert_allclose(found.parameters.means, champion.means, atol=1e-12)
+        assert_allclose(found.parameters.covariances, champion.covariances, atol=1e-12)
+        assert found.fit.reason == "kept"
+        (row,) = found.candidates
+        assert row["why"].startswith("is the one there was, unchanged: its columns were weighted")
+        origin = row["origin"]
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -144,7 +160,7 @@ def test_where_the_whole_way_leads_to_other_segments_it_is_gone_as_far_as_they_s
         champion = Parameters(STRUCTURES["EEI"], np.full(3, 1 / 3), means, 0.3 * scale**2)
     random = np.random.default_rng(3)
     now = random.normal(size=(2, 900)) * [[4.0], [3.0]] + 3  # the groups are there no more
-    found = refitted(now, champion, hard=hard)
+    found = refitted(now, champion, origin="k-means" if hard else "")
     (row,) = found.candidates
     assert row["why"].startswith("is the one there was, fitted anew by ")
     assert "from it ends in another one, with " in row["why"]
@@ -210,7 +226,7 @@ def test_of_twenty_bootstrap_refits_of_telco_ids_follow_the_members() -> None:
             champion.parameters,
             families=families,
             merging=champion.merging,
-            hard=champion.candidates[0]["origin"] == "k-means",
+            origin=champion.candidates[0]["origin"],
             covariance_floor=champion.spec.covariance_floor,
         )
         after = probabilities_of(found, rows)

@@ -7,19 +7,31 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
 
 from benchmarks.segmentation import SEGMENTS, compared
-from gmm_spark.mixture.divisions import adjusted_rand_index, outcome_spread, probabilities
+from gmm_spark.mixture.divisions import (
+    adjusted_rand_index,
+    mutual_information,
+    outcome_spread,
+    probabilities,
+)
 from gmm_spark.mixture.families import Categorical, Count
 from gmm_spark.mixture.initialisation.candidates import Sample
 from gmm_spark.mixture.priors import Priors
 from gmm_spark.mixture.segmentation import Choice, SampleFor, choose, sample_of
-from gmm_spark.mixture.segmentation.candidates import Points, kmeans, kmeans_proposals
+from gmm_spark.mixture.segmentation.candidates import (
+    WEIGHTED_KMEANS,
+    Points,
+    kmeans,
+    kmeans_proposals,
+)
 from gmm_spark.mixture.segmentation.choosing import _ByOutcome, _judged, reporting_rows
+from gmm_spark.mixture.segmentation.judging import column_information
 from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import Structure, structure_named
+from gmm_spark.mixture.usable import extremes
 
 STRUCTURES = [structure_named(name) for name in ("full", "diag")]
 
@@ -226,6 +238,88 @@ def test_of_kmeans_optima_that_are_as_good_the_outcome_picks():
     excess, division = peer(noise=1.5, column=1)
     assert excess == 0
     assert adjusted_rand_index(division, sides[0]) > 0.95
+
+
+def cloud(seed: int, n: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+    """Ten independent numbers, no groups, and an outcome that goes with two of them alone."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(10, n))
+    rates = np.where(values[2] > 1, 0.7, np.where(values[7] > 1, 0.5, 0.05))
+    return values, (rng.random(n) < rates).astype(float)
+
+
+def test_where_there_are_no_groups_columns_count_by_what_they_say_of_the_outcome():
+    values, outcome = cloud(0)
+    choice = choose(sample_for_of(values), range(3, 6), STRUCTURES, outcome=outcome)
+    chosen, rows = choice.chosen.proposal, reporting_rows(outcome)
+    assert not choice.has_segments
+    assert chosen.origin == WEIGHTED_KMEANS
+    assert set(np.argsort(chosen.column_weights)[-2:]) == {2, 7}
+    assert np.sort(chosen.column_weights)[:8].max() < 0.05
+    found = segments_of(choice, sample_for_of(values))
+    peers = [KMeans(chosen.k, n_init=5, random_state=seed).fit_predict(values.T) for seed in (0, 1)]
+    # By the rows that do not choose.
+    said = [mutual_information(peer[rows], outcome[rows]) for peer in peers]
+    assert mutual_information(found[rows], outcome[rows]) > 3 * max(said)
+    spreads = [outcome_spread(peer[rows], outcome[rows]) for peer in peers]
+    assert outcome_spread(found[rows], outcome[rows]) > 1.5 * max(spreads)
+
+
+def test_the_outcome_of_the_half_that_reports_weights_no_column():
+    values, outcome = cloud(1)
+    rows = reporting_rows(outcome)
+    other = np.array(outcome)
+    other[rows] = np.random.default_rng(2).permutation(outcome[rows])
+    one, two = (
+        choose(sample_for_of(values), [4], STRUCTURES, outcome=y).chosen.proposal
+        for y in (outcome, other)
+    )
+    assert one.origin == two.origin == WEIGHTED_KMEANS
+    assert_array_equal(one.column_weights, two.column_weights)
+    assert_array_equal(one.parameters.means, two.parameters.means)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_no_column_is_weighted_where_there_are_groups_or_nothing_to_weight_by(apart):
+    values, outcome = cloud(3, n=1000)
+    if apart:
+        values[:2] = groups(seed=4, n=1000)[0]
+    else:
+        outcome[::2] = 0.0  # of the rows that choose there is nothing to know
+    choice = choose(sample_for_of(values), [3], STRUCTURES, outcome=outcome)
+    assert choice.has_segments == apart
+    assert all(one.proposal.origin != WEIGHTED_KMEANS for one in choice.considered)
+
+
+def test_what_a_column_says_of_an_outcome():
+    """A column that is the outcome says its entropy, 1 bit; one that has nothing to do with it
+    nothing, but for chance; a gap says nothing."""
+    rng = np.random.default_rng(6)
+    outcome = np.arange(4000) % 2
+    values = np.vstack([outcome + 0.01 * rng.normal(size=4000), rng.normal(size=4000)])
+    values[:, ::5] = np.nan
+    codes = np.vstack([outcome, rng.integers(3, size=4000)]).astype(float)
+    counts = (3.0 * outcome)[None]
+    families = (Categorical((2, 3)), Count(1))
+    columns = describe_columns(values, *extremes(values), structure_named("diag"), None)
+    by = columns.standardisation
+    sample = Sample(
+        np.vstack([values, codes, counts]),
+        None,
+        by,
+        columns.floor / by.scale,
+        gaps=True,
+        families=families,
+    )
+    found = column_information(sample, outcome.astype(np.intp))
+    assert found.shape == (5,)
+    assert found[[0, 2, 4]] == pytest.approx(1.0, abs=2e-3)
+    assert (found[[1, 3]] < 5e-3).all()
+    # Weights multiply squared differences, a category's of all its levels.
+    weights = np.array([0.25, 1.0, 0.5, 2.0, 3.0])
+    plain, weighted = Points.of(sample).values, Points.of(sample, weights).values
+    expected = np.repeat(weights, [1, 1, 2, 3, 1])[:, None] * plain**2
+    assert_allclose(weighted**2, expected, rtol=1e-12)
 
 
 def test_kmeans_of_categories_that_are_known_of_some_segments_only_stays_nearly_the_same():

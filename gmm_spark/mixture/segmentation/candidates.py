@@ -3,7 +3,8 @@
 The optimum of the highest likelihood is often not the division people can use, so several ways of
 coming to k segments are tried: k-means; EM from there and from other starts, of several covariance
 structures; the same with components that may not be narrow; and mixtures of more components merged
-into k clusters, by the entropy of the assignment and by Bhattacharyya's distance.
+into k clusters, by the entropy of the assignment and by Bhattacharyya's distance. Where rows do not
+fall into groups and there is an outcome, also k-means whose columns are weighted by it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gmm_spark.mixture.divisions import adjusted_rand_index, probabilities
-from gmm_spark.mixture.errors import SingularCovarianceError
+from gmm_spark.mixture.errors import DataError, SingularCovarianceError
 from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.families.categorical import split_tables
 from gmm_spark.mixture.initialisation.candidates import (
@@ -28,6 +29,7 @@ from gmm_spark.mixture.initialisation.candidates import (
 from gmm_spark.mixture.initialisation.methods import (
     Labels,
     nearest,
+    require_distinct_rows,
     seeds,
     start_from_groups,
     starting_values,
@@ -48,6 +50,8 @@ from gmm_spark.mixture.structures import STRUCTURES, Structure
 # for their recording resolution, are fitted on. All have the same rows in the same order.
 SampleFor = Callable[[Structure, float | None], Sample]
 
+# How divisions were come to, in the tables of what was considered.
+KMEANS, WEIGHTED_KMEANS = "k-means", "k-means, columns weighted by the outcome"
 FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384
@@ -85,15 +89,18 @@ class Proposal:
     merged_by : how components were merged; None where each is a segment
     hard : the parameters are those of rows that each belong wholly to one segment; EM, which
         shares rows out, would lead away from them
+    column_weights : by which k-means weighted the columns, where it did: the mixture is then that
+        of its segments' rows
     excess : of k-means, the share by which its sum of squared distances is above the least found
     """
 
     parameters: Parameters
     clusters: Partition
     floor: float | None = None
-    start: str = "k-means"
+    start: str = KMEANS
     merged_by: MergeCriterion | None = None
     hard: bool = False
+    column_weights: Array | None = None
     excess: float = 0.0
 
     @property
@@ -102,11 +109,23 @@ class Proposal:
         return len(self.clusters)
 
     @property
+    def is_kmeans(self) -> bool:
+        """Whether it divides rows as k-means does."""
+        return self.hard and self.start == KMEANS
+
+    @property
+    def origin(self) -> str:
+        """How it was come to, in words."""
+        return self.start if self.hard else f"EM from {self.start}"
+
+    @property
     def name(self) -> str:
         """What it is, in words."""
-        if self.hard:
-            return "k-means"
+        if self.is_kmeans:
+            return KMEANS
         parts = [self.parameters.structure.name]
+        if self.hard:
+            parts.append(f"of {self.start}")
         if self.floor is not None:
             parts.append(f"no narrower than {self.floor:g}")
         if self.merged_by is not None:
@@ -130,7 +149,9 @@ class Points:
     deviations: Array
 
     @staticmethod
-    def of(sample: Sample) -> Points:
+    def of(sample: Sample, column_weights: Array | None = None) -> Points:
+        """Of the rows of a sample; squared differences of a column (numbers first) are multiplied
+        by its weight where there are any."""
         z = sample.z
         means, deviations = _moments(z)
         parts = [(z - means[:, None]) / deviations[:, None]]
@@ -142,7 +163,17 @@ class Points:
                 parts.append((values - mean[:, None]) / deviation[:, None])
         points = np.concatenate(parts)
         points[np.isnan(points)] = 0.0
+        if column_weights is not None:
+            points *= np.sqrt(np.repeat(column_weights, _coordinates(sample)))[:, None]
         return Points(points, deviations)
+
+
+def _coordinates(sample: Sample) -> list[int]:
+    """How many coordinates every column of a sample has."""
+    sizes = [1] * sample.d
+    for family, values in sample.of_families:
+        sizes += family.levels if isinstance(family, Categorical) else [1] * len(values)
+    return sizes
 
 
 def _moments(values: Array) -> tuple[Array, Array]:
@@ -337,6 +368,53 @@ def _shares_of_known(shares: Array, levels: tuple[int, ...]) -> Array:
     return found
 
 
+def weighted_kmeans_proposals(
+    sample_for: SampleFor,
+    structures: Sequence[Structure],
+    ks: Sequence[int],
+    column_weights: Array,
+    seed: int,
+) -> Iterator[Proposal]:
+    """Mixtures of the rows of k-means' segments, of every structure, where k-means weights columns,
+    as in preweighted clustering (Gaynor and Bair 2017, "Identification of relevant subtypes via
+    preweighted sparse clustering").
+
+    Parameters
+    ----------
+    column_weights : (columns,) of squared differences, numbers first
+    """
+    plain = sample_for(STRUCTURES["EEI"], None).first(_KMEANS_ROWS)
+    points = Points.of(plain, column_weights).values
+    for k in ks:
+        try:
+            require_distinct_rows(points, k)
+        except DataError:
+            continue
+        for optimum in kmeans(points, k, seed):
+            for structure in structures:
+                sample = sample_for(structure, None).first(_KMEANS_ROWS)
+                found = of_segments(sample, optimum.labels, k, structure)
+                if found is not None:
+                    yield Proposal(
+                        found,
+                        singletons(k),
+                        start=WEIGHTED_KMEANS,
+                        hard=True,
+                        column_weights=column_weights,
+                    )
+
+
+def of_segments(sample: Sample, labels: Labels, k: int, structure: Structure) -> Parameters | None:
+    """The mixture of rows that each belong to one segment; None where that is singular, or rows are
+    few for it."""
+    if _ROWS_OF_NEEDED * k * structure.rows_needed(sample.d) > sample.num_rows:
+        return None
+    try:
+        return start_from_groups(sample, labels[: sample.num_rows], k, structure)
+    except SingularCovarianceError:
+        return None
+
+
 def singletons(k: int) -> Partition:
     """Every component a cluster of its own."""
     return tuple((component,) for component in range(k))
@@ -402,12 +480,9 @@ def _starts(
         if _ROWS_OF_NEEDED * k * structure.rows_needed(sample.d) > sample.num_rows:
             continue
         own = labels.get(k)
-        if own is not None:
-            try:
-                start = start_from_groups(sample, own[: sample.num_rows], k, structure)
-                starts.append(Candidate(start, mark="k-means"))
-            except SingularCovarianceError:
-                pass
+        start = None if own is None else of_segments(sample, own, k, structure)
+        if start is not None:
+            starts.append(Candidate(start, mark="k-means"))
         for index in indices:
             other = starting_values(sample, k, structure, "k-means", index, seed)
             if other is not None:

@@ -41,12 +41,14 @@ from gmm_spark.mixture.segmentation.candidates import (
     optima,
     sizes_tried,
     unmerged,
+    weighted_kmeans_proposals,
 )
 from gmm_spark.mixture.segmentation.judging import (
     Columns,
     Densities,
     Figures,
     Judged,
+    column_information,
     corrected_information,
     drawn,
     in_parts,
@@ -135,7 +137,9 @@ def choose(
     into so many k-means, unless others say more of the outcome by a standard error and set apart
     as much: of these, and of those within half a standard error of the highest, the one between
     whose segments the outcome differs most. k-means is its optimum of the least sum of squared
-    distances, or one within 0.5 % of that which says more and sets apart as much.
+    distances, or one within 0.5 % of that which says more and sets apart as much. Where the rows do
+    not fall into groups, they are also divided by k-means whose columns are weighted by their
+    mutual information with the outcome, on the rows that choose.
     `reporting_rows` are those that do not choose.
 
     Parameters
@@ -147,7 +151,7 @@ def choose(
     min_share : of the rows that a segment should have; divisions with smaller ones are taken only
         where there are no others
     outcome : (n,) of the rows of the sample, in their order: a number, or 0 and 1; NaN where it is
-        not known. No candidate is fitted to it
+        not known. No candidate is fitted to it, but for the weights of columns
     seed : the same samples and seed choose the same
     tell : called with what is tried, whenever that is something else
 
@@ -167,6 +171,9 @@ def choose(
     has_segments, finding = _compared_with_one(looked_at, sample_for, structures, first)
     part = plain.first(ROWS)
     choosing = _ByColumns() if outcome is None else _ByOutcome.of(outcome, sample_for)
+    if not has_segments:
+        weighted = choosing.proposals(ks, structures, seed, tell)
+        looked_at += _judged(weighted, sample_for, first)
     contenders = choosing.contenders(looked_at, min_share)
     k, words = choosing.number(_usable(contenders, min_share))
     tell(f"the best divisions into {k} segments")
@@ -188,7 +195,8 @@ def choose(
     looked_at = [*contenders, *_others(looked_at, contenders)]
     others = [one for one in looked_at if id(one.proposal) not in entered_too]
     seen = sample_of(sample_for, best.proposal).first(ROWS)
-    steady = stability(best, seen, Points.of(part), seed)
+    points = Points.of(part, best.proposal.column_weights)
+    steady = stability(best, seen, points, seed)
     table = _table(best, steady, finalists, others, choosing, min_share, words)
     return Choice(table[0], tuple(table), has_segments, finding)
 
@@ -406,6 +414,11 @@ def _best_of_each_number(
 class _ByColumns:
     """Divisions compared by what they say of the columns."""
 
+    def proposals(
+        self, ks: Sequence[int], structures: Sequence[Structure], seed: int, tell: Tell
+    ) -> list[Proposal]:
+        return []
+
     def contenders(self, found: Sequence[Judged], min_share: float) -> list[Judged]:
         return list(found)
 
@@ -465,6 +478,20 @@ class _ByOutcome:
     def of(outcome: Array, sample_for: SampleFor) -> _ByOutcome:
         rows = _half(outcome, 0)
         return _ByOutcome(outcome[rows], in_parts(outcome)[rows], rows, sample_for)
+
+    def proposals(
+        self, ks: Sequence[int], structures: Sequence[Structure], seed: int, tell: Tell
+    ) -> list[Proposal]:
+        """Of rows that do not fall into groups: where they are cut is open, and is best where the
+        outcome differs. Columns count by what they say of it on the rows that choose."""
+        sample = drawn(self.sample_for(STRUCTURES["EEI"], None), self.rows)
+        weights = column_information(sample, self.parts)
+        if not weights.any():
+            return []
+        tell("k-means with columns weighted by the outcome")
+        weights /= weights.max()
+        found = weighted_kmeans_proposals(self.sample_for, structures, ks, weights, seed)
+        return list(found)
 
     def contenders(self, found: Sequence[Judged], min_share: float) -> list[Judged]:
         """Those that say most of the outcome on the first rows, of every number of segments, with
@@ -577,7 +604,7 @@ class _ByOutcome:
 
 def _is_peer(one: Judged) -> bool:
     """Whether it is what k-means may well find."""
-    return one.proposal.hard and one.proposal.excess <= NEARLY_LEAST
+    return one.proposal.is_kmeans and one.proposal.excess <= NEARLY_LEAST
 
 
 def reporting_rows(outcome: Array) -> NDArray[np.intp]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from gmm_spark.mixture.divisions import (
     adjusted_rand_index,
     cross_table,
     mean_entropy,
+    probabilities,
 )
 from gmm_spark.mixture.families import Categorical
 from gmm_spark.mixture.initialisation.candidates import (
@@ -25,7 +26,13 @@ from gmm_spark.mixture.initialisation.methods import nearest
 from gmm_spark.mixture.merging import cluster_probabilities
 from gmm_spark.mixture.numerics import Array, softmax
 from gmm_spark.mixture.parameters import Parameters
-from gmm_spark.mixture.segmentation.candidates import SAME_DIVISION, Points, Proposal, kmeans
+from gmm_spark.mixture.segmentation.candidates import (
+    SAME_DIVISION,
+    Points,
+    Proposal,
+    kmeans,
+    of_segments,
+)
 
 # Numbers are cut into so many parts of equally many rows, to see what segments say of them; a
 # value that more than a fifth of the rows have is not looked at: segments that only tell it from
@@ -93,15 +100,7 @@ class Columns:
     unless there is little else."""
 
     def __init__(self, sample: Sample) -> None:
-        found = [_parts(_varied(row)) for row in sample.values[: sample.d]]
-        for family, values in sample.of_families:
-            told_apart = isinstance(family, Categorical)
-            found += [
-                np.where(np.isnan(row), -1, row).astype(np.intp)
-                if told_apart
-                else _parts(_varied(row))
-                for row in values
-            ]
+        found = _in_columns(sample, lambda row: _parts(_varied(row)))
         self._parts = [(place, row) for place, row in enumerate(found) if row.max(initial=-1) > 0]
         self._weights = sample.weights
 
@@ -125,6 +124,18 @@ class Columns:
             if told > most and len(self._parts) > 1:
                 spelled_out, most = place, told
         return shares, contributions, spelled_out
+
+
+def _in_columns(sample: Sample, cut: Callable[[Array], NDArray[np.intp]]) -> list[NDArray[np.intp]]:
+    """The part that every row is in, -1 for a gap, of every column: of a category by its levels, of
+    numbers and counts by `cut`."""
+    found = [cut(row) for row in sample.values[: sample.d]]
+    for family, values in sample.of_families:
+        if isinstance(family, Categorical):
+            found += [np.where(np.isnan(row), -1, row).astype(np.intp) for row in values]
+        else:
+            found += [cut(row) for row in values]
+    return found
 
 
 def _varied(values: Array) -> Array:
@@ -226,24 +237,29 @@ def stability(found: Judged, sample: Sample, points: Points, seed: int) -> float
     Parameters
     ----------
     sample : the rows that were judged, as the mixture sees them
-    points : the same as k-means sees them
+    points : the same as k-means sees them, its columns weighted where the proposal's are
     """
     proposal, indices = found.proposal, []
     for draw in range(_DRAWS):
-        rng = np.random.default_rng([seed, draw])
-        rows = rng.integers(sample.num_rows, size=sample.num_rows)
+        rows = np.random.default_rng([seed, draw]).integers(sample.num_rows, size=sample.num_rows)
         if proposal.hard:
             again, *_ = kmeans(points.values[:, rows], proposal.k, seed + draw, starts=1)
-            other: Division = nearest(points.values, again.centres)
+        if proposal.is_kmeans:
+            indices.append(
+                adjusted_rand_index(found.division, nearest(points.values, again.centres))
+            )
+            continue
+        other = drawn(sample, rows)
+        if proposal.hard:
+            structure = proposal.parameters.structure
+            parameters = of_segments(other, again.labels, proposal.k, structure)
         else:
-            led_to = advance(drawn(sample, rows), [Candidate(proposal.parameters)], steps=_STEPS)
-            if not led_to:
-                return 0.0
-            log_joint = log_joint_densities(led_to[0].parameters, sample)
-            log_joint -= log_joint.max(axis=0)
-            softmax(log_joint)
-            other = cluster_probabilities(log_joint, proposal.clusters).argmax(axis=0)
-        indices.append(adjusted_rand_index(found.division, other))
+            led_to = advance(other, [Candidate(proposal.parameters)], steps=_STEPS)
+            parameters = led_to[0].parameters if led_to else None
+        if parameters is None:
+            return 0.0
+        division = probabilities(parameters, proposal.clusters, sample).argmax(axis=0)
+        indices.append(adjusted_rand_index(found.division, division))
     return float(np.mean(indices))
 
 
@@ -275,6 +291,16 @@ def corrected_information(
     """Mutual information of segments and an outcome in bits, less what chance adds to it (Miller
     1955)."""
     return _mutual_information(cross_table(division, outcome, weights))[0]
+
+
+def column_information(sample: Sample, outcome: NDArray[np.intp]) -> Array:
+    """Mutual information of every column of a sample and an outcome in bits, less what chance adds
+    to it, (columns,), numbers first."""
+    found = []
+    for parts in _in_columns(sample, _parts):
+        known = parts >= 0
+        found.append(corrected_information(parts[known], outcome[known]))
+    return np.array(found)
 
 
 def pointwise_information(
