@@ -366,6 +366,12 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         return self._summary is not None
 
     @property
+    def _origin(self) -> str:
+        """How the division was come to, where it was chosen among several: else empty."""
+        tried = self._summary.candidates if self._summary is not None else []
+        return tried[0].get("origin") or "" if tried else ""
+
+    @property
     def summary(self) -> GaussianMixtureSummary:
         """Figures of the fit; RuntimeError where the model did not come from one."""
         if self._summary is None:
@@ -571,8 +577,10 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
         kind : string, rate or mean
         estimate : string, which estimate `value` is: of a rate, the three-step maximum likelihood
             of Vermunt (2010), which is that of Bolck, Croon and Hagenaars (2004), BCH, unless the
-            latter is under 0 or over 1, which is said; of a mean, BCH; and the one by posterior
-            weights, with a warning, where the segments cannot be told apart
+            latter is under 0 or over 1, which is said; of a mean, BCH; the one by posterior
+            weights, with a warning, where the segments cannot be told apart; and `raw`, counted,
+            where the segments are those of k-means: a rule, and no mixture that was fitted, which
+            can say how often rows are counted to the wrong one
         value, standard_error, low, high : double, the estimate, its standard error and its 95 %
             interval. The uncertainty of the fitted mixture is counted, but for a model that came
             from no fit, which is taken as known. Of over 2,000 parameters that of covariances is

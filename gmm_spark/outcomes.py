@@ -32,6 +32,7 @@ from gmm_spark.mixture.outcomes import (
     are_told_apart,
     bch,
 )
+from gmm_spark.mixture.segmentation.candidates import KMEANS, WEIGHTED_KMEANS
 from gmm_spark.scoring import batch_scoring, missing_values, row_columns
 
 if TYPE_CHECKING:
@@ -224,7 +225,10 @@ def _rows(
     plain = uncertainty.of_posterior_weighted()
     shown = plain
     said: list[str] = [plain.method] * plain.values.size
-    if not are_told_apart(sums, assignment):
+    if model._origin in (KMEANS, WEIGHTED_KMEANS):
+        shown = uncertainty.of_counted()
+        said = [shown.method] * plain.values.size
+    elif not are_told_apart(sums, assignment):
         logger.warning(
             "outcome %r: by %s assignments the segments cannot be told apart, and their rates not "
             "be corrected; those by posterior weights are shown",

@@ -41,13 +41,12 @@ class _Refit(GaussianMixture):
         self, open_rows: Open, specs: Sequence[Spec], columns: ColumnSettings
     ) -> FittedMixture:
         model = self._from
-        tried = model.summary.candidates if model.hasSummary else []
         return refit_segments(
             open_rows,
             specs[0],
             columns.numeric,
             merging=model._merging,
-            origin=tried[0].get("origin", "") if tried else "",
+            origin=model._origin,
         )
 
 

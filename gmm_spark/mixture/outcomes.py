@@ -53,7 +53,7 @@ from gmm_spark.mixture.profile_likelihood import Slopes, is_maximum, profile_bou
 from gmm_spark.mixture.scores import ScoreFunction
 
 Assignment = Literal["soft", "modal"]
-Method = Literal["three-step ML", "BCH", "posterior weights"]
+Method = Literal["three-step ML", "BCH", "posterior weights", "counted"]
 
 # The 97.5 % quantile of the normal distribution.
 Z = 1.959963984540054
@@ -356,30 +356,53 @@ class Uncertainty:
     def of_posterior_weighted(self) -> Estimates:
         """The uncorrected means. Their interval is about what they estimate, which is not the mean
         of the component where components overlap."""
-        sums, rows = self._sums, self._rows
-        values = posterior_weighted(sums)
-        there = sums.present
-        variances = np.full(values.size, np.nan)
+        sums = self._sums
+        return self._weighted(
+            "posterior weights",
+            posterior_weighted(sums),
+            self._responsibilities,
+            sums.responsibilities / sums.weight,
+            self._mixture,
+        )
+
+    def of_counted(self) -> Estimates:
+        """Means of the rows whose most probable component it is: what there is to say where the
+        components are a rule by which rows are divided, and no mixture that was fitted."""
+        sums = self._sums
+        shares = sums.modal.sum(axis=0) / sums.weight
+        return self._weighted(
+            "counted", sums.modal_means, modal(self._responsibilities), shares, None
+        )
+
+    def _weighted(
+        self,
+        method: Method,
+        values: Array,
+        weights: Array,
+        all_shares: Array,
+        mixture: _Mixture | None,
+    ) -> Estimates:
+        """Means (K,) by weights (K, n) of the rows, whose shares of all the weight are (K,); of a
+        mixture where these depend on what was fitted."""
+        rows, there = self._rows, np.logical_and(self._sums.present, all_shares > 0)
+        variances, per_row = np.full(values.size, np.nan), np.full(values.size, np.nan)
         off = rows.outcome - values[there][:, None]
-        shares = sums.responsibilities[there] / sums.weight
-        influence = self._responsibilities[there] * off / shares[:, None]
-        variances[there] = influence**2 @ self._row_share
-        if self._mixture is not None:
-            slopes = self._mixture.slopes_of_means(self._parts, off / shares[:, None])
-            variances[there] += self._mixture.variances(slopes)
+        shares = all_shares[there][:, None]
+        variances[there] = (weights[there] * off / shares) ** 2 @ self._row_share
+        if mixture is not None:
+            slopes = mixture.slopes_of_means(self._parts, off / shares)
+            variances[there] += mixture.variances(slopes)
         errors = np.sqrt(variances)
-        if not sums.is_rate:
-            return _linear("posterior weights", values, errors)
+        if not self._sums.is_rate:
+            return _linear(method, values, errors)
         # Wilson's, of as many rows as have that variance.
-        per_row = np.full(values.size, np.nan)
-        responsibilities = self._responsibilities[there]
-        squares = (responsibilities / shares[:, None]) ** 2 @ self._row_share
+        squares = (weights[there] / shares) ** 2 @ self._row_share
         spread = values[there] * (1 - values[there])
         inner = spread > 1e-12
         per_row[there] = np.where(inner, variances[there] / np.where(inner, spread, 1.0), squares)
         spread = values * (1 - values)
         low, high = _quadratic(values, per_row * spread, per_row * (1 - 2 * values), -per_row)
-        return Estimates("posterior weights", values, errors, low, high)
+        return Estimates(method, values, errors, low, high)
 
     def of_bch(self) -> Estimates:
         """The estimates of `bch` with normal intervals; those of a rate are cut to [0, 1], and say

@@ -18,7 +18,7 @@ from gmm_spark.mixture.divisions import (
     outcome_spread,
 )
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.segmentation.candidates import Points, kmeans
+from gmm_spark.mixture.segmentation.candidates import KMEANS, Points, kmeans
 from gmm_spark.mixture.segmentation.judging import (
     corrected_information,
     in_parts,
@@ -69,8 +69,7 @@ def against_kmeans(
     table = cross_table(segment, labels)
     full = np.zeros((len(names), k))
     full[: table.shape[0], : table.shape[1]] = table
-    candidates = model.summary.candidates if model.hasSummary else []
-    is_kmeans = bool(candidates) and candidates[0].get("origin") == "k-means"
+    is_kmeans = model._origin == KMEANS
     index = adjusted_rand_index(segment, labels)
     moved = float((segment != labels).mean())
     judged = [

@@ -20,7 +20,7 @@ from gmm_spark.report.drawing import pictures, script
 from gmm_spark.report.drift import SHIFT
 from gmm_spark.report.page_tables import Table
 from gmm_spark.report.page_template import TEMPLATE
-from gmm_spark.report.segment_words import choice_words
+from gmm_spark.report.segment_words import are_counted, choice_words
 from gmm_spark.report.segments import CategoryProfile, Column, Iteration, Segment, Segments
 
 if TYPE_CHECKING:
@@ -332,16 +332,20 @@ def _changes(found: Segments) -> Section | None:
 def _outcomes(found: Segments) -> Section | None:
     figures = []
     for i, outcome in enumerate(found.outcomes):
+        if are_counted([one.outcomes[i] for one in found.segments]):
+            how, instead = f"of the {found.noun} that are in it", ""
+        else:
+            how = f"corrected for {found.noun} counted to the wrong one"
+            instead = " Where the figure as counted, in the table, is far off, act by that one."
         figures.append(
             Figure(
                 _capital(f"{outcome.words} by segment"),
-                f"The {outcome.kind} of {outcome.words} in every segment, corrected for "
-                f"{found.noun} counted to the wrong one. The dashed line is all {found.noun}.",
+                f"The {outcome.kind} of {outcome.words} in every segment, {how}. The dashed line "
+                f"is all {found.noun}.",
                 "The point is the estimate; the bar is its 95 % interval: made in this way, it "
                 "holds the true figure 95 times of 100. Segments whose bars do not overlap differ.",
                 "Begin where the figure is far from the line and the bar is short. A bar across "
-                "the line: no reason to treat that segment otherwise than all. Where the figure as "
-                "counted, in the table, is far off, act by that one.",
+                f"the line: no reason to treat that segment otherwise than all.{instead}",
                 _picture(_charts().outcome_chart(found, i)),
                 [tables.outcome_table(found, i)],
             )

@@ -21,6 +21,7 @@ from gmm_spark.mixture.initialisation.path import evenly
 from gmm_spark.mixture.merging import Partition
 from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.mixture.parameters import Parameters
+from gmm_spark.mixture.segmentation.candidates import KMEANS
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.model import GaussianMixtureModel
 from gmm_spark.report.column_words import readable, value_words
@@ -214,8 +215,7 @@ def _pictured(model: GaussianMixtureModel, rows: SampledRows) -> Parameters:
     """The parameters that are drawn: the model's, but of k-means those of its segments' rows: its
     own only say which centre is nearest."""
     parameters = model.parameters
-    candidates = model.summary.candidates if model.hasSummary else []
-    if not candidates or candidates[0].get("origin") != "k-means":
+    if model._origin != KMEANS:
         return parameters
     wanted = _ROWS_OF_COLUMN * parameters.k * parameters.d
     structure = structure_named("full" if rows.size > wanted else "diag")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from gmm_spark.engine.scoring import NOISE
+from gmm_spark.mixture.segmentation.candidates import WEIGHTED_KMEANS
 from gmm_spark.report.column_words import readable
 from gmm_spark.report.segments import Outcome, Segment, SegmentMembership, SegmentOutcome, Segments
 from gmm_spark.report.text import number, numbers, percent, table
@@ -16,7 +17,7 @@ _MIXED = 0.8
 _FEW_ROWS = 100
 # An interval of a rate that is wider says hardly anything.
 _VAGUE = 0.4
-_UNCORRECTED = "posterior weights"
+_UNCORRECTED, _COUNTED = "posterior weights", "counted"
 _WIDTH = 86
 
 
@@ -85,7 +86,17 @@ def _is_off(own: SegmentOutcome) -> bool:
     sure of theirs, or the outcome goes with columns within a segment too."""
     if own.raw is None or own.low is None or own.high is None:
         return False
-    return own.estimate != _UNCORRECTED and not own.low <= own.raw <= own.high
+    return is_corrected(own) and not own.low <= own.raw <= own.high
+
+
+def is_corrected(own: SegmentOutcome) -> bool:
+    """Whether the figure is corrected for rows that are counted to the wrong segment."""
+    return own.estimate not in (_UNCORRECTED, _COUNTED)
+
+
+def are_counted(own: Sequence[SegmentOutcome]) -> bool:
+    """Whether the figures of all segments are of the rows that are in them."""
+    return all(one.estimate == _COUNTED for one in own)
 
 
 def words_of(segments: Segments) -> str:
@@ -141,9 +152,10 @@ def segments_table(segments: Segments) -> str:
         whole = "-" if outcome.value is None else _estimate(outcome, outcome.value, None, None)
         heading = outcome.words if outcome.kind == "rate" else f"mean {outcome.words}"
         columns.append([heading, *cells, whole])
-        counted = [*(o.raw for o in own), outcome.value]
-        shown = map(percent, counted) if outcome.kind == "rate" else numbers(counted)
-        columns.append(["as counted", *shown])
+        if not are_counted(own):
+            counted = [*(o.raw for o in own), outcome.value]
+            shown = map(percent, counted) if outcome.kind == "rate" else numbers(counted)
+            columns.append(["as counted", *shown])
         lifts = [*(o.lift for o in own), None if outcome.value is None else 1.0]
         columns.append(["lift", *("-" if lift is None else f"{lift:,.2f}" for lift in lifts)])
     values = [one.value for one in found if one.value is not None]
@@ -161,7 +173,7 @@ def segments_table(segments: Segments) -> str:
     said = [table(header, body)]
     if segments.outcomes:
         said.append("  In brackets: 95 % intervals")
-        if any(one.estimate != _UNCORRECTED for each in found for one in each.outcomes):
+        if any(is_corrected(one) for each in found for one in each.outcomes):
             said[-1] += f". As counted: not corrected for {segments.noun} in the wrong segment"
     return "\n".join(said)
 
@@ -188,10 +200,13 @@ def choice_words(segments: Segments) -> list[str]:
         return [f"Why {k} segments: {_why(k, tried, 'the columns', more)}"]
     of = next(one for one in segments.outcomes if one.name == information["outcome"])
     why = _why(k, tried, of.words, "more say hardly more{}")
-    return [
+    said = [
         f"Why {k} segments: {why}, by one half of the {noun}",
         f"By the other half: {_told(of, information)}",
     ]
+    if choice.considered[0].get("origin") == WEIGHTED_KMEANS:
+        said.append(f"Columns count in the division by what they say of {of.words}")
+    return said
 
 
 def _why(k: int, tried: Collection[int], of: str, more: str) -> str:

@@ -144,7 +144,8 @@ class SegmentOutcome(_Part):
     rows: int = Field(description="Rows predicted to be in it whose outcome is known.")
     estimate: str = Field(
         description="Which estimate `value` is: three-step ML or BCH, corrected for rows of the "
-        "wrong segment, or posterior weights, where segments cannot be told apart."
+        "wrong segment; posterior weights, where segments cannot be told apart; or counted, of the "
+        "rows predicted to be in it, where the segments are those of k-means."
     )
     value: float | None = Field(description="Rate, or mean.")
     standard_error: float | None

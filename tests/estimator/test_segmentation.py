@@ -19,6 +19,7 @@ from gmm_spark import (
     ParquetTable,
 )
 from gmm_spark.errors import ConfigurationError, InputDataError
+from gmm_spark.refit import refitted
 
 DIVISIONS = [
     "k", "components", "covarianceType", "covarianceFloor", "origin", "mergedBy", "numParameters",
@@ -191,3 +192,32 @@ def test_other_fits_know_nothing_of_it(spark, stored) -> None:
     plain = search(criterion="bic", outcomeCol=None, k=[1, 2]).fit(ParquetTable(stored))
     assert plain.summary.outcomeInformation is None
     assert "criterion" in plain.summary.candidatesDF.columns
+
+
+def test_rows_without_groups_are_divided_where_the_outcome_differs(spark, tmp_path) -> None:
+    """Its columns count by what they say of it; rates are of the rows that are in a segment, as
+    Spark counts them; saved and loaded it stays that, and a refit leaves it as it is."""
+    rng = np.random.default_rng(11)
+    names = ["a", "b", "c", "d", "e"]
+    table = pd.DataFrame(rng.normal(size=(2000, 5)), columns=names)
+    rates = np.where(table["c"] > 1, 0.8, 0.1)
+    frame = spark.createDataFrame(table.assign(left=rng.random(2000) < rates))
+    found = search(k=[3], inputCols=names, categoricalCols=[]).fit(frame)
+    first = found.summary.candidates[0]
+    assert first["origin"] == "k-means, columns weighted by the outcome"
+    assert "; squared differences are weighted: c 1.00, " in first["why"]
+    assert first["why"].endswith("; the division stays as it was found on the sample")
+    assert found.summary.reason == "kept"
+    found.save(str(tmp_path / "model"))
+    loaded = GaussianMixtureModel.load(str(tmp_path / "model"))
+    told = loaded.outcomes(frame, "left").toPandas()
+    scored = loaded.transform(frame).selectExpr("prediction", "double(left) AS y")
+    expected = scored.groupBy("prediction").avg("y").toPandas().set_index("prediction")["avg(y)"]
+    assert set(told["estimate"]) == {"counted"}
+    assert_allclose(told["value"], expected.sort_index(), rtol=1e-12)
+    assert (told["low"] < told["value"]).all()
+    assert told["rows"].sum() == 2000
+    assert told["value"].max() - told["value"].min() > 0.4
+    again = refitted(loaded, frame, "left")
+    assert_allclose(again.means, found.means, rtol=1e-12)
+    assert again.summary.candidates[0]["origin"] == first["origin"]

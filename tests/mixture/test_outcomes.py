@@ -469,6 +469,37 @@ def test_the_profile_is_of_the_rows_that_were_fitted(monkeypatch: pytest.MonkeyP
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("kind", ["rate", "mean"])
+def test_what_is_counted_is_of_the_rows_of_a_segment_alone(kind, sampled) -> None:
+    """A rate with Wilson's interval, as scipy has it; a mean with its standard error; by all the
+    rows, or by every tenth of them."""
+    rng = np.random.default_rng(8)
+    r = rng.dirichlet(np.ones(3), size=9000).T
+    segment = r.argmax(axis=0)
+    y = rng.normal(size=9000) + segment
+    if kind == "rate":
+        y = (rng.random(9000) < np.array([0.02, 0.3, 0.6])[segment]).astype(float)
+    part = slice(None, None, 10 if sampled else 1)
+    unit = Parameters.unit(STRUCTURES["EEI"], 3, 1)
+    rows = OutcomeRows(np.zeros((1, 9000))[:, part], r[:, part], y[part])
+    found = Uncertainty(OutcomeSums.of(r, y), rows, unit, 9000).of_counted()
+    assert found.method == "counted"
+    for j in range(3):
+        own = y[segment == j]
+        assert found.values[j] == pytest.approx(own.mean(), abs=1e-12)
+        if kind == "rate":
+            wilson = binomtest(int(own.sum()), own.size).proportion_ci(method="wilson")
+            expected = wilson.low, wilson.high
+        else:
+            error = own.std() / np.sqrt(own.size)
+            expected = own.mean() - 1.96 * error, own.mean() + 1.96 * error
+        width = expected[1] - expected[0]
+        # A sample says how large the errors are, within a fifth, of a tenth of the rows.
+        slack = width * (0.2 if sampled else 1e-3)
+        assert (found.low[j], found.high[j]) == pytest.approx(expected, abs=slack)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "runs", "least"), [("plane", 2000, 0.93), ("merged", 600, 0.92)])
 def test_intervals_cover(name: str, runs: int, least: float) -> None:

@@ -171,6 +171,14 @@ def test_what_is_not_corrected_is_not_called_so() -> None:
     assert words_of(found(estimate="posterior weights")).endswith("In brackets: 95 % intervals")
 
 
+def test_what_is_counted_is_said_once() -> None:
+    """Of segments of k-means, whose figures are of the rows in them."""
+    text = words_of(found(estimate="counted", value=0.4, raw=0.4, low=0.35, high=0.45))
+    assert text.endswith("In brackets: 95 % intervals")
+    assert "as counted" not in text
+    assert "hardly told apart" not in text
+
+
 def choice(k: int, tried: list[int], information: dict | None) -> Choice:
     return Choice(
         segments=k,
@@ -201,6 +209,14 @@ def test_why_as_many_segments(tried, said) -> None:
         "By the other half: rates as counted up to 45.0 points apart; segments say 50.0 % of what "
         "there is to know of churn (0.361 bits)"
     )
+
+
+def test_columns_that_count_by_the_outcome_are_spoken_of() -> None:
+    information = {"outcome": "churn", "bits": 0.361, "spread": 0.45, "rows": 500}
+    weighted = choice(3, [3, 4], information)
+    weighted.considered[0]["origin"] = "k-means, columns weighted by the outcome"
+    *_, last = choice_words(found(weighted))
+    assert last == "Columns count in the division by what they say of churn"
 
 
 def test_of_a_refit_it_is_said_that_nothing_was_chosen() -> None:
