@@ -677,6 +677,28 @@ def test_it_is_said_at_once_where_there_are_no_groups(segments: Segments) -> Non
     assert "not of clear groups" not in " ".join(Page(page.page_of(segments)).words)
 
 
+def test_it_is_said_what_rates_are_of(segments: Segments, read: Page) -> None:
+    """Corrected for customers of the wrong segment; of segments of k-means as counted."""
+    own = [
+        one.model_copy(
+            update={
+                "outcomes": [o.model_copy(update={"estimate": "counted"}) for o in one.outcomes]
+            }
+        )
+        for one in segments.segments
+    ]
+    counted, whole = (
+        " ".join(" ".join(one.words).split())
+        for one in (Page(page.page_of(segments.model_copy(update={"segments": own}))), read)
+    )
+    corrected = "corrected for customers counted to the wrong one"
+    assert corrected in whole
+    assert "far off, act by that one" in whole
+    assert "in every segment, of the customers that are in it." in counted
+    assert corrected not in counted
+    assert "far off, act by that one" not in counted
+
+
 def test_small_differences_are_shown_where_there_are_few_others(segments: Segments) -> None:
     one = segments.segments[0]
     number = one.sets_apart[0]
