@@ -265,6 +265,23 @@ def test_where_there_are_no_groups_columns_count_by_what_they_say_of_the_outcome
     assert outcome_spread(found[rows], outcome[rows]) > 1.5 * max(spreads)
 
 
+def test_columns_count_by_the_outcome_too_where_groups_say_nothing_of_it():
+    """Heavy tails, which narrow components in wide ones fit, and a value that a quarter of the rows
+    have: the likelihood sees groups, and no mixture says more than k-means."""
+    values, outcome = cloud(0, n=1500)
+    values = np.sign(values) * values**2
+    values[0] = np.where(np.abs(values[0]) < 0.3, 0.0, values[0])
+    choice = choose(sample_for_of(values), [4], STRUCTURES, outcome=outcome)
+    assert choice.has_segments
+    assert choice.chosen.proposal.origin == WEIGHTED_KMEANS
+    rows = reporting_rows(outcome)
+    found = segments_of(choice, sample_for_of(values))[rows]
+    scaled = (values / values.std(axis=1, keepdims=True)).T
+    peer = KMeans(4, n_init=5, random_state=0).fit_predict(scaled)[rows]
+    said = mutual_information(found, outcome[rows])
+    assert said > 3 * mutual_information(peer, outcome[rows])
+
+
 def test_the_outcome_of_the_half_that_reports_weights_no_column():
     values, outcome = cloud(1)
     rows = reporting_rows(outcome)
@@ -283,7 +300,8 @@ def test_the_outcome_of_the_half_that_reports_weights_no_column():
 def test_no_column_is_weighted_where_there_are_groups_or_nothing_to_weight_by(apart):
     values, outcome = cloud(3, n=1000)
     if apart:
-        values[:2] = groups(seed=4, n=1000)[0]
+        values[:2], labels = groups(seed=4, n=1000)
+        outcome = (np.random.default_rng(5).random(1000) < np.array([0.1, 0.3, 0.8])[labels]) + 0.0
     else:
         outcome[::2] = 0.0  # of the rows that choose there is nothing to know
     choice = choose(sample_for_of(values), [3], STRUCTURES, outcome=outcome)

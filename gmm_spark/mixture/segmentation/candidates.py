@@ -3,8 +3,9 @@
 The optimum of the highest likelihood is often not the division people can use, so several ways of
 coming to k segments are tried: k-means; EM from there and from other starts, of several covariance
 structures; the same with components that may not be narrow; and mixtures of more components merged
-into k clusters, by the entropy of the assignment and by Bhattacharyya's distance. Where rows do not
-fall into groups and there is an outcome, also k-means whose columns are weighted by it.
+into k clusters, by the entropy of the assignment and by Bhattacharyya's distance. Where there is an
+outcome, and rows do not fall into groups or nothing says more of it than k-means, also k-means
+whose columns are weighted by it.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ def choose(
     as much: of these, and of those within half a standard error of the highest, the one between
     whose segments the outcome differs most. k-means is its optimum of the least sum of squared
     distances, or one within 0.5 % of that which says more and sets apart as much. Where the rows do
-    not fall into groups, they are also divided by k-means whose columns are weighted by their
-    mutual information with the outcome, on the rows that choose.
+    not fall into groups, or nothing is better than k-means, they are also divided by k-means whose
+    columns are weighted by their mutual information with the outcome, on the rows that choose.
     `reporting_rows` are those that do not choose.
 
     Parameters
@@ -169,11 +169,47 @@ def choose(
     first = plain.first(_FIRST_JUDGED)
     looked_at = _judged(proposals, sample_for, first)
     has_segments, finding = _compared_with_one(looked_at, sample_for, structures, first)
-    part = plain.first(ROWS)
     choosing = _ByColumns() if outcome is None else _ByOutcome.of(outcome, sample_for)
-    if not has_segments:
-        weighted = choosing.proposals(ks, structures, seed, tell)
-        looked_at += _judged(weighted, sample_for, first)
+    found = _compared(looked_at, sample_for, choosing, min_share, tell) if has_segments else None
+    if found is None or found.best.proposal.is_kmeans:
+        # There are no groups, or no mixture says more: the rows are cut up, wherever that is.
+        weighted = _judged(choosing.proposals(ks, structures, seed, tell), sample_for, first)
+        if weighted or found is None:
+            looked_at = [*looked_at, *weighted]
+            found = _compared(looked_at, sample_for, choosing, min_share, tell)
+    best, part = found.best, plain.first(ROWS)
+    seen = sample_of(sample_for, best.proposal).first(ROWS)
+    points = Points.of(part, best.proposal.column_weights)
+    steady = stability(best, seen, points, seed)
+    table = _table(found, steady, choosing, min_share)
+    return Choice(table[0], tuple(table), has_segments, finding)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Divisions compared.
+
+    best : of the finalists
+    finalists : as they ended, and were judged on all the rows that candidates are fitted on
+    others : that were looked at
+    words : why as many segments
+    """
+
+    best: Judged
+    finalists: list[Judged]
+    others: list[Judged]
+    words: str
+
+
+def _compared(
+    looked_at: Sequence[Judged],
+    sample_for: SampleFor,
+    choosing: _ByColumns | _ByOutcome,
+    min_share: float,
+    tell: Tell,
+) -> _Compared:
+    """The best of divisions: of the best number of segments, those that promise most are gone on
+    with and judged once more."""
     contenders = choosing.contenders(looked_at, min_share)
     k, words = choosing.number(_usable(contenders, min_share))
     tell(f"the best divisions into {k} segments")
@@ -183,6 +219,7 @@ def choose(
     peer = choosing.peer(of_size)
     if peer is not None and not any(one is peer for one in entered):
         entered.append(peer)
+    part = sample_for(STRUCTURES["EEI"], None).first(ROWS)
     ended = [found for one in entered if (found := _ended(one.proposal, sample_for)) is not None]
     finalists = choosing.with_figures(_judged(ended, sample_for, part))
     best = choosing.best(_usable(finalists, min_share), peer)
@@ -192,13 +229,9 @@ def choose(
         same = choosing.with_figures(same)
         finalists, best = [*same, *finalists], (*same, best)[0]
     entered_too = {id(one.proposal) for one in entered}
-    looked_at = [*contenders, *_others(looked_at, contenders)]
-    others = [one for one in looked_at if id(one.proposal) not in entered_too]
-    seen = sample_of(sample_for, best.proposal).first(ROWS)
-    points = Points.of(part, best.proposal.column_weights)
-    steady = stability(best, seen, points, seed)
-    table = _table(best, steady, finalists, others, choosing, min_share, words)
-    return Choice(table[0], tuple(table), has_segments, finding)
+    others = [*contenders, *_others(looked_at, contenders)]
+    others = [one for one in others if id(one.proposal) not in entered_too]
+    return _Compared(best, finalists, others, words)
 
 
 def sample_of(sample_for: SampleFor, proposal: Proposal) -> Sample:
@@ -482,8 +515,8 @@ class _ByOutcome:
     def proposals(
         self, ks: Sequence[int], structures: Sequence[Structure], seed: int, tell: Tell
     ) -> list[Proposal]:
-        """Of rows that do not fall into groups: where they are cut is open, and is best where the
-        outcome differs. Columns count by what they say of it on the rows that choose."""
+        """Of rows that are cut up and not grouped: where is open, and is best where the outcome
+        differs. Columns count by what they say of it on the rows that choose."""
         sample = drawn(self.sample_for(STRUCTURES["EEI"], None), self.rows)
         weights = column_information(sample, self.parts)
         if not weights.any():
@@ -620,16 +653,11 @@ def _half(outcome: Array, which: int) -> NDArray[np.intp]:
 
 
 def _table(
-    best: Judged,
-    steady: float,
-    finalists: Sequence[Judged],
-    others: Sequence[Judged],
-    choosing: _ByColumns | _ByOutcome,
-    min_share: float,
-    words: str,
+    found: _Compared, steady: float, choosing: _ByColumns | _ByOutcome, min_share: float
 ) -> list[Considered]:
     """Everything considered with reasons: the best, those of as many segments, the rest; of each,
     what is worth more first."""
+    best = found.best
 
     def place(one: Judged) -> tuple[bool, bool, bool, float]:
         small = one.figures.smallest_share < min_share
@@ -643,10 +671,10 @@ def _table(
         if share < min_share:
             return f"its smallest segment is {share:.1%} of the rows, less than {min_share:.1%}"
         if one.proposal.k != best.proposal.k:
-            return words
+            return found.words
         return choosing.behind(one, best)
 
-    ordered = sorted((*finalists, *others), key=place)
+    ordered = sorted((*found.finalists, *found.others), key=place)
     table = [Considered(one.proposal, one.figures, why(one)) for one in ordered]
     figures = replace(table[0].figures, stability=steady)
     return [replace(table[0], figures=figures), *table[1:]]
