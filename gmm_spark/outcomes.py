@@ -32,7 +32,6 @@ from gmm_spark.mixture.outcomes import (
     are_told_apart,
     bch,
 )
-from gmm_spark.mixture.segmentation.candidates import KMEANS, WEIGHTED_KMEANS
 from gmm_spark.scoring import batch_scoring, missing_values, row_columns
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ def _rows(
     plain = uncertainty.of_posterior_weighted()
     shown = plain
     said: list[str] = [plain.method] * plain.values.size
-    if model._origin in (KMEANS, WEIGHTED_KMEANS):
+    if model._is_a_rule:
         shown = uncertainty.of_counted()
         said = [shown.method] * plain.values.size
     elif not are_told_apart(sums, assignment):

@@ -211,6 +211,7 @@ class FoundProfiles:
     certainty : (K, intervals) rows of each by their largest probability, see EDGES
     outliers : (K,) of its rows
     moments, categories : of the columns
+    counted : moments of the rows predicted to be in every segment, which count wholly
     known_rows : (d,) rows with a number, whatever their weight
     outcomes : see there
     """
@@ -221,6 +222,7 @@ class FoundProfiles:
     certainty: NDArray[np.int64]
     outliers: NDArray[np.int64]
     moments: Moments
+    counted: Moments
     known_rows: NDArray[np.int64]
     categories: tuple[Values, ...]
     sample: Sample
@@ -261,6 +263,7 @@ def merged(parts: Sequence[FoundProfiles], count: int, outcome_rows: int) -> Fou
         _sum([part.certainty for part in parts]),
         _sum([part.outliers for part in parts]),
         reduce(Moments.__add__, [part.moments for part in parts]),
+        reduce(Moments.__add__, [part.counted for part in parts]),
         _sum([part.known_rows for part in parts]),
         categories,
         sample.lowest(count),
@@ -308,13 +311,15 @@ class ProfileWork:
         """What is found in no rows."""
         k, nothing = self._segments, self.rows.nothing()
         empty = np.zeros((k, 0))
+        no_moments = Moments.of(empty, np.zeros((self.numbers, 0)))
         return FoundProfiles(
             np.zeros(k, dtype=np.int64),
             np.zeros(k),
             np.zeros((k, k)),
             np.zeros((k, len(EDGES) - 1), dtype=np.int64),
             np.zeros(k, dtype=np.int64),
-            Moments.of(empty, np.zeros((self.numbers, 0))),
+            no_moments,
+            no_moments,
             np.zeros(self.numbers, dtype=np.int64),
             (Values((), np.zeros((0, k)), np.zeros(k)),) * self.categories,
             Sample(
@@ -370,6 +375,7 @@ class ProfileWork:
             certainty,
             np.bincount(prediction[outlier], minlength=k).astype(np.int64),
             Moments.of(weighted, values),
+            Moments.of(own * rows.weights, values),
             np.isfinite(values).sum(axis=1),
             tuple(found for found, _ in coded),
             sample.lowest(self.sent),

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 
 import gmm_spark
 from gmm_spark.engine.inputs import no_column
-from gmm_spark.engine.profiles import EDGES, FoundProfiles
+from gmm_spark.engine.profiles import EDGES, FoundProfiles, Moments
 from gmm_spark.engine.scoring import NOISE
 from gmm_spark.errors import ConfigurationError, InputDataError
 from gmm_spark.model import GaussianMixtureModel
@@ -122,7 +122,11 @@ def describe_segments(
         for number in numbers
     }
     risk = next((i for i, outcome in enumerate(about) if outcome.kind == "rate"), None)
-    values = [None] * len(numbers) if value is None else _values(profiled, value, of_segments, risk)
+    values: Sequence[SegmentValue | None] = [None] * len(numbers)
+    if value is not None:
+        # Rates as counted are of the rows in a segment, and so is the value that is at risk.
+        moments = found.counted if model._is_a_rule else profiled.found.moments
+        values = _values(moments, profiled.places[value], of_segments, risk)
     whole = float(found.size.sum())
     membership = _membership(found, numbers)
     segments = []
@@ -239,13 +243,13 @@ def _outcome(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(
-    profiled: Profiled,
-    name: str,
+    moments: Moments,
+    i: int,
     outcomes: Mapping[int, Sequence[SegmentOutcome]],
     risk: int | None,
 ) -> list[SegmentValue]:
-    """The value of every segment and, where there is a rate, how much of it is at risk."""
-    i, moments = profiled.places[name], profiled.found.moments
+    """The value of every segment, which is column i, and, where there is a rate, how much of it is
+    at risk."""
     totals = [float(w * m) for w, m in zip(moments.weight[:, i], moments.mean[:, i], strict=True)]
     whole, found = sum(totals), []
     for j, own in enumerate(outcomes.values()):

@@ -161,7 +161,10 @@ class SegmentOutcome(_Part):
 class SegmentValue(_Part):
     """The money of a segment, and how much of it is at risk."""
 
-    total: float = Field(description="Sum over rows of their probability of the segment x value.")
+    total: float = Field(
+        description="Sum over rows of their probability of the segment x value; over the rows "
+        "predicted to be in it where the segments are those of k-means."
+    )
     share: float | None = Field(description="Of the total of all rows.")
     mean: float | None
     at_risk: float | None = Field(

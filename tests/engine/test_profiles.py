@@ -53,6 +53,7 @@ def test_sums_are_the_same_however_rows_are_cut(work) -> None:
     assert whole.rows.tolist() == again.rows.tolist()
     for name in ("size", "together", "certainty", "known_rows"):
         assert_allclose(getattr(whole, name), getattr(again, name), rtol=1e-12)
+    assert_allclose(whole.counted.mean, again.counted.mean, rtol=1e-12)
     assert_allclose(whole.moments.mean, again.moments.mean, rtol=1e-12)
     assert_allclose(whole.moments.deviation, again.moments.deviation, rtol=1e-10)
     one, other = whole.categories[0], again.categories[0]

@@ -186,6 +186,25 @@ def test_value_at_risk_is_value_times_rate(found) -> None:
     assert found.value.at_risk == pytest.approx(sum(s.value.at_risk for s in found.segments))
 
 
+def test_of_kmeans_value_at_risk_is_of_the_rows_that_rates_are_of(
+    model, table, monkeypatch
+) -> None:
+    origin = "k-means, columns weighted by the outcome"
+    monkeypatch.setattr(GaussianMixtureModel, "_origin", origin)
+    found = describe_segments(model, table, outcomes=["left"], value="bill", id="customer_id")
+    weight = F.col("w") if model.isSet("weightCol") else F.lit(1.0)
+    bill = F.sum(weight * F.col("bill"))
+    aggregates = bill.alias("total"), (bill / F.sum(weight)).alias("mean")
+    scored = model.transform(table).groupBy("prediction").agg(*aggregates).collect()
+    expected = {row["prediction"]: row for row in scored}
+    for segment in found.segments:
+        value, (rate,) = segment.value, segment.outcomes
+        assert rate.estimate == "counted"
+        assert value.total == pytest.approx(expected[segment.segment]["total"], rel=1e-12)
+        assert value.mean == pytest.approx(expected[segment.segment]["mean"], rel=1e-12)
+        assert value.at_risk == pytest.approx(value.total * rate.raw, rel=1e-12)
+
+
 def test_a_typical_row_is_told_from_the_next_segment_by_the_formula(model, found) -> None:
     """At the mean of the heaviest component, by scipy; of merged components and with noise too."""
     weights = np.array([*model.weights, model.noiseWeight])
