@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import KMeans
+from sklearn.metrics.cluster import expected_mutual_information
 
 from benchmarks.segmentation import SEGMENTS, compared
 from gmm_spark.mixture.divisions import (
     adjusted_rand_index,
+    cross_table,
     mutual_information,
     outcome_spread,
     probabilities,
@@ -28,7 +30,7 @@ from gmm_spark.mixture.segmentation.candidates import (
     kmeans_proposals,
 )
 from gmm_spark.mixture.segmentation.choosing import _ByOutcome, _judged, reporting_rows
-from gmm_spark.mixture.segmentation.judging import column_information
+from gmm_spark.mixture.segmentation.judging import column_information, information_by_chance
 from gmm_spark.mixture.standardisation import describe_columns
 from gmm_spark.mixture.structures import Structure, structure_named
 from gmm_spark.mixture.usable import extremes
@@ -311,7 +313,7 @@ def test_no_column_is_weighted_where_there_are_groups_or_nothing_to_weight_by(ap
 
 def test_what_a_column_says_of_an_outcome():
     """A column that is the outcome says its entropy, 1 bit; one that has nothing to do with it
-    nothing, but for chance; a gap says nothing."""
+    nothing, but for chance; a gap says nothing, here of a fifth of the rows."""
     rng = np.random.default_rng(6)
     outcome = np.arange(4000) % 2
     values = np.vstack([outcome + 0.01 * rng.normal(size=4000), rng.normal(size=4000)])
@@ -331,13 +333,45 @@ def test_what_a_column_says_of_an_outcome():
     )
     found = column_information(sample, outcome.astype(np.intp))
     assert found.shape == (5,)
-    assert found[[0, 2, 4]] == pytest.approx(1.0, abs=2e-3)
-    assert (found[[1, 3]] < 5e-3).all()
+    assert found[[0, 2, 4]] == pytest.approx([0.8, 1.0, 1.0], abs=2e-3)
+    assert (found[[1, 3]] < 2e-3).all()
     # Weights multiply squared differences, a category's of all its levels.
     weights = np.array([0.25, 1.0, 0.5, 2.0, 3.0])
     plain, weighted = Points.of(sample).values, Points.of(sample, weights).values
     expected = np.repeat(weights, [1, 1, 2, 3, 1])[:, None] * plain**2
     assert_allclose(weighted**2, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "parts", "values"), [(12, 3, 2), (60, 40, 2), (3000, 700, 10)])
+def test_information_by_chance_is_that_of_scikit_learn(n, parts, values):
+    rng = np.random.default_rng(n)
+    table = cross_table(rng.integers(parts, size=n), rng.integers(values, size=n))
+    peers = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0].astype(int)
+    expected = expected_mutual_information(peers, n) / np.log(2)
+    assert information_by_chance(table) == pytest.approx(expected, rel=1e-9)
+
+
+def test_columns_of_chance_count_for_nothing_though_their_parts_have_few_rows():
+    """A category of nearly as many values as rows, and a number that is known of few of them: what
+    they seem to say is how few rows there are of each value."""
+    values, outcome = cloud(5, n=2000)
+    rng = np.random.default_rng(7)
+    codes = rng.integers(700, size=(1, 2000)).astype(float)
+    codes[0, :700] = np.arange(700)
+    values[0] = np.where(rng.random(2000) < 0.99, np.nan, values[0])
+    columns = describe_columns(values, *extremes(values), STRUCTURES[1], None)
+    by = columns.standardisation
+    sample = Sample(
+        np.concatenate([values, codes]),
+        None,
+        by,
+        columns.floor / by.scale,
+        gaps=True,
+        families=(Categorical((700,)),),
+    )
+    found = column_information(sample, outcome.astype(np.intp))
+    assert found.argmax() == 2
+    assert found[[0, -1]].max() < 0.1 * found[2]
 
 
 def test_kmeans_of_categories_that_are_known_of_some_segments_only_stays_nearly_the_same():

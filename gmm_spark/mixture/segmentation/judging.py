@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from gmm_spark.mixture.divisions import (
     Division,
@@ -294,13 +295,37 @@ def corrected_information(
 
 
 def column_information(sample: Sample, outcome: NDArray[np.intp]) -> Array:
-    """Mutual information of every column of a sample and an outcome in bits, less what chance adds
-    to it, (columns,), numbers first."""
+    """What every column of a sample says of an outcome, (columns,), numbers first: their mutual
+    information in bits, less what chance adds to it, and at least 0. Rows with a gap are told
+    nothing."""
     found = []
     for parts in _in_columns(sample, _parts):
         known = parts >= 0
-        found.append(corrected_information(parts[known], outcome[known]))
+        own = parts[known], outcome[known]
+        by_chance = information_by_chance(cross_table(*own))
+        said = float(pointwise_information(*own).mean()) - by_chance if known.any() else 0.0
+        found.append(known.mean() * max(0.0, said))
     return np.array(found)
+
+
+def information_by_chance(table: Array) -> float:
+    """Mutual information in bits to be expected of two divisions that have nothing to do with one
+    another, whose parts have as many rows as those of a table (parts, parts) of both (Vinh, Epps
+    and Bailey 2010, "Information theoretic measures for clusterings comparison"). Of parts of few
+    rows it is far more than the bias that Miller (1955) takes off."""
+    sizes, others = (table.sum(axis=axis).astype(np.intp) for axis in (1, 0))
+    n = int(table.sum())
+    log_factorial = gammaln(np.arange(n + 1) + 1.0)
+    found = 0.0
+    for a, times in zip(*np.unique(sizes[sizes > 0], return_counts=True), strict=True):
+        for b in others[others > 0]:
+            both = np.arange(max(1, a + b - n), min(a, b) + 1)
+            log_chance = sum(log_factorial[m] for m in (a, b, n - a, n - b)) - sum(
+                log_factorial[m] for m in (n, both, a - both, b - both, n - a - b + both)
+            )
+            information = both / n * np.log2(n * both / (a * b))
+            found += float(times * (np.exp(log_chance) @ information))
+    return found
 
 
 def pointwise_information(
