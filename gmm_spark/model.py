@@ -590,9 +590,9 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
             can say how often rows are counted to the wrong one
         value, standard_error, low, high : double, the estimate, its standard error and its 95 %
             interval. The uncertainty of the fitted mixture is counted, but for a model that came
-            from no fit, which is taken as known. Of over 2,000 parameters that of covariances is
-            counted along the axes alone, or not at all. From over 20,000 rows or so a sample says
-            how large the errors are.
+            from no fit, which is taken as known, and for k-means. Of over 2,000 parameters that of
+            covariances is counted along the axes alone, or not at all. From over 20,000 rows or so
+            a sample says how large the errors are.
         lift : double, `value` by `overall`, the rate or mean of all rows
         posterior, posterior_low, posterior_high : double, by posterior weights, not corrected
         raw : double, of the rows that are predicted to be in it, not corrected

@@ -61,7 +61,8 @@ def refitted(
 
     EM begins from the model; k-means goes on as k-means does. Where that ends in another division,
     it goes as far as no more than a tenth of the rows are in another segment than before; a warning
-    (`segments_moved`) and `summary.candidates` say so.
+    (`segments_moved`) and `summary.candidates` say so. A division by k-means whose columns were
+    weighted by an outcome stays as it is.
 
     Parameters
     ----------

@@ -239,7 +239,7 @@ def _way(
     """The iterations to show: those of the fit where its components moved, else of EM run again
     from a start that is blurred, where that comes back."""
     last = _Frame(0, "model", None, None, pictured)
-    if pictured is not model.parameters:
+    if model._is_a_rule:
         return _Way(
             [last],
             "none",

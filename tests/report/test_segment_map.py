@@ -286,6 +286,19 @@ def test_of_k_means_the_ellipses_are_the_moments_of_its_segments(model, values) 
         assert_allclose(own.std(axis=0), [one.a, np.hypot(one.b, one.c)], rtol=0.15)
 
 
+def test_of_k_means_with_weighted_columns_no_iterations_are_shown(model, values) -> None:
+    """The mixture is that of its segments' rows, and drawn as it is."""
+    origin = "k-means, columns weighted by the outcome"
+    summary = replace(model.summary, candidates=[{"origin": origin}])
+    found = mapped(GaussianMixtureModel(model.parameters, summary)._set(inputCols=NAMES, k=3),
+                   rows_of(model, values))  # fmt: skip
+    assert found.way == "none"
+    assert "which no iterations of EM have led to" in found.way_words
+    (last,) = found.iterations
+    expected = mapped(model, rows_of(model, values)).iterations[-1]
+    assert last.ellipses == expected.ellipses
+
+
 def test_blurred_is_the_m_step_of_blurred_probabilities() -> None:
     """Against rows drawn from the mixture: sums by hand."""
     rng = np.random.default_rng(7)
