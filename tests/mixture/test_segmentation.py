@@ -298,6 +298,17 @@ def test_the_outcome_of_the_half_that_reports_weights_no_column():
     assert_array_equal(one.parameters.means, two.parameters.means)
 
 
+def test_an_outcome_of_many_values_is_cut_where_the_half_that_chooses_says():
+    values, _ = cloud(2, n=600)
+    outcome = values[2] + 0.1 * values[3]
+    other = np.array(outcome)
+    rows = reporting_rows(outcome)
+    other[rows] = 5 - 3 * outcome[rows]
+    one, two = (_ByOutcome.of(y, sample_for_of(values)).parts for y in (outcome, other))
+    assert_array_equal(one, two)
+    assert np.bincount(one).tolist() == [30] * 10
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_no_column_is_weighted_where_there_are_groups_or_nothing_to_weight_by(apart):
     values, outcome = cloud(3, n=1000)

@@ -510,7 +510,7 @@ class _ByOutcome:
     @staticmethod
     def of(outcome: Array, sample_for: SampleFor) -> _ByOutcome:
         rows = _half(outcome, 0)
-        return _ByOutcome(outcome[rows], in_parts(outcome)[rows], rows, sample_for)
+        return _ByOutcome(outcome[rows], in_parts(outcome[rows]), rows, sample_for)
 
     def proposals(
         self, ks: Sequence[int], structures: Sequence[Structure], seed: int, tell: Tell
