@@ -70,6 +70,7 @@ def against_kmeans(
     full = np.zeros((len(names), k))
     full[: table.shape[0], : table.shape[1]] = table
     is_kmeans = model._origin == KMEANS
+    of = "k-means" if is_kmeans or not model._is_a_rule else "k-means whose columns all count alike"
     index = adjusted_rand_index(segment, labels)
     moved = float((segment != labels).mean())
     judged = [
@@ -86,7 +87,7 @@ def against_kmeans(
         adjusted_rand_index=index,
         is_kmeans=is_kmeans,
         words=[
-            _agreement(index, moved, is_kmeans, noun),
+            _agreement(index, moved, is_kmeans, noun, of),
             *_differences(full, names, noun, index),
             *(_who_is_right(one, chosen_by) for one in known if index < _SAME),
         ],
@@ -122,16 +123,16 @@ def _judged(name: str, segment: Division, labels: Division, outcome: Array) -> K
     )
 
 
-def _agreement(index: float, moved: float, is_kmeans: bool, noun: str) -> str:
+def _agreement(index: float, moved: float, is_kmeans: bool, noun: str, of: str) -> str:
     if is_kmeans and index >= _SAME:
         return "The segments are those of k-means: no mixture was of more use."
     if index >= _SAME:
-        return "k-means comes to the same segments."
+        return f"{of} comes to the same segments."
     what = f"{percent(moved)} of the {noun} are elsewhere (adjusted Rand index {index:.2f})"
     if is_kmeans:
         return f"The segments are an optimum of k-means; by another one, {what}."
     alike = "comes to much the same segments" if index >= _ALIKE else "divides them otherwise"
-    return f"k-means {alike}: {what}."
+    return f"{of} {alike}: {what}."
 
 
 def _differences(table: Array, names: Sequence[str], noun: str, index: float) -> list[str]:

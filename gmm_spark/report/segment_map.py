@@ -240,10 +240,11 @@ def _way(
     from a start that is blurred, where that comes back."""
     last = _Frame(0, "model", None, None, pictured)
     if model._is_a_rule:
+        how = " whose columns are weighted by the outcome" if model._origin != KMEANS else ""
         return _Way(
             [last],
             "none",
-            "The segments are those of k-means, which no iterations of EM have led to.",
+            f"The segments are those of k-means{how}, which no iterations of EM have led to.",
         )
     own = _of_the_fit(model)
     if own and _movement(own, axes) >= _MOVES:

@@ -290,12 +290,15 @@ def test_of_k_means_with_weighted_columns_no_iterations_are_shown(model, values)
     """The mixture is that of its segments' rows, and drawn as it is."""
     origin = "k-means, columns weighted by the outcome"
     summary = replace(model.summary, candidates=[{"origin": origin}])
-    found = mapped(GaussianMixtureModel(model.parameters, summary)._set(inputCols=NAMES, k=3),
-                   rows_of(model, values))  # fmt: skip
+    hard, rows = GaussianMixtureModel(model.parameters, summary), rows_of(model, values)
+    hard._set(inputCols=NAMES, k=3)
+    found = mapped(hard, rows)
     assert found.way == "none"
-    assert "which no iterations of EM have led to" in found.way_words
+    assert "k-means whose columns are weighted by the outcome, which no iter" in found.way_words
+    (said,) = against_kmeans(hard, rows, ["a", "b", "c"], [], "customers").words
+    assert said == "k-means whose columns all count alike comes to the same segments."
     (last,) = found.iterations
-    expected = mapped(model, rows_of(model, values)).iterations[-1]
+    expected = mapped(model, rows).iterations[-1]
     assert last.ellipses == expected.ellipses
 
 
