@@ -343,7 +343,7 @@ class Uncertainty:
             self._responsibilities = cluster_probabilities(rows.responsibilities, clusters)
             parts = [list(cluster) for cluster in clusters] + parts[k:]
         self._parts = [part for part, there in zip(parts, sums.present, strict=True) if there]
-        self._assignment = assignment
+        self._assignment, self._importance = assignment, importance
         n = rows.outcome.size
         self._weights = np.ones(n) if rows.weights is None else rows.weights
         # Of sums over all rows, by weight: what a row of the sample stands for.
@@ -368,10 +368,19 @@ class Uncertainty:
     def of_counted(self) -> Estimates:
         """Means of the rows whose most probable component it is: what there is to say where the
         components are a rule by which rows are divided, and no mixture that was fitted."""
-        sums = self._sums
-        shares = sums.modal.sum(axis=0) / sums.weight
-        return self._weighted(
-            "counted", sums.modal_means, modal(self._responsibilities), shares, None
+        sums, values = self._sums, self._sums.modal_means
+        counted = sums.modal.sum(axis=0)
+        if sums.is_rate and not self._importance:
+            # All the rows are counted: of a small segment the rows at hand may be few, or none.
+            per_row = 1 / np.where(counted > 0, counted, np.nan)
+            errors = np.sqrt(values * (1 - values) * per_row)
+            return Estimates("counted", values, errors, *_wilson(values, per_row))
+        weights = modal(self._responsibilities)
+        found = self._weighted("counted", values, weights, counted / sums.weight, None)
+        # A segment that none of the rows at hand is in has an error that is not known.
+        known = np.where(weights.any(axis=1), 1.0, np.nan)
+        return Estimates(
+            "counted", values, found.standard_errors * known, found.low * known, found.high * known
         )
 
     def _weighted(
@@ -400,9 +409,7 @@ class Uncertainty:
         spread = values[there] * (1 - values[there])
         inner = spread > 1e-12
         per_row[there] = np.where(inner, variances[there] / np.where(inner, spread, 1.0), squares)
-        spread = values * (1 - values)
-        low, high = _quadratic(values, per_row * spread, per_row * (1 - 2 * values), -per_row)
-        return Estimates(method, values, errors, low, high)
+        return Estimates(method, values, errors, *_wilson(values, per_row))
 
     def of_bch(self) -> Estimates:
         """The estimates of `bch` with normal intervals; those of a rate are cut to [0, 1], and say
@@ -721,6 +728,12 @@ def _inverse_information(information: Array) -> Array:
 
 def _linear(method: Method, values: Array, errors: Array) -> Estimates:
     return Estimates(method, values, errors, values - Z * errors, values + Z * errors)
+
+
+def _wilson(values: Array, per_row: Array) -> tuple[Array, Array]:
+    """The interval of rates of 1 / `per_row` rows (Wilson 1927)."""
+    spread = values * (1 - values)
+    return _quadratic(values, per_row * spread, per_row * (1 - 2 * values), -per_row)
 
 
 def _quadratic(

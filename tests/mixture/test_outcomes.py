@@ -495,9 +495,33 @@ def test_what_is_counted_is_of_the_rows_of_a_segment_alone(kind, sampled) -> Non
             error = own.std() / np.sqrt(own.size)
             expected = own.mean() - 1.96 * error, own.mean() + 1.96 * error
         width = expected[1] - expected[0]
-        # A sample says how large the errors are, within a fifth, of a tenth of the rows.
-        slack = width * (0.2 if sampled else 1e-3)
+        # A sample says how large the errors of means are, within a fifth, of a tenth of the rows.
+        slack = width * (0.2 if sampled and kind == "mean" else 1e-3)
         assert (found.low[j], found.high[j]) == pytest.approx(expected, abs=slack)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["rate", "rate by importance", "mean"])
+def test_a_segment_that_no_sampled_row_is_in_is_not_known_for_certain(kind) -> None:
+    """40 of 20,000 rows, of which every tenth is at hand, and none of a last segment."""
+    segment = np.repeat([0, 1, 2], [12_000, 7960, 40])
+    r = np.eye(4)[:, segment]
+    y = (np.arange(20_000) % 5 == 0).astype(float) * (3.0 if kind == "mean" else 1.0)
+    part = slice(0, 19_960, 10)
+    unit = Parameters.unit(STRUCTURES["EEI"], 4, 1)
+    rows = OutcomeRows(np.zeros((1, 1996)), r[:, part], y[part])
+    importance = kind == "rate by importance"
+    found = Uncertainty(OutcomeSums.of(r, y), rows, unit, 20_000, importance=importance)
+    counted = found.of_counted()
+    assert counted.values[2] == pytest.approx(y[-40:].mean(), abs=1e-12)
+    interval = counted.low[2], counted.high[2]
+    if kind == "rate":
+        wilson = binomtest(8, 40).proportion_ci(method="wilson")
+        assert interval == pytest.approx((wilson.low, wilson.high), abs=1e-7)
+    else:
+        assert np.isnan([*interval, counted.standard_errors[2]]).all()
+    assert np.isfinite([counted.low[:2], counted.high[:2]]).all()
+    assert np.isnan([counted.values[3], counted.low[3], counted.high[3]]).all()
 
 
 @pytest.mark.long
