@@ -310,6 +310,8 @@ def _refit(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     start = Start(proposal.parameters, sample, spec)
     before = division_of(proposal, proposal.parameters, sample)
     if proposal.hard and not proposal.is_kmeans:
+        if empty := sorted(set(range(proposal.k)) - set(before.tolist())):
+            data.notes.append(_emptied(len(empty), proposal.k))
         why = "unchanged: its columns were weighted by an outcome, and EM leads away from it"
         return _kept(data, proposal, start, before, why)
     if proposal.hard:
@@ -355,6 +357,15 @@ def _stopped(proposal: Proposal, found: Followed) -> str:
         f"segments_moved: the division there was stays, {_several_steps(found.steps or 0)}: "
         f"{_ends(proposal, found)}. Where the rows are not what they were, refit: choose looks for "
         "new segments"
+    )
+
+
+def _emptied(empty: int, k: int) -> str:
+    """A warning of a division that stays as it is, where segments have lost all their rows."""
+    return (
+        f"segments_moved: the division there was stays, unchanged, and {empty} of its {k} segments "
+        f"{'has' if empty == 1 else 'have'} no rows any more. Where the rows are not what they "
+        "were, refit: choose looks for new segments"
     )
 
 

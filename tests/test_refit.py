@@ -148,7 +148,12 @@ def test_a_division_by_weighted_kmeans_stays_as_it_is() -> None:
         assert found.fit.reason == "kept"
         (row,) = found.candidates
         assert row["why"].startswith("is the one there was, unchanged: its columns were weighted")
+        assert not found.notes
         origin = row["origin"]
+    group, rest = rows([0.2, 0.3, 0.5], 2, shift=0.4)
+    found = refitted(rest[:, group != 1], champion, origin=origin)
+    (warning,) = (one for one in found.notes if one.startswith("segments_moved"))
+    assert "1 of its 3 segments has no rows any more" in warning
 
 
 @pytest.mark.parametrize("hard", [False, True])
