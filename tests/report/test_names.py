@@ -48,6 +48,7 @@ def profiled(segment, numbers, categories, kinds=None) -> Profiled:
         np.zeros((k, len(EDGES) - 1), dtype=np.int64),
         np.zeros(k, dtype=np.int64),
         Moments.of(probability, values),
+        Moments.of(probability, values),
         np.isfinite(values).sum(axis=1),
         tuple(found),
         sample,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from gmm_spark.mixture.divisions import (
     Division,
@@ -313,6 +312,8 @@ def information_by_chance(table: Array) -> float:
     another, whose parts have as many rows as those of a table (parts, parts) of both (Vinh, Epps
     and Bailey 2010, "Information theoretic measures for clusterings comparison"). Of parts of few
     rows it is far more than the bias that Miller (1955) takes off."""
+    from scipy.special import gammaln
+
     sizes, others = (table.sum(axis=axis).astype(np.intp) for axis in (1, 0))
     n = int(table.sum())
     log_factorial = gammaln(np.arange(n + 1) + 1.0)
