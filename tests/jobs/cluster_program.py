@@ -64,9 +64,11 @@ def disturb(spark: SparkSession, worker: int, faults: list[str]) -> None:
         stages = map(tracker.getStageInfo, tracker.getActiveStageIds())
         return any(stage.numActiveTasks > 0 for stage in stages if stage is not None)
 
-    def kill(processes: list[int]) -> None:
+    def kill(processes: list[int], ended: threading.Event) -> None:
+        # A pass that was given to the other executor alone may end before it is seen.
         while not tasks_are_at_work():
-            time.sleep(0.02)
+            if ended.wait(0.02):
+                break
         time.sleep(1.0)  # less than the three that a task waits for the executor of its rows
         send(signal.SIGKILL, processes)
 
@@ -84,11 +86,17 @@ def disturb(spark: SparkSession, worker: int, faults: list[str]) -> None:
         if faults[number] == "speculation":
             found = run_passes(self, evaluators)
             send(signal.SIGCONT, stopped)
+            # Until it has said that it is free again, it is given nothing.
+            time.sleep(2.0)
             return found
-        killer = threading.Thread(target=kill, args=(killed,))
+        ended = threading.Event()
+        killer = threading.Thread(target=kill, args=(killed, ended))
         killer.start()
-        found = run_passes(self, evaluators)
-        killer.join()
+        try:
+            found = run_passes(self, evaluators)
+        finally:
+            ended.set()
+            killer.join()
         return found
 
     PassEngine.run_passes = disturbed  # type: ignore[method-assign]
