@@ -35,7 +35,7 @@ from gmm_spark.mixture.incremental import KeptStatistics
 from gmm_spark.mixture.merging import Merging
 from gmm_spark.mixture.numerics import Array
 from gmm_spark.mixture.parameters import Parameters
-from gmm_spark.mixture.segmentation.candidates import KMEANS, WEIGHTED_KMEANS
+from gmm_spark.mixture.segmentation.candidates import RULES
 from gmm_spark.mixture.spec import SETTINGS
 from gmm_spark.mixture.structures import structure_named
 from gmm_spark.outcomes import outcome_table
@@ -376,7 +376,7 @@ class GaussianMixtureModel(Model, GaussianMixtureParams, MLWritable, MLReadable)
     def _is_a_rule(self) -> bool:
         """Whether its segments are those of k-means, columns weighted or not: of a rule, and of no
         mixture that was fitted."""
-        return self._origin in (KMEANS, WEIGHTED_KMEANS)
+        return self._origin in RULES
 
     @property
     def summary(self) -> GaussianMixtureSummary:

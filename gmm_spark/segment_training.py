@@ -31,8 +31,7 @@ from gmm_spark.mixture.merging import (
 )
 from gmm_spark.mixture.numerics import Array, finite
 from gmm_spark.mixture.segmentation.candidates import (
-    KMEANS,
-    WEIGHTED_KMEANS,
+    RULES,
     Proposal,
     refitted_kmeans,
     singletons,
@@ -66,6 +65,7 @@ from gmm_spark.training import (
 _SETTLING_STEPS = 300
 # As many divisions are in the table, the best, and the best of every number of clusters.
 _MOST_CONSIDERED = 100
+_CHOOSE = "Where the rows are not what they were, refit: choose looks for new segments"
 # Columns whose weights are said.
 _WEIGHTS_SAID = 5
 # Divisions whose adjusted Rand index is at least this are one to whoever uses them.
@@ -131,7 +131,7 @@ def refit_segments(
         sample = data.sample(spec)
         given = from_model(spec.initial_model, data, sample, spec, inputs)
         clusters = singletons(given.k) if merging is None else merging.clusters
-        hard = origin in (KMEANS, WEIGHTED_KMEANS)
+        hard = origin in RULES
         start = origin if hard else "the model it was refitted from"
         taken = _refit(data, samples, Proposal(given, clusters, start=start, hard=hard))
         threshold = outlier_threshold(data, taken.start.sample, taken.start.spec, taken.fit)
@@ -310,8 +310,9 @@ def _refit(data: Data, samples: _Samples, proposal: Proposal) -> _Taken:
     start = Start(proposal.parameters, sample, spec)
     before = division_of(proposal, proposal.parameters, sample)
     if proposal.hard and not proposal.is_kmeans:
-        if empty := sorted(set(range(proposal.k)) - set(before.tolist())):
-            data.notes.append(_emptied(len(empty), proposal.k))
+        empty = proposal.k - np.unique(before[before < proposal.k]).size
+        if empty:
+            data.notes.append(_emptied(empty, proposal.k))
         why = "unchanged: its columns were weighted by an outcome, and EM leads away from it"
         return _kept(data, proposal, start, before, why)
     if proposal.hard:
@@ -355,8 +356,7 @@ def _stopped(proposal: Proposal, found: Followed) -> str:
     """A warning of a refit that does not go where it leads."""
     return (
         f"segments_moved: the division there was stays, {_several_steps(found.steps or 0)}: "
-        f"{_ends(proposal, found)}. Where the rows are not what they were, refit: choose looks for "
-        "new segments"
+        f"{_ends(proposal, found)}. {_CHOOSE}"
     )
 
 
@@ -364,8 +364,7 @@ def _emptied(empty: int, k: int) -> str:
     """A warning of a division that stays as it is, where segments have lost all their rows."""
     return (
         f"segments_moved: the division there was stays, unchanged, and {empty} of its {k} segments "
-        f"{'has' if empty == 1 else 'have'} no rows any more. Where the rows are not what they "
-        "were, refit: choose looks for new segments"
+        f"{'has' if empty == 1 else 'have'} no rows any more. {_CHOOSE}"
     )
 
 

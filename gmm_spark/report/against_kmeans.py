@@ -18,7 +18,7 @@ from gmm_spark.mixture.divisions import (
     outcome_spread,
 )
 from gmm_spark.mixture.numerics import Array
-from gmm_spark.mixture.segmentation.candidates import KMEANS, Points, kmeans
+from gmm_spark.mixture.segmentation.candidates import KMEANS, WEIGHTED_KMEANS, Points, kmeans
 from gmm_spark.mixture.segmentation.judging import (
     corrected_information,
     in_parts,
@@ -70,7 +70,8 @@ def against_kmeans(
     full = np.zeros((len(names), k))
     full[: table.shape[0], : table.shape[1]] = table
     is_kmeans = model._origin == KMEANS
-    of = "k-means" if is_kmeans or not model._is_a_rule else "k-means whose columns all count alike"
+    weighted = model._origin == WEIGHTED_KMEANS
+    of = "k-means whose columns all count alike" if weighted else "k-means"
     index = adjusted_rand_index(segment, labels)
     moved = float((segment != labels).mean())
     judged = [

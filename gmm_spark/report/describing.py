@@ -125,7 +125,7 @@ def describe_segments(
     values: Sequence[SegmentValue | None] = [None] * len(numbers)
     if value is not None:
         # Rates as counted are of the rows in a segment, and so is the value that is at risk.
-        moments = found.counted if model._is_a_rule else profiled.found.moments
+        moments = found.counted if model._is_a_rule else found.moments
         values = _values(moments, profiled.places[value], of_segments, risk)
     whole = float(found.size.sum())
     membership = _membership(found, numbers)

@@ -53,6 +53,8 @@ SampleFor = Callable[[Structure, float | None], Sample]
 
 # How divisions were come to, in the tables of what was considered.
 KMEANS, WEIGHTED_KMEANS = "k-means", "k-means, columns weighted by the outcome"
+# Those that are a rule by which rows are divided, and no mixture that was fitted.
+RULES = KMEANS, WEIGHTED_KMEANS
 FLOORS = 0.1, 0.3
 # Rows that candidates are fitted on, and those that k-means goes on with.
 ROWS, _KMEANS_ROWS = 4096, 16_384

@@ -239,28 +239,34 @@ def stability(found: Judged, sample: Sample, points: Points, seed: int) -> float
     sample : the rows that were judged, as the mixture sees them
     points : the same as k-means sees them, its columns weighted where the proposal's are
     """
-    proposal, indices = found.proposal, []
+    indices = []
     for draw in range(_DRAWS):
         rows = np.random.default_rng([seed, draw]).integers(sample.num_rows, size=sample.num_rows)
-        if proposal.hard:
-            again, *_ = kmeans(points.values[:, rows], proposal.k, seed + draw, starts=1)
-        if proposal.is_kmeans:
-            indices.append(
-                adjusted_rand_index(found.division, nearest(points.values, again.centres))
-            )
-            continue
-        other = drawn(sample, rows)
-        if proposal.hard:
-            structure = proposal.parameters.structure
-            parameters = of_segments(other, again.labels, proposal.k, structure)
-        else:
-            led_to = advance(other, [Candidate(proposal.parameters)], steps=_STEPS)
-            parameters = led_to[0].parameters if led_to else None
-        if parameters is None:
+        division = _made_of(rows, found.proposal, sample, points, seed + draw)
+        if division is None:
             return 0.0
-        division = probabilities(parameters, proposal.clusters, sample).argmax(axis=0)
         indices.append(adjusted_rand_index(found.division, division))
     return float(np.mean(indices))
+
+
+def _made_of(
+    rows: NDArray[np.intp], proposal: Proposal, sample: Sample, points: Points, seed: int
+) -> Division | None:
+    """The segments of all rows of a sample by a proposal that is made of some rows in its way; None
+    where that is singular."""
+    if proposal.hard:
+        optimum, *_ = kmeans(points.values[:, rows], proposal.k, seed, starts=1)
+        if proposal.is_kmeans:
+            return nearest(points.values, optimum.centres)
+        structure = proposal.parameters.structure
+        parameters = of_segments(drawn(sample, rows), optimum.labels, proposal.k, structure)
+    else:
+        led_to = advance(drawn(sample, rows), [Candidate(proposal.parameters)], steps=_STEPS)
+        parameters = led_to[0].parameters if led_to else None
+    if parameters is None:
+        return None
+    found: Division = probabilities(parameters, proposal.clusters, sample).argmax(axis=0)
+    return found
 
 
 def drawn(sample: Sample, rows: NDArray[np.intp]) -> Sample:
